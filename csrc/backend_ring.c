@@ -1,0 +1,325 @@
+/*
+ * Waiting through io_uring: one ring per normal scheduler thread, each with a NetRunner.Reaper that
+ * ERTS tells (enif_select on the ring's eventfd) when completions wait.
+ *
+ * The rings are made once, by NetRunner.Backend at start, on a dirty scheduler (registering slots
+ * pins memory). They live until the node ends, with one resource each that never is collected.
+ *
+ * A handle registers its stream at its first wait, on the ring of the scheduler that runs it, and
+ * stays there. What a harvest finds is kept in the handle (`late` bytes, `written`, `eof`) and its
+ * waiter gets {ref, :ready}; the next read or write call picks it up.
+ */
+#include "atoms.h"
+#include "backend.h"
+#include "base/error.h"
+#include "ring.h"
+#include "term.h"
+
+#include <erl_nif.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RINGS_MAX 1024
+
+/* :auto moves a handle to the ring when this many different handles wait again within the window
+ * on one scheduler: design.md, "The rule for :auto". */
+#define AUTO_STREAMS   3
+#define AUTO_WINDOW_US 256
+
+struct ring_resource {
+    struct nr_ring *ring;
+    ErlNifPid reaper;
+};
+
+static ErlNifResourceType *ring_type;
+static struct ring_resource *rings[RINGS_MAX];
+static _Atomic unsigned rings_made; /* written once, after the array */
+static _Atomic unsigned next_thread;
+
+/* What a scheduler thread has seen of waits lately, for :auto. */
+struct recent {
+    ErlNifTime since;
+    const struct nr_handle *handles[AUTO_STREAMS];
+    unsigned count;
+};
+
+static _Thread_local int thread_index = -1;
+static _Thread_local struct recent recent;
+
+static struct nr_ring *my_ring(void)
+{
+    unsigned made = atomic_load(&rings_made);
+    if (made == 0)
+        return NULL;
+    /* A dirty scheduler never submits on its own account: it shares the first ring. */
+    if (enif_thread_type() != ERL_NIF_THR_NORMAL_SCHEDULER)
+        return rings[0]->ring;
+    if (thread_index < 0)
+        thread_index = (int)(atomic_fetch_add(&next_thread, 1U) % RINGS_MAX);
+    return rings[(unsigned)thread_index % made]->ring;
+}
+
+static void on_data(struct nr_handle *handle, const struct nr_event *event)
+{
+    if (event->result < 0)
+        return; /* the reader's own read(2) will meet the error */
+    if (event->length == 0) {
+        handle->eof = true;
+        return;
+    }
+    if (!enif_alloc_binary(event->length, &handle->late))
+        abort(); /* bytes taken from the pipe cannot be given back */
+    memcpy(handle->late.data, event->data, event->length);
+    handle->late_offset = 0;
+    handle->has_late = true;
+}
+
+static void on_event(void *context, const struct nr_event *event)
+{
+    ErlNifEnv *env = context;
+    struct nr_handle *handle = event->stream->owner;
+
+    if (event->kind == NR_EVENT_GONE) {
+        nr_handle_release(handle, NR_HOLDER_RING);
+        enif_release_resource(handle); /* the registration's reference */
+        return;
+    }
+
+    ErlNifPid pid;
+    ERL_NIF_TERM ref = 0;
+    enif_mutex_lock(handle->mutex);
+    bool open = atomic_load(&handle->state) == NR_HANDLE_OPEN;
+    if (event->kind == NR_EVENT_DATA && open)
+        on_data(handle, event);
+    if (event->kind == NR_EVENT_WRITTEN) {
+        handle->has_written = true;
+        handle->written = event->result;
+        handle->writer = handle->waiter;
+        if (event->result > 0)
+            handle->stats.bytes += (uint64_t)event->result;
+    }
+    if (event->kind != NR_EVENT_READY) {
+        if (event->fixed)
+            handle->stats.fixed++;
+        else
+            handle->stats.unfixed++;
+    }
+    bool notify = handle->waiting;
+    if (notify) {
+        pid = handle->waiter;
+        ref = enif_make_copy(env, handle->wait_ref);
+        handle->waiting = false;
+    }
+    enif_mutex_unlock(handle->mutex);
+    if (notify)
+        nr_handle_notify(env, &pid, ref);
+}
+
+static int ring_arm(ErlNifEnv *env, struct nr_handle *handle, const void *out, size_t out_length)
+{
+    (void)env;
+    if (!(atomic_load(&handle->holders) & NR_HOLDER_RING)) {
+        handle->ring = my_ring();
+        if (handle->ring == NULL)
+            return -ENOSYS;
+        enif_keep_resource(handle); /* the registration's reference, released at GONE */
+        atomic_fetch_or(&handle->holders, NR_HOLDER_RING);
+        nr_stream_begin(&handle->stream);
+        int r = nr_ring_add(handle->ring, &handle->stream);
+        if (r < 0) {
+            atomic_fetch_and(&handle->holders, ~(unsigned)NR_HOLDER_RING);
+            enif_release_resource(handle);
+            return r;
+        }
+    }
+    handle->stream.out = NULL;
+    handle->stream.out_length = 0;
+    if (out_length > 0) {
+        if (handle->out_capacity < out_length) {
+            void *grown = realloc(handle->out, out_length);
+            if (grown == NULL)
+                return -ENOMEM;
+            handle->out = grown;
+            handle->out_capacity = out_length;
+        }
+        memcpy(handle->out, out, out_length);
+        handle->stream.out = handle->out;
+        handle->stream.out_length = out_length;
+    }
+    if (!nr_stream_arm(&handle->stream))
+        return NR_RETRY;
+    handle->stats.waits_io_uring++;
+    return 0;
+}
+
+static int ring_cancel(ErlNifEnv *env, struct nr_handle *handle)
+{
+    (void)env;
+    return nr_stream_disarm(&handle->stream) ? 0 : NR_PENDING;
+}
+
+static void ring_close(ErlNifEnv *env, struct nr_handle *handle)
+{
+    /* A pending read is not closed under, it would swallow bytes: GONE comes after the last
+     * completion, and only then is the descriptor closed. */
+    (void)nr_ring_remove(handle->ring, &handle->stream);
+    nr_backend_ring_pass(env, handle);
+}
+
+const struct nr_backend nr_backend_ring = {
+    .name = "io_uring",
+    .arm = ring_arm,
+    .cancel = ring_cancel,
+    .close = ring_close,
+};
+
+bool nr_backend_ring_usable(void)
+{
+    return atomic_load(&rings_made) > 0;
+}
+
+void nr_backend_ring_pass(ErlNifEnv *env, struct nr_handle *handle)
+{
+    if (handle->ring != NULL && nr_ring_pending(handle->ring))
+        (void)nr_ring_harvest(handle->ring, 64, on_event, env);
+}
+
+static bool is_busy_scheduler(const struct nr_handle *handle)
+{
+    ErlNifTime now = enif_monotonic_time(ERL_NIF_USEC);
+    if (now - recent.since > AUTO_WINDOW_US) {
+        recent.since = now;
+        recent.count = 0;
+    }
+    for (unsigned i = 0; i < recent.count; i++)
+        if (recent.handles[i] == handle)
+            return false;
+    if (recent.count < AUTO_STREAMS)
+        recent.handles[recent.count++] = handle;
+    return recent.count == AUTO_STREAMS;
+}
+
+void nr_backend_choose(struct nr_handle *handle)
+{
+    if (handle->mode != NR_MODE_AUTO || handle->backend == &nr_backend_ring ||
+        handle->stats.waits_poll == 0 || !nr_backend_ring_usable())
+        return;
+    if (is_busy_scheduler(handle)) {
+        handle->backend = &nr_backend_ring;
+        handle->stats.moves++;
+    }
+}
+
+const struct nr_backend *nr_backend_first(enum nr_mode mode)
+{
+    return mode == NR_MODE_RING && nr_backend_ring_usable() ? &nr_backend_ring : &nr_backend_poll;
+}
+
+int nr_backend_ring_type_open(ErlNifEnv *env)
+{
+    /* No destructor: rings live as long as the node, see the paragraph above. */
+    const ErlNifResourceTypeInit callbacks = {.members = 0};
+    ring_type = enif_init_resource_type(env, "net_runner_ring", &callbacks,
+                                        ERL_NIF_RT_CREATE | ERL_NIF_RT_TAKEOVER, NULL);
+    return ring_type != NULL ? 0 : -ENOMEM;
+}
+
+/* rings_open(count, coop_taskrun) -> {:ok, [ring]} | {:error, posix}. Once per node: a second call
+ * gives the same rings. Dirty I/O. Only NetRunner.Backend calls it, so it never runs twice at once. */
+ERL_NIF_TERM nr_nif_rings_open(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    unsigned count;
+    if (!enif_get_uint(env, argv[0], &count) || count == 0 || count > RINGS_MAX)
+        return enif_make_badarg(env);
+    const struct nr_ring_options options = {
+        .coop_taskrun = enif_is_identical(argv[1], nr_atoms.true_),
+    };
+
+    unsigned made = atomic_load(&rings_made);
+    if (made == 0) {
+        for (; made < count; made++) {
+            struct nr_ring *ring;
+            int r = nr_ring_new(&ring, &options);
+            if (r < 0 && made == 0)
+                return nr_term_error(env, r);
+            if (r < 0)
+                break; /* fewer rings than schedulers (descriptors, memory): shared, not lost */
+            struct ring_resource *resource = enif_alloc_resource(ring_type, sizeof(*resource));
+            if (resource == NULL) {
+                nr_ring_free(ring);
+                return nr_term_error(env, -ENOMEM);
+            }
+            resource->ring = ring;
+            rings[made] = resource; /* this reference is never released */
+        }
+        atomic_store(&rings_made, made);
+    }
+    ERL_NIF_TERM list = enif_make_list(env, 0);
+    for (unsigned i = made; i-- > 0;)
+        list = enif_make_list_cell(env, enif_make_resource(env, rings[i]), list);
+    return nr_term_ok(env, list);
+}
+
+/* ring_harvest(ring) -> :ok | :more | {:error, posix}. Called by the ring's reaper, which will get
+ * {:select, ring, :undefined, :ready_input} when there is more to do; :more asks it to come again
+ * without waiting. */
+ERL_NIF_TERM nr_nif_ring_harvest(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    void *object;
+    if (!enif_get_resource(env, argv[0], ring_type, &object))
+        return enif_make_badarg(env);
+    struct ring_resource *resource = object;
+    int r = nr_ring_harvest(resource->ring, 256, on_event, env);
+    (void)enif_consume_timeslice(env, 10);
+    if (r == NR_RING_MORE)
+        return nr_atoms.more_;
+    if (enif_select(env, nr_ring_eventfd(resource->ring), ERL_NIF_SELECT_READ, resource, NULL,
+                    nr_atoms.undefined_) < 0)
+        return nr_term_error(env, -EBADF);
+    return r < 0 ? nr_term_error(env, r) : nr_atoms.ok_;
+}
+
+/* rings_info() -> %{rings:, slots:, slots_in_use:, streams:, registered:, nowait_pipes:, harvests:,
+ * enters:, fixed:, unfixed:, overflows:}, summed over the rings. */
+ERL_NIF_TERM nr_nif_rings_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    (void)argv;
+    unsigned made = atomic_load(&rings_made);
+    struct nr_ring_info sum = {.registered = made > 0, .nowait_pipes = made > 0};
+    for (unsigned i = 0; i < made; i++) {
+        struct nr_ring_info one;
+        nr_ring_get_info(rings[i]->ring, &one);
+        sum.slots += one.slots;
+        sum.slots_in_use += one.slots_in_use;
+        sum.streams += one.streams;
+        sum.registered = sum.registered && one.registered;
+        sum.nowait_pipes = sum.nowait_pipes && one.nowait_pipes;
+        sum.harvests += one.harvests;
+        sum.enters += one.enters;
+        sum.fixed += one.fixed;
+        sum.unfixed += one.unfixed;
+        sum.overflows += one.overflows;
+    }
+    const ERL_NIF_TERM keys[] = {
+        nr_atoms.rings_,      nr_atoms.slots_,        nr_atoms.slots_in_use_, nr_atoms.streams_,
+        nr_atoms.registered_, nr_atoms.nowait_pipes_, nr_atoms.harvests_,     nr_atoms.enters_,
+        nr_atoms.fixed_,      nr_atoms.unfixed_,      nr_atoms.overflows_,
+    };
+    const ERL_NIF_TERM values[] = {
+        enif_make_uint(env, made),
+        enif_make_uint(env, sum.slots),
+        enif_make_uint(env, sum.slots_in_use),
+        enif_make_uint(env, sum.streams),
+        nr_term_bool(sum.registered),
+        nr_term_bool(sum.nowait_pipes),
+        enif_make_uint64(env, sum.harvests),
+        enif_make_uint64(env, sum.enters),
+        enif_make_uint64(env, sum.fixed),
+        enif_make_uint64(env, sum.unfixed),
+        enif_make_uint64(env, sum.overflows),
+    };
+    return nr_term_map(env, keys, values, sizeof(keys) / sizeof(keys[0]));
+}

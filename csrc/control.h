@@ -1,0 +1,38 @@
+/*
+ * A control socket: our end of a SOCK_SEQPACKET pair, as a NIF resource. The request socket to the
+ * zygote (owned by NetRunner.Shepherd) and the control socket of each command (owned by its
+ * NetRunner.Process) are both one of these.
+ *
+ * It is never on a ring: a hang-up through a pending ring read arrives 10 to 60 times later
+ * (design.md, section 1). It closes itself when its owner dies, which is what ends a command whose
+ * GenServer was killed brutally.
+ */
+#ifndef NR_CONTROL_H
+#define NR_CONTROL_H
+
+#include <erl_nif.h>
+
+int nr_control_type_open(ErlNifEnv *env);
+
+/* Makes a control resource that owns fd (also on failure) and closes when owner dies. A term of it,
+ * or 0 with no memory or a dead owner. */
+ERL_NIF_TERM nr_control_new_take(ErlNifEnv *env, int fd, const ErlNifPid *owner);
+
+/* Borrows the descriptor of an open control resource for one sendmsg, with the resource locked
+ * against close until nr_control_unlock. fd or -EBADF (then nothing is locked). */
+struct nr_control;
+int nr_control_lock(ErlNifEnv *env, ERL_NIF_TERM term, struct nr_control **control);
+void nr_control_unlock(struct nr_control *control);
+
+/* control_recv(control) -> {:ok, frame} | :again | :eof | {:error, :closed | posix}
+ * :again: {:select, control, :undefined, :ready_input} will come to the calling process. */
+ERL_NIF_TERM nr_nif_control_recv(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
+/* control_send(control, frame) -> :ok | {:error, :closed | posix}. Never blocks: :eagain when the
+ * peer does not read. */
+ERL_NIF_TERM nr_nif_control_send(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
+/* control_close(control) -> :ok, also the second time. The peer sees a hang-up. */
+ERL_NIF_TERM nr_nif_control_close(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
+#endif

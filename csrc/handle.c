@@ -1,0 +1,203 @@
+/* See handle.h: the life cycle of a pipe end. */
+#include "handle.h"
+
+#include "atoms.h"
+#include "backend.h"
+#include "base/error.h"
+#include "base/fd.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The first fresh binary; a pipe has 64 KiB unless it was grown. */
+#define CHUNK_MIN ((size_t)64 * 1024)
+
+/* Extra pipe memory that all handles together may ask for. pipe-user-pages-soft is 64 MiB for an
+ * unprivileged user (pipe(7)), default pipes included: stay below, or new pipes shrink to a page. */
+#define PIPE_BUDGET ((size_t)32 * 1024 * 1024)
+
+#define PIPE_STEP_ONE ((size_t)256 * 1024)
+#define PIPE_STEP_TWO ((size_t)1024 * 1024) /* pipe-max-size for an unprivileged user */
+#define PIPE_DEFAULT  ((size_t)64 * 1024)
+
+static ErlNifResourceType *handle_type;
+static _Atomic size_t pipe_granted;
+
+static void close_fd(struct nr_handle *handle)
+{
+    unsigned closing = NR_HANDLE_CLOSING;
+    if (atomic_compare_exchange_strong(&handle->state, &closing, NR_HANDLE_CLOSED))
+        handle->fd = nr_fd_close(handle->fd);
+}
+
+static void on_destroy(ErlNifEnv *env, void *object)
+{
+    (void)env;
+    struct nr_handle *handle = object;
+    handle->fd = nr_fd_close(handle->fd);
+    if (handle->has_late)
+        enif_release_binary(&handle->late);
+    free(handle->out);
+    if (handle->wait_env != NULL)
+        enif_free_env(handle->wait_env);
+    if (handle->mutex != NULL)
+        enif_mutex_destroy(handle->mutex);
+    atomic_fetch_sub(&pipe_granted, handle->granted);
+}
+
+/* ERTS has taken the descriptor out of its poll set. May run inside enif_select, on any scheduler. */
+static void on_stop(ErlNifEnv *env, void *object, ErlNifEvent fd, int is_direct_call)
+{
+    (void)env;
+    (void)fd;
+    (void)is_direct_call;
+    nr_handle_release(object, NR_HOLDER_SELECT);
+}
+
+static void on_owner_down(ErlNifEnv *env, void *object, ErlNifPid *pid, ErlNifMonitor *monitor)
+{
+    (void)pid;
+    (void)monitor;
+    nr_handle_close(env, object);
+}
+
+int nr_handle_type_open(ErlNifEnv *env)
+{
+    const ErlNifResourceTypeInit callbacks = {
+        .dtor = on_destroy,
+        .stop = on_stop,
+        .down = on_owner_down,
+        .members = 3,
+    };
+    handle_type = enif_init_resource_type(env, "net_runner_handle", &callbacks,
+                                          ERL_NIF_RT_CREATE | ERL_NIF_RT_TAKEOVER, NULL);
+    return handle_type != NULL ? 0 : -ENOMEM;
+}
+
+struct nr_handle *nr_handle_new_take(ErlNifEnv *env, int fd, enum nr_direction direction,
+                                     enum nr_mode mode, const ErlNifPid *owner)
+{
+    struct nr_handle *handle = enif_alloc_resource(handle_type, sizeof(*handle));
+    if (handle == NULL) {
+        nr_fd_close(fd);
+        return NULL;
+    }
+    memset(handle, 0, sizeof(*handle));
+    handle->fd = fd;
+    handle->direction = direction;
+    handle->mode = mode;
+    handle->backend = nr_backend_first(mode);
+    handle->chunk = CHUNK_MIN;
+    handle->stats.pipe_bytes = PIPE_DEFAULT;
+    handle->stream.fd = fd;
+    handle->stream.direction = direction;
+    handle->stream.owner = handle;
+    handle->mutex = enif_mutex_create("net_runner_handle");
+    handle->wait_env = enif_alloc_env();
+    if (handle->mutex == NULL || handle->wait_env == NULL ||
+        enif_monitor_process(env, handle, owner, NULL) != 0) {
+        enif_release_resource(handle);
+        return NULL;
+    }
+    return handle;
+}
+
+struct nr_handle *nr_handle_get(ErlNifEnv *env, ERL_NIF_TERM term)
+{
+    void *object;
+    return enif_get_resource(env, term, handle_type, &object) ? object : NULL;
+}
+
+bool nr_handle_end_wait(ErlNifEnv *env, struct nr_handle *handle, ErlNifPid *pid, ERL_NIF_TERM *ref)
+{
+    if (!handle->waiting)
+        return false;
+    /* NR_PENDING: the mechanism sends the message itself, and it may be the only one. */
+    if (handle->backend->cancel(env, handle) != 0)
+        return false;
+    handle->waiting = false;
+    *pid = handle->waiter;
+    *ref = enif_make_copy(env, handle->wait_ref);
+    return true;
+}
+
+void nr_handle_notify(ErlNifEnv *env, const ErlNifPid *pid, ERL_NIF_TERM ref)
+{
+    ERL_NIF_TERM message = enif_make_tuple2(env, ref, nr_atoms.ready_);
+    (void)enif_send(env, pid, NULL, message); /* fails only if the receiver is gone */
+}
+
+void nr_handle_release(struct nr_handle *handle, enum nr_holder holder)
+{
+    unsigned before = atomic_fetch_and(&handle->holders, ~(unsigned)holder);
+    if ((before & ~(unsigned)holder) == 0)
+        close_fd(handle);
+}
+
+void nr_handle_close(ErlNifEnv *env, struct nr_handle *handle)
+{
+    ErlNifPid pid;
+    ERL_NIF_TERM ref;
+
+    enif_mutex_lock(handle->mutex);
+    unsigned open = NR_HANDLE_OPEN;
+    if (!atomic_compare_exchange_strong(&handle->state, &open, NR_HANDLE_CLOSING)) {
+        enif_mutex_unlock(handle->mutex);
+        return;
+    }
+    bool notify = nr_handle_end_wait(env, handle, &pid, &ref);
+    if (handle->has_late) {
+        enif_release_binary(&handle->late);
+        handle->has_late = false;
+    }
+    unsigned holders = atomic_load(&handle->holders);
+    if (holders == 0)
+        close_fd(handle);
+    enif_mutex_unlock(handle->mutex);
+
+    if (notify)
+        nr_handle_notify(env, &pid, ref);
+    /* No wait is placed on a closing handle, so `holders` can only shrink from here; each holder
+     * of the snapshot is asked to leave exactly once. */
+    if (holders & NR_HOLDER_RING)
+        nr_backend_ring.close(env, handle);
+    if (holders & NR_HOLDER_SELECT)
+        nr_backend_poll.close(env, handle);
+}
+
+void nr_handle_finish(ErlNifEnv *env, struct nr_handle *handle)
+{
+    ErlNifPid pid;
+    ERL_NIF_TERM ref;
+
+    enif_mutex_lock(handle->mutex);
+    handle->finished = true;
+    bool notify = atomic_load(&handle->state) == NR_HANDLE_OPEN &&
+                  nr_handle_end_wait(env, handle, &pid, &ref);
+    enif_mutex_unlock(handle->mutex);
+    if (notify)
+        nr_handle_notify(env, &pid, ref);
+}
+
+void nr_handle_grow_pipe(struct nr_handle *handle)
+{
+#ifdef F_SETPIPE_SZ
+    size_t now = (size_t)handle->stats.pipe_bytes;
+    if (now >= PIPE_STEP_TWO)
+        return;
+    size_t wanted = now < PIPE_STEP_ONE ? PIPE_STEP_ONE : PIPE_STEP_TWO;
+    size_t more = wanted - now;
+    if (atomic_fetch_add(&pipe_granted, more) + more > PIPE_BUDGET ||
+        fcntl(handle->fd, F_SETPIPE_SZ, (int)wanted) < 0) {
+        atomic_fetch_sub(&pipe_granted, more);
+        handle->stats.pipe_refused++;
+        return;
+    }
+    handle->granted += more;
+    handle->stats.pipe_bytes = wanted;
+#else
+    (void)handle;
+#endif
+}

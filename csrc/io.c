@@ -1,0 +1,413 @@
+/*
+ * See io.h. The order in nr_nif_read is the contract with the ring: bytes that a ring read come
+ * before anything read(2) gives, and read(2) is never called while a ring may be reading for us.
+ */
+#include "io.h"
+
+#include "atoms.h"
+#include "backend.h"
+#include "base/error.h"
+#include "handle.h"
+#include "term.h"
+
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* One NIF call moves at most this much (256 KiB: 60 to 150 us on a slow machine). */
+#define READ_MAX  ((size_t)256 * 1024)
+#define WRITE_MAX ((size_t)1024 * 1024)
+
+/* Below this, a fresh binary of chunk size would waste memory: the bytes are copied instead. */
+#define COPY_MAX ((size_t)8 * 1024)
+
+/* The slot size of a ring: a rest that fits is written by the ring itself. */
+#define RING_WRITE_MAX ((size_t)16 * 1024)
+
+#define IOVEC_MAX 64
+
+/* A readiness that turns out stale (another edge came between the system call and the arm) is
+ * looked at again this often before the process is sent round through its mailbox. */
+#define RETRIES 8
+
+/* Without charging, a process that streams kept its scheduler for milliseconds: a 1 ms timer's p99
+ * was 10 ms instead of 2 (numbers.md). One percent of the timeslice is about 10 us, 16 KiB. */
+static void charge(ErlNifEnv *env, size_t bytes)
+{
+    size_t percent = 1 + bytes / (16 * 1024);
+    (void)enif_consume_timeslice(env, percent > 100 ? 100 : (int)percent);
+}
+
+static bool is_self(ErlNifEnv *env, const ErlNifPid *pid)
+{
+    ErlNifPid self;
+    return enif_self(env, &self) != NULL && enif_compare_pids(&self, pid) == 0;
+}
+
+/* Decides whether the caller may use the handle now; mutex held. 0: yes. NR_PENDING: a ring's
+ * result is on its way, the caller has become its waiter. -EBUSY, -EBADF. */
+static int enter(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref)
+{
+    if (atomic_load(&handle->state) != NR_HANDLE_OPEN)
+        return -EBADF;
+    if (!handle->waiting)
+        return 0;
+    bool self = is_self(env, &handle->waiter);
+    if (!self && enif_is_process_alive(env, &handle->waiter))
+        return -EBUSY;
+    bool ring = handle->backend == &nr_backend_ring;
+    /* A waiter of poll's that comes back has had its message: nothing is armed any more. */
+    if ((ring || !self) && handle->backend->cancel(env, handle) == NR_PENDING && ring) {
+        /* The waiter died with a ring's read in flight: its bytes are the next reader's. */
+        (void)enif_self(env, &handle->waiter);
+        enif_clear_env(handle->wait_env);
+        handle->wait_ref = enif_make_copy(handle->wait_env, ref);
+        return NR_PENDING;
+    }
+    handle->waiting = false;
+    return 0;
+}
+
+/* Places a wait for the caller; mutex held. 0, NR_RETRY or -errno. */
+static int wait_for(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref, const void *out,
+                    size_t out_length)
+{
+    (void)enif_self(env, &handle->waiter);
+    enif_clear_env(handle->wait_env);
+    handle->wait_ref = enif_make_copy(handle->wait_env, ref);
+    handle->waiting = true;
+    nr_backend_choose(handle);
+    int r = handle->backend->arm(env, handle, out, out_length);
+    if (r < 0 && handle->backend == &nr_backend_ring) {
+        /* No memory or descriptors for a registration: ERTS's poll set can still wait. */
+        handle->backend = &nr_backend_poll;
+        r = handle->backend->arm(env, handle, out, out_length);
+    }
+    if (r != 0)
+        handle->waiting = false;
+    return r;
+}
+
+static ERL_NIF_TERM failure(ErlNifEnv *env, int r)
+{
+    if (r == -EBADF)
+        return enif_make_tuple2(env, nr_atoms.error_, nr_atoms.closed_);
+    if (r == -EBUSY)
+        return enif_make_tuple2(env, nr_atoms.error_, nr_atoms.busy_);
+    return nr_term_error(env, r);
+}
+
+/* Hands out up to max of the late bytes as the start of `binary`, which has room for max. */
+static size_t take_late(struct nr_handle *handle, unsigned char *data, size_t max)
+{
+    size_t left = handle->late.size - handle->late_offset;
+    size_t n = left < max ? left : max;
+    memcpy(data, handle->late.data + handle->late_offset, n);
+    handle->late_offset += n;
+    if (handle->late_offset == handle->late.size) {
+        enif_release_binary(&handle->late);
+        handle->has_late = false;
+    }
+    return n;
+}
+
+/* read(2) into the binary behind its first `have` bytes. Bytes, 0 at the end, or -errno. */
+static ssize_t read_some(struct nr_handle *handle, ErlNifBinary *binary, size_t have)
+{
+    ssize_t n;
+    nr_stream_begin(&handle->stream);
+    do {
+        n = read(handle->fd, binary->data + have, binary->size - have);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? nr_errno() : n;
+}
+
+/* Larger binaries and a larger pipe for a stream that keeps coming back full. */
+static void learn_from_read(struct nr_handle *handle, size_t asked, size_t got)
+{
+    if (got < asked || got < handle->chunk) {
+        handle->fulls = 0;
+        return;
+    }
+    if (++handle->fulls < 2)
+        return;
+    handle->fulls = 0;
+    if (handle->chunk < READ_MAX)
+        handle->chunk *= 2;
+    nr_handle_grow_pipe(handle);
+}
+
+static ERL_NIF_TERM give(ErlNifEnv *env, struct nr_handle *handle, ErlNifBinary *binary, size_t n)
+{
+    ERL_NIF_TERM term;
+    handle->stats.bytes += n;
+    handle->stats.ops++;
+    if (n <= COPY_MAX) {
+        unsigned char *data = enif_make_new_binary(env, n, &term);
+        memcpy(data, binary->data, n);
+        enif_release_binary(binary);
+    } else {
+        if (n < binary->size)
+            (void)enif_realloc_binary(binary, n); /* shrinking: keeps the bytes if it fails */
+        term = enif_make_binary(env, binary);
+        if (n < binary->size)
+            term = enif_make_sub_binary(env, term, 0, n);
+    }
+    charge(env, n);
+    return nr_term_ok(env, term);
+}
+
+static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t max,
+                                ERL_NIF_TERM ref)
+{
+    int r = enter(env, handle, ref);
+    if (r == NR_PENDING)
+        return nr_atoms.again_;
+    if (r < 0)
+        return failure(env, r);
+
+    ErlNifBinary binary;
+    size_t size = max < handle->chunk ? max : handle->chunk;
+    if (!enif_alloc_binary(size, &binary))
+        return failure(env, -ENOMEM);
+
+    size_t have = handle->has_late ? take_late(handle, binary.data, size) : 0;
+    if (have == size)
+        return give(env, handle, &binary, have);
+    if (handle->eof) {
+        if (have > 0)
+            return give(env, handle, &binary, have);
+        enif_release_binary(&binary);
+        return nr_atoms.eof_;
+    }
+
+    for (int i = 0; i < RETRIES; i++) {
+        ssize_t n = read_some(handle, &binary, have);
+        if (n >= 0 || have > 0) {
+            if (n == 0)
+                handle->eof = true;
+            size_t got = have + (n > 0 ? (size_t)n : 0);
+            if (got > 0) {
+                learn_from_read(handle, size, got);
+                return give(env, handle, &binary, got);
+            }
+            enif_release_binary(&binary);
+            return nr_atoms.eof_;
+        }
+        if (n != -EAGAIN || handle->finished) {
+            enif_release_binary(&binary);
+            return n == -EAGAIN ? nr_atoms.eof_ : failure(env, (int)n);
+        }
+        r = wait_for(env, handle, ref, NULL, 0);
+        if (r != NR_RETRY)
+            break;
+    }
+    enif_release_binary(&binary);
+    if (r < 0)
+        return failure(env, r);
+    if (r == NR_RETRY) {
+        ErlNifPid self;
+        nr_handle_notify(env, enif_self(env, &self), ref);
+    }
+    return nr_atoms.again_;
+}
+
+ERL_NIF_TERM nr_nif_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    ErlNifUInt64 max;
+    struct nr_handle *handle = nr_handle_get(env, argv[0]);
+    if (handle == NULL || handle->direction != NR_READ || !enif_get_uint64(env, argv[1], &max) ||
+        max == 0 || !enif_is_ref(env, argv[2]))
+        return enif_make_badarg(env);
+    enif_mutex_lock(handle->mutex);
+    ERL_NIF_TERM result =
+        read_locked(env, handle, max < READ_MAX ? (size_t)max : READ_MAX, argv[2]);
+    enif_mutex_unlock(handle->mutex);
+    nr_backend_ring_pass(env, handle);
+    return result;
+}
+
+static ERL_NIF_TERM wrote(ErlNifEnv *env, struct nr_handle *handle, size_t n)
+{
+    handle->stats.ops++;
+    charge(env, n);
+    return nr_term_ok(env, enif_make_uint64(env, n));
+}
+
+/* The iovec cut to what one call moves. */
+static int cut_iovec(struct iovec *cut, const ErlNifIOVec *whole, size_t *bytes)
+{
+    int count = 0;
+    *bytes = 0;
+    for (int i = 0; i < whole->iovcnt && count < IOVEC_MAX && *bytes < WRITE_MAX; i++) {
+        size_t length = whole->iov[i].iov_len;
+        if (length > WRITE_MAX - *bytes)
+            length = WRITE_MAX - *bytes;
+        if (length == 0)
+            continue;
+        cut[count++] = (struct iovec){.iov_base = whole->iov[i].iov_base, .iov_len = length};
+        *bytes += length;
+    }
+    return count;
+}
+
+static ERL_NIF_TERM write_locked(ErlNifEnv *env, struct nr_handle *handle, const ErlNifIOVec *whole,
+                                 ERL_NIF_TERM ref)
+{
+    int r = enter(env, handle, ref);
+    if (r == NR_PENDING)
+        return nr_atoms.again_;
+    if (r < 0)
+        return failure(env, r);
+
+    if (handle->has_written) {
+        /* A ring wrote while somebody waited. If it was the caller, this is its answer. */
+        handle->has_written = false;
+        if (is_self(env, &handle->writer) && handle->written != -EAGAIN)
+            return handle->written < 0 ? failure(env, handle->written)
+                                       : wrote(env, handle, (size_t)handle->written);
+    }
+
+    struct iovec cut[IOVEC_MAX];
+    size_t bytes;
+    int count = cut_iovec(cut, whole, &bytes);
+    if (count == 0)
+        return wrote(env, handle, 0);
+
+    for (int i = 0; i < RETRIES; i++) {
+        ssize_t n;
+        nr_stream_begin(&handle->stream);
+        do {
+            n = writev(handle->fd, cut, count);
+        } while (n < 0 && errno == EINTR);
+        if (n >= 0) {
+            handle->stats.bytes += (uint64_t)n;
+            if ((size_t)n < bytes && ++handle->fulls >= 2) {
+                handle->fulls = 0;
+                nr_handle_grow_pipe(handle);
+            }
+            return wrote(env, handle, (size_t)n);
+        }
+        r = nr_errno();
+        if (r != -EAGAIN)
+            return failure(env, r);
+        /* A small rest is given to the mechanism: a ring writes it itself from a slot. */
+        unsigned char rest[RING_WRITE_MAX];
+        size_t rest_length = 0;
+        if (bytes <= RING_WRITE_MAX) {
+            for (int j = 0; j < count; j++) {
+                memcpy(rest + rest_length, cut[j].iov_base, cut[j].iov_len);
+                rest_length += cut[j].iov_len;
+            }
+        }
+        r = wait_for(env, handle, ref, rest, rest_length);
+        if (r != NR_RETRY)
+            break;
+    }
+    if (r < 0)
+        return failure(env, r);
+    if (r == NR_RETRY) {
+        ErlNifPid self;
+        nr_handle_notify(env, enif_self(env, &self), ref);
+    }
+    return nr_atoms.again_;
+}
+
+ERL_NIF_TERM nr_nif_write(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    ERL_NIF_TERM tail;
+    ErlNifIOVec *iovec = NULL;
+    struct nr_handle *handle = nr_handle_get(env, argv[0]);
+    if (handle == NULL || handle->direction != NR_WRITE || !enif_is_ref(env, argv[2]) ||
+        !enif_inspect_iovec(env, IOVEC_MAX, argv[1], &tail, &iovec))
+        return enif_make_badarg(env);
+    enif_mutex_lock(handle->mutex);
+    ERL_NIF_TERM result = write_locked(env, handle, iovec, argv[2]);
+    enif_mutex_unlock(handle->mutex);
+    nr_backend_ring_pass(env, handle);
+    return result;
+}
+
+ERL_NIF_TERM nr_nif_cancel(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    struct nr_handle *handle = nr_handle_get(env, argv[0]);
+    if (handle == NULL)
+        return enif_make_badarg(env);
+    ERL_NIF_TERM result = nr_atoms.pending_;
+    enif_mutex_lock(handle->mutex);
+    if (handle->waiting && is_self(env, &handle->waiter)) {
+        if (handle->backend->cancel(env, handle) == 0) {
+            handle->waiting = false;
+            result = nr_atoms.cancelled_;
+        } else if (handle->backend == &nr_backend_poll) {
+            handle->waiting = false; /* ERTS has sent the message */
+        }
+    }
+    enif_mutex_unlock(handle->mutex);
+    nr_backend_ring_pass(env, handle);
+    return result;
+}
+
+ERL_NIF_TERM nr_nif_take_written(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    struct nr_handle *handle = nr_handle_get(env, argv[0]);
+    if (handle == NULL)
+        return enif_make_badarg(env);
+    int taken = 0;
+    enif_mutex_lock(handle->mutex);
+    if (handle->has_written && is_self(env, &handle->writer)) {
+        taken = handle->written > 0 ? handle->written : 0;
+        handle->has_written = false;
+    }
+    enif_mutex_unlock(handle->mutex);
+    return enif_make_int(env, taken);
+}
+
+ERL_NIF_TERM nr_nif_close(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    struct nr_handle *handle = nr_handle_get(env, argv[0]);
+    if (handle == NULL)
+        return enif_make_badarg(env);
+    nr_handle_close(env, handle);
+    return nr_atoms.ok_;
+}
+
+ERL_NIF_TERM nr_nif_finish(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    struct nr_handle *handle = nr_handle_get(env, argv[0]);
+    if (handle == NULL || handle->direction != NR_READ)
+        return enif_make_badarg(env);
+    nr_handle_finish(env, handle);
+    return nr_atoms.ok_;
+}
+
+ERL_NIF_TERM nr_nif_handle_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    struct nr_handle *handle = nr_handle_get(env, argv[0]);
+    if (handle == NULL)
+        return enif_make_badarg(env);
+    enif_mutex_lock(handle->mutex);
+    struct nr_handle_stats stats = handle->stats;
+    const struct nr_backend *backend = handle->backend;
+    enif_mutex_unlock(handle->mutex);
+    const ERL_NIF_TERM keys[] = {
+        nr_atoms.bytes_,        nr_atoms.ops_,     nr_atoms.waits_poll_, nr_atoms.waits_io_uring_,
+        nr_atoms.fixed_,        nr_atoms.unfixed_, nr_atoms.moves_,      nr_atoms.pipe_bytes_,
+        nr_atoms.pipe_refused_, nr_atoms.poll_,
+    };
+    const ERL_NIF_TERM values[] = {
+        enif_make_uint64(env, stats.bytes),        enif_make_uint64(env, stats.ops),
+        enif_make_uint64(env, stats.waits_poll),   enif_make_uint64(env, stats.waits_io_uring),
+        enif_make_uint64(env, stats.fixed),        enif_make_uint64(env, stats.unfixed),
+        enif_make_uint64(env, stats.moves),        enif_make_uint64(env, stats.pipe_bytes),
+        enif_make_uint64(env, stats.pipe_refused), nr_term_bool(backend == &nr_backend_poll),
+    };
+    return nr_term_map(env, keys, values, sizeof(keys) / sizeof(keys[0]));
+}

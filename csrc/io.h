@@ -1,0 +1,36 @@
+/*
+ * Reading and writing a handle: the fast path that every byte takes, on a normal scheduler, and the
+ * hand-over to a backend when the pipe is not ready. The NIF functions that NetRunner.Pipe calls.
+ */
+#ifndef NR_IO_H
+#define NR_IO_H
+
+#include <erl_nif.h>
+
+/* read(handle, max, ref) -> {:ok, binary} | :eof | :again | {:error, :busy | :closed | posix}
+ * :again: nothing yet; {ref, :ready} will come, then call again. At most 256 KiB per call. */
+ERL_NIF_TERM nr_nif_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
+/* write(handle, iovec, ref) -> {:ok, bytes} | :again | {:error, :busy | :closed | posix}
+ * iovec: a list of binaries, as :erlang.iolist_to_iovec/1 makes it. {:ok, bytes} may be short: call
+ * again with the rest. :again: nothing was taken; {ref, :ready} will come, then call again with
+ * the same bytes (or cancel first: a ring may take some of them meanwhile, and says so then). */
+ERL_NIF_TERM nr_nif_write(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
+/* cancel(handle) -> :cancelled (no message will come) | :pending (it will: receive it)
+ * Only for the process that waits. */
+ERL_NIF_TERM nr_nif_cancel(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
+/* take_written(handle) -> bytes that a ring took for this process since its last write call. */
+ERL_NIF_TERM nr_nif_take_written(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
+/* close(handle) -> :ok, also the second time. */
+ERL_NIF_TERM nr_nif_close(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
+/* finish(handle) -> :ok: see nr_handle_finish. */
+ERL_NIF_TERM nr_nif_finish(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
+/* handle_info(handle) -> a map of struct nr_handle_stats and the backend in use. */
+ERL_NIF_TERM nr_nif_handle_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
+#endif

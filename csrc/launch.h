@@ -1,0 +1,34 @@
+/*
+ * Starting things: the zygote, and commands through it. What a command's start needs from this
+ * process is made here (pipes, the control pair, descriptors to pass) and sent in one message; the
+ * frame itself is made by NetRunner.Protocol.
+ */
+#ifndef NR_LAUNCH_H
+#define NR_LAUNCH_H
+
+#include <erl_nif.h>
+
+/* zygote_start(path, owner) -> {:ok, request_control, os_pid} | {:error, posix}. Dirty I/O. */
+ERL_NIF_TERM nr_nif_zygote_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
+/* zygote_reap(os_pid) -> :ok. Collects a zygote that ended, should this process be its parent in
+ * the kernel's eyes; does nothing otherwise. */
+ERL_NIF_TERM nr_nif_zygote_reap(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
+/* spawn(request_control, frame, strings, flags, mode, owner) ->
+ *   {:ok, {control, stdin | nil, stdout | nil, stderr | nil}} | {:error, posix}
+ * frame: binary. strings: nil, or the binary that travels in a memfd (flag NR_SPAWN_STRINGS).
+ * flags: those of struct nr_spawn; the pipes are made after them. mode: 0 auto, 1 poll, 2 io_uring.
+ * Normal scheduler; `spawn_large` is the same on a dirty one, for strings in a memfd. */
+ERL_NIF_TERM nr_nif_spawn(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
+/* probe(path) -> {:ok, line} | {:error, :killed | :timeout | posix}: runs the ring probe in a
+ * process of its own and gives what it printed. Dirty I/O; at most 5 s. */
+ERL_NIF_TERM nr_nif_probe(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
+/* which(exe, path) -> {:ok, absolute} | {:error, posix}: execvp's search in a PATH value, without
+ * its implicit current directory; empty and relative elements are skipped. An exe with a slash is
+ * checked as it is. Dirty I/O, for a PATH may be on a slow file system. */
+ERL_NIF_TERM nr_nif_which(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
+#endif

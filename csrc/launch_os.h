@@ -1,0 +1,15 @@
+/* What launch.c needs that differs between Linux and other POSIX systems: twin files
+ * launch_os_linux.c and launch_os_posix.c, picked by the build. */
+#ifndef NR_LAUNCH_OS_H
+#define NR_LAUNCH_OS_H
+
+#include <stddef.h>
+
+/* A descriptor of this process's working directory, to fchdir to. fd or -errno. */
+int nr_os_open_cwd(void);
+
+/* A close-on-exec descriptor of a file without a name that holds these bytes and cannot be changed
+ * any more, as far as the system can promise that. fd or -errno. */
+int nr_os_sealed_file(const void *data, size_t size);
+
+#endif

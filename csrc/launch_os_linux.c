@@ -1,0 +1,33 @@
+/* See launch_os.h. Linux: O_PATH (no read permission needed on the directory) and memfd seals. */
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "launch_os.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int nr_os_open_cwd(void)
+{
+    int fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? nr_errno() : fd;
+}
+
+int nr_os_sealed_file(const void *data, size_t size)
+{
+    NR_CLEANUP_FD int fd = memfd_create("net_runner", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return nr_errno();
+    const char *from = data;
+    for (size_t done = 0; done < size;) {
+        ssize_t n = write(fd, from + done, size - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return nr_errno();
+        done += (size_t)n;
+    }
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+        return nr_errno();
+    return nr_fd_take(&fd);
+}

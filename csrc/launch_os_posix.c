@@ -1,0 +1,41 @@
+/* See launch_os.h. POSIX: the directory is opened for reading, the file is an unlinked shm object. */
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "launch_os.h"
+
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int nr_os_open_cwd(void)
+{
+    int fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? nr_errno() : fd;
+}
+
+int nr_os_sealed_file(const void *data, size_t size)
+{
+    static _Atomic unsigned counter;
+    char name[64];
+    snprintf(name, sizeof(name), "/net_runner-%ld-%u", (long)getpid(),
+             atomic_fetch_add(&counter, 1U));
+    NR_CLEANUP_FD int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (fd < 0)
+        return nr_errno();
+    (void)shm_unlink(name);
+    int r = nr_fd_cloexec(fd, true);
+    if (r < 0)
+        return r;
+    const char *from = data;
+    for (size_t done = 0; done < size;) {
+        ssize_t n = write(fd, from + done, size - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return nr_errno();
+        done += (size_t)n;
+    }
+    return nr_fd_take(&fd);
+}

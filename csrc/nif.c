@@ -1,0 +1,64 @@
+/*
+ * The NIF library of NetRunner.Nif: the function table and the load hook, nothing else.
+ *
+ * Loading makes the atoms and opens the resource types. Reloading or upgrading is refused: a second
+ * copy of this library could not take over descriptors that the first one's rings and poll sets
+ * hold (see docs/limits.md).
+ */
+#include "atoms.h"
+#include "backend.h"
+#include "control.h"
+#include "handle.h"
+#include "io.h"
+#include "launch.h"
+
+#include <erl_nif.h>
+
+static int on_load(ErlNifEnv *env, void **private_data, ERL_NIF_TERM info)
+{
+    (void)info;
+    *private_data = NULL;
+    nr_atoms_make(env);
+    if (nr_handle_type_open(env) < 0 || nr_control_type_open(env) < 0 ||
+        nr_backend_ring_type_open(env) < 0)
+        return 1;
+    return 0;
+}
+
+/* build() -> :io_uring | :portable: which variant this library was built as. */
+static ERL_NIF_TERM nif_build(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)env;
+    (void)argc;
+    (void)argv;
+#ifdef NR_PORTABLE
+    return nr_atoms.portable_;
+#else
+    return nr_atoms.io_uring_;
+#endif
+}
+
+static ErlNifFunc functions[] = {
+    {"build", 0, nif_build, 0},
+    {"read", 3, nr_nif_read, 0},
+    {"write", 3, nr_nif_write, 0},
+    {"cancel", 1, nr_nif_cancel, 0},
+    {"take_written", 1, nr_nif_take_written, 0},
+    {"close", 1, nr_nif_close, 0},
+    {"finish", 1, nr_nif_finish, 0},
+    {"handle_info", 1, nr_nif_handle_info, 0},
+    {"control_recv", 1, nr_nif_control_recv, 0},
+    {"control_send", 2, nr_nif_control_send, 0},
+    {"control_close", 1, nr_nif_control_close, 0},
+    {"zygote_start", 2, nr_nif_zygote_start, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"zygote_reap", 1, nr_nif_zygote_reap, 0},
+    {"spawn", 6, nr_nif_spawn, 0},
+    {"spawn_large", 6, nr_nif_spawn, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"which", 2, nr_nif_which, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"probe", 1, nr_nif_probe, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"rings_open", 2, nr_nif_rings_open, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"ring_harvest", 1, nr_nif_ring_harvest, 0},
+    {"rings_info", 0, nr_nif_rings_info, 0},
+};
+
+ERL_NIF_INIT(Elixir.NetRunner.Nif, functions, on_load, NULL, NULL, NULL)
