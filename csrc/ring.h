@@ -67,7 +67,8 @@ enum nr_event_kind {
     NR_EVENT_READY, /* do your own system call: no slot was free, nothing fits, or an error */
     NR_EVENT_DATA, /* a read: `length` bytes at `data` (a slot, valid during the callback); 0 = EOF */
     NR_EVENT_WRITTEN, /* a write: result is the bytes taken (may be short), or -errno */
-    NR_EVENT_GONE,    /* the registration ended; the last event of a stream */
+    NR_EVENT_GONE,    /* the registration ended; the last event of a stream. result: 0, or -errno
+                       * when the kernel keeps refusing to poll and nobody called nr_ring_remove */
 };
 
 struct nr_event {
@@ -98,7 +99,7 @@ struct nr_ring_info {
     bool nowait_pipes; /* pipes accept RWF_NOWAIT; else every event is READY */
     uint64_t harvests;
     uint64_t enters;    /* io_uring_enter calls */
-    uint64_t fixed;     /* reads and writes through registered slots */
+    uint64_t fixed;     /* reads and writes through registered slots; -EAGAIN is not counted */
     uint64_t unfixed;   /* through unregistered ones */
     uint64_t overflows; /* completion queue overflows seen */
 };
@@ -119,10 +120,12 @@ int nr_ring_eventfd(const struct nr_ring *ring);
 /* Cheap look (no system call): completions wait, or a harvest was cut short. */
 bool nr_ring_pending(const struct nr_ring *ring);
 
-/* Registers a stream whose fd, direction and owner are set. 0 or -errno (nothing registered). */
+/* Registers a stream whose fd, direction and owner are set; sets the rest. Arm only afterwards.
+ * 0 or -errno (nothing registered). */
 int nr_ring_add(struct nr_ring *ring, struct nr_stream *stream);
 
-/* Cancels the registration: GONE follows from a harvest. Once per stream. 0 or -errno. */
+/* Cancels the registration: GONE follows from a harvest; a demand that is not taken by then ends
+ * without another event. A second call does nothing. 0, or -ENOENT: not registered. */
 int nr_ring_remove(struct nr_ring *ring, struct nr_stream *stream);
 
 /* Before the owner's own read(2) or write(2): forgets the edge that made it look. Without this, an
@@ -136,13 +139,14 @@ static inline void nr_stream_begin(struct nr_stream *stream)
  * edge came since nr_stream_begin, no demand is left, try the system call again. */
 bool nr_stream_arm(struct nr_stream *stream);
 
-/* Takes the demand back. true: no event will come. false: one is on its way; wait for it, it comes
- * without anybody's help. */
+/* Takes the demand back. true: no event will come. false: one is on its way (it comes without
+ * anybody's help), or was delivered already. */
 bool nr_stream_disarm(struct nr_stream *stream);
 
 /* Drains the completion queue and serves ready streams that have demand, calling `fn` for each
  * event. Returns at once if another thread harvests (that thread looks again before it leaves).
- * Also reads the eventfd. At most `limit` events (0: 256), then NR_RING_MORE: call again soon.
+ * Also reads the eventfd. At most `limit` events (0: 256), then NR_RING_MORE: call again soon; the
+ * eventfd is made readable too, so that who merely passed by may leave it at that.
  * 0, NR_RING_MORE or -errno. */
 #define NR_RING_MORE 1
 int nr_ring_harvest(struct nr_ring *ring, unsigned limit, nr_event_fn *fn, void *context);
