@@ -1,0 +1,208 @@
+defmodule NetRunner do
+  @moduledoc """
+  Runs OS processes from Elixir: gigabytes stream through them with back-pressure, nothing that was
+  started is left behind, and one command costs no more than the built-in way.
+
+      {output, 0} = NetRunner.run(["ls", "-l"])
+
+      NetRunner.stream!(["zcat", "huge.log.gz"])
+      |> Stream.map(&byte_size/1)
+      |> Enum.sum()
+
+  A command is a list: the executable, looked up in the PATH that the command itself will see, and its
+  arguments. There is no shell unless you start one.
+
+    * `run/2` runs a command to its end and gives what it wrote.
+    * `stream!/2` and `stream/2` make a lazy enumerable of what it writes.
+    * `NetRunner.Process` is one command under your hands.
+  """
+
+  alias NetRunner.{Backend, Executable, Options, Pipe}
+
+  @type cmd :: [binary, ...]
+  @read_max 262_144
+
+  @doc """
+  Runs a command to its end: `{stdout, status}`, or `{stdout, status, stderr}` with
+  `stderr: :capture`. The status is the exit code, or 128 plus the number of the signal that ended it.
+  `{:error, reason}` otherwise, with a reason of `NetRunner.Error`.
+
+      iex> NetRunner.run(["echo", "hello"])
+      {"hello\\n", 0}
+      iex> NetRunner.run(["tr", "a-z", "A-Z"], input: ["back", "-", "pressure"])
+      {"BACK-PRESSURE", 0}
+      iex> NetRunner.run(["sh", "-c", "echo oops >&2; exit 3"], stderr: :capture)
+      {"", 3, "oops\\n"}
+      iex> NetRunner.run(["no-such-program"])
+      {:error, :enoent}
+
+  stdin is /dev/null unless `input:` is given. If `input:` raises, the command is stopped and the
+  exception is raised here.
+
+  ## Options
+
+  #{Options.docs(:run)}
+  """
+  @spec run(cmd, keyword) ::
+          {binary, non_neg_integer}
+          | {binary, non_neg_integer, binary}
+          | {:error, NetRunner.Error.reason()}
+  def run(cmd, opts \\ []) do
+    with {:ok, options} <- Options.validate(opts, :run),
+         {:ok, cmd} <- Executable.check_cmd(cmd),
+         deadline = Pipe.deadline(options.timeout),
+         {:ok, process} <- NetRunner.Process.start_checked(cmd, options, false) do
+      try do
+        collect(process, options, deadline)
+      after
+        NetRunner.Process.stop(process)
+      end
+    end
+  end
+
+  @doc """
+  A lazy enumerable of the command's output: binaries of at most `max_chunk_size` bytes, as they come.
+
+  The command starts when enumeration starts, waits while the consumer is busy, and is stopped and gone
+  when enumeration ends, also when it is halted early. Each enumeration is a new run. A failing start
+  raises `NetRunner.Error` then, a failing command raises `NetRunner.ExitError` after its last element
+  (see `exit:` and `ok:`).
+
+      iex> NetRunner.stream!(["printf", "a b c"]) |> Enum.join()
+      "a b c"
+      iex> NetRunner.stream!(["yes"]) |> Enum.take(1) |> hd() |> binary_part(0, 4)
+      "y\\ny\\n"
+      iex> NetRunner.stream!(["cat"], input: Stream.map(1..3, &"\#{&1};")) |> Enum.join()
+      "1;2;3;"
+
+  Raises at once only for unknown options and values of the wrong type.
+
+  ## Options
+
+  #{Options.docs(:stream)}
+  """
+  @spec stream!(cmd, keyword) :: Enumerable.t()
+  def stream!(cmd, opts \\ []) do
+    with {:ok, options} <- Options.validate(opts, :stream),
+         {:ok, cmd} <- Executable.check_cmd(cmd) do
+      NetRunner.Stream.new(cmd, options)
+    else
+      {:error, reason} -> raise NetRunner.Error, reason: reason, cmd: printable(cmd)
+    end
+  end
+
+  @doc """
+  As `stream!/2`, but options, command and executable are checked at once: `{:ok, enumerable}` or
+  `{:error, reason}`.
+
+      iex> NetRunner.stream(["no-such-program"])
+      {:error, :enoent}
+  """
+  @spec stream(cmd, keyword) :: {:ok, Enumerable.t()} | {:error, NetRunner.Error.reason()}
+  def stream(cmd, opts \\ []) do
+    with {:ok, options} <- Options.validate(opts, :stream),
+         {:ok, cmd} <- Executable.check_cmd(cmd),
+         {:ok, _mode} <- Backend.mode(options.backend),
+         {:ok, _path} <- Executable.resolve(hd(cmd), Executable.env(options.env)) do
+      {:ok, NetRunner.Stream.new(cmd, options)}
+    end
+  end
+
+  @doc """
+  What the library runs on here, and why: `data` is how pipes can be waited for, `registered_buffers`
+  whether the rings' buffers are registered, `containment` what finds a command's descendants.
+  """
+  @spec backend :: %{
+          data: :io_uring | :poll,
+          registered_buffers: boolean,
+          containment: :subreaper | :group,
+          why: String.t()
+        }
+  def backend do
+    features = NetRunner.Shepherd.info().features
+    containment = if :subreaper in features, do: :subreaper, else: :group
+    Map.put(Backend.info(), :containment, containment)
+  end
+
+  ## Collecting
+
+  defp collect(process, options, deadline) do
+    {:ok, stdout} = NetRunner.Process.handle(process, :stdout)
+
+    handles =
+      case options.stderr do
+        :capture ->
+          {:ok, stderr} = NetRunner.Process.handle(process, :stderr)
+          [stdout: stdout, stderr: stderr]
+
+        _other ->
+          [stdout: stdout]
+      end
+
+    limit = options.max_output_size
+
+    case read_all(handles, limit, deadline, %{}, %{stdout: {[], 0}, stderr: {[], 0}}) do
+      {:ok, output} -> conclude(process, options, deadline, output)
+      error -> error
+    end
+  end
+
+  defp read_all([], _limit, _deadline, _armed, output) do
+    {:ok, Map.new(output, fn {tag, {chunks, _size}} -> {tag, binary(chunks)} end)}
+  end
+
+  defp read_all(handles, limit, deadline, armed, output) do
+    case Pipe.read_either(handles, @read_max, deadline, armed) do
+      {tag, {:ok, chunk}, armed} ->
+        {chunks, size} = output[tag]
+        size = size + byte_size(chunk)
+        output = %{output | tag => {[chunk | chunks], size}}
+
+        if size > limit do
+          Pipe.disarm(armed)
+          partial = binary(elem(output.stdout, 0))
+
+          {:error,
+           {:max_output_exceeded, binary_part(partial, 0, min(byte_size(partial), limit))}}
+        else
+          read_all(handles, limit, deadline, armed, output)
+        end
+
+      {tag, :eof, armed} ->
+        read_all(Keyword.delete(handles, tag), limit, deadline, armed, output)
+
+      {_tag, {:error, reason}, armed} ->
+        Pipe.disarm(armed)
+        {:error, reason}
+
+      {:timeout, armed} ->
+        Pipe.disarm(armed)
+        {:error, :timeout}
+    end
+  end
+
+  defp binary([chunk]), do: chunk
+  defp binary(chunks), do: chunks |> Enum.reverse() |> IO.iodata_to_binary()
+
+  defp conclude(process, options, deadline, output) do
+    with {:ok, conclusion} <- NetRunner.Process.conclude(process, Pipe.left(deadline)) do
+      reraise_input(conclusion)
+      status = NetRunner.Process.status(conclusion.exit)
+
+      if options.stderr == :capture,
+        do: {output.stdout, status, output.stderr},
+        else: {output.stdout, status}
+    end
+  end
+
+  @doc false
+  # An exception of the enumerable given as `input:` belongs to the caller.
+  def reraise_input(%{fed: {:raised, kind, reason, stacktrace}}),
+    do: :erlang.raise(kind, reason, stacktrace)
+
+  def reraise_input(_conclusion), do: :ok
+
+  defp printable(cmd) do
+    if is_list(cmd) and not List.improper?(cmd) and Enum.all?(cmd, &is_binary/1), do: cmd
+  end
+end

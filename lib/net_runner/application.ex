@@ -1,0 +1,24 @@
+defmodule NetRunner.Application do
+  @moduledoc false
+  # The supervision tree:
+  #
+  #   NetRunner.Backend          finds out what the data plane can use, makes the rings
+  #   NetRunner.ReaperSupervisor one NetRunner.Reaper per ring
+  #   NetRunner.Registry         pid of a NetRunner.Process -> its pipe handles
+  #   NetRunner.Shepherd         owns the zygote and the request socket
+  #
+  # Commands are not children of it: a NetRunner.Process belongs to whoever starts it.
+
+  use Application
+
+  @impl true
+  def start(_type, _args) do
+    children = [
+      NetRunner.Backend,
+      {Registry, keys: :unique, name: NetRunner.Registry, partitions: System.schedulers_online()},
+      NetRunner.Shepherd
+    ]
+
+    Supervisor.start_link(children, strategy: :one_for_one, name: NetRunner.Supervisor)
+  end
+end

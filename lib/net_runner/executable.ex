@@ -1,0 +1,105 @@
+defmodule NetRunner.Executable do
+  @moduledoc false
+  # From what a user calls a command to what execve gets: checks argv, makes the child's environment
+  # and finds the executable in *its* PATH. Everything here happens in the BEAM, before any request.
+
+  alias NetRunner.Nif
+
+  # execvp's own default when PATH is unset has the current directory in old C libraries; ours never.
+  @default_path "/usr/local/bin:/usr/bin:/bin"
+
+  # One argument string with its NUL: MAX_ARG_STRLEN, 32 pages (execve(2)).
+  @arg_max 131_072
+
+  @doc "`{:ok, [exe | args]}`, or what is wrong with it."
+  @spec check_cmd(term) ::
+          {:ok, [binary, ...]} | {:error, {:invalid_cmd | :invalid_args, String.t()}}
+  def check_cmd([exe | args]) when is_binary(exe) do
+    cond do
+      not is_list(args) or List.improper?(args) ->
+        {:error, {:invalid_cmd, "must be a proper list"}}
+
+      exe == "" ->
+        {:error, {:invalid_cmd, "the executable's name is empty"}}
+
+      String.contains?(exe, <<0>>) ->
+        {:error, {:invalid_cmd, "NUL in the executable's name"}}
+
+      true ->
+        check_args([exe | args], args, 1)
+    end
+  end
+
+  def check_cmd(other) do
+    {:error,
+     {:invalid_cmd,
+      "expected [executable | arguments] of binaries, got: " <>
+        inspect(other, limit: 5, printable_limit: 100)}}
+  end
+
+  defp check_args(cmd, [], _index), do: {:ok, cmd}
+
+  defp check_args(cmd, [arg | rest], index) when is_binary(arg) do
+    cond do
+      String.contains?(arg, <<0>>) ->
+        {:error, {:invalid_args, "argument #{index} contains a NUL byte"}}
+
+      byte_size(arg) >= @arg_max ->
+        {:error,
+         {:invalid_args,
+          "argument #{index} has #{byte_size(arg)} bytes, the kernel takes #{@arg_max - 1}"}}
+
+      true ->
+        check_args(cmd, rest, index + 1)
+    end
+  end
+
+  defp check_args(_cmd, [arg | _rest], index) do
+    {:error,
+     {:invalid_args,
+      "argument #{index} is not a binary: #{inspect(arg, limit: 5, printable_limit: 100)}"}}
+  end
+
+  @doc """
+  The child's environment as `%{name => value}`: the BEAM's of this moment changed by `env:`. Later
+  pairs win over earlier ones.
+  """
+  @spec env([{binary, binary | nil}] | {:replace, [{binary, binary | nil}]}) :: %{
+          binary => binary
+        }
+  def env({:replace, pairs}), do: apply_pairs(%{}, pairs)
+  def env(pairs), do: apply_pairs(beam_env(), pairs)
+
+  defp apply_pairs(env, pairs) do
+    Enum.reduce(pairs, env, fn
+      {name, nil}, env -> Map.delete(env, name)
+      {name, value}, env -> Map.put(env, name, value)
+    end)
+  end
+
+  defp beam_env do
+    encoding = :file.native_name_encoding()
+    for {name, value} <- :os.env(), into: %{}, do: {bytes(name, encoding), bytes(value, encoding)}
+  end
+
+  # OTP gives characters, or the raw bytes where they are not valid in the node's encoding.
+  defp bytes(raw, _encoding) when is_binary(raw), do: raw
+  defp bytes(chars, :latin1), do: :erlang.list_to_binary(chars)
+
+  defp bytes(chars, :utf8) do
+    case :unicode.characters_to_binary(chars) do
+      binary when is_binary(binary) -> binary
+      _not_unicode -> :erlang.list_to_binary(chars)
+    end
+  end
+
+  @doc "The absolute path that the child executes."
+  @spec resolve(binary, %{binary => binary}) :: {:ok, binary} | {:error, atom}
+  def resolve(exe, env) do
+    cond do
+      String.starts_with?(exe, "/") -> Nif.which(exe, "")
+      String.contains?(exe, "/") -> Nif.which(Path.join(File.cwd!(), exe), "")
+      true -> Nif.which(exe, Map.get(env, "PATH", @default_path))
+    end
+  end
+end

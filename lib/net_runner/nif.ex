@@ -1,0 +1,43 @@
+defmodule NetRunner.Nif do
+  @moduledoc false
+  # The door to csrc/nif.c: one function per NIF, no logic. Who calls what, on which thread and with
+  # what result is written in csrc/io.h, control.h, launch.h and backend.h. Everything above this
+  # module is Elixir; everything below speaks system calls.
+
+  @on_load :load
+
+  def load do
+    path = :filename.join(:code.priv_dir(:net_runner), ~c"net_runner")
+    :erlang.load_nif(path, 0)
+  end
+
+  def build, do: :erlang.nif_error(:not_loaded)
+
+  def read(_handle, _max, _ref), do: :erlang.nif_error(:not_loaded)
+  def write(_handle, _iovec, _ref), do: :erlang.nif_error(:not_loaded)
+  def cancel(_handle), do: :erlang.nif_error(:not_loaded)
+  def take_written(_handle), do: :erlang.nif_error(:not_loaded)
+  def close(_handle), do: :erlang.nif_error(:not_loaded)
+  def finish(_handle), do: :erlang.nif_error(:not_loaded)
+  def handle_info(_handle), do: :erlang.nif_error(:not_loaded)
+
+  def control_recv(_control), do: :erlang.nif_error(:not_loaded)
+  def control_send(_control, _frame), do: :erlang.nif_error(:not_loaded)
+  def control_close(_control), do: :erlang.nif_error(:not_loaded)
+
+  def zygote_start(_path, _owner), do: :erlang.nif_error(:not_loaded)
+  def zygote_reap(_os_pid), do: :erlang.nif_error(:not_loaded)
+
+  def spawn(_request, _frame, _strings, _flags, _mode, _owner),
+    do: :erlang.nif_error(:not_loaded)
+
+  def spawn_large(_request, _frame, _strings, _flags, _mode, _owner),
+    do: :erlang.nif_error(:not_loaded)
+
+  def which(_exe, _path), do: :erlang.nif_error(:not_loaded)
+  def probe(_path), do: :erlang.nif_error(:not_loaded)
+
+  def rings_open(_count, _coop_taskrun), do: :erlang.nif_error(:not_loaded)
+  def ring_harvest(_ring), do: :erlang.nif_error(:not_loaded)
+  def rings_info, do: :erlang.nif_error(:not_loaded)
+end

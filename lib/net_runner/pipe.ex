@@ -1,0 +1,145 @@
+defmodule NetRunner.Pipe do
+  @moduledoc false
+  # Reading and writing pipe handles from the calling process, with deadlines. The NIF moves what it
+  # can at once; only an empty (or full) pipe makes the caller wait, for {ref, :ready} with a
+  # reference of this very wait. A wait that is given up is cancelled first, so nothing strays into the
+  # caller's mailbox.
+  #
+  # A deadline is a System.monotonic_time(:millisecond), or :infinity.
+
+  alias NetRunner.Nif
+
+  @type handle :: reference
+  @type deadline :: integer | :infinity
+
+  @spec deadline(timeout) :: deadline
+  def deadline(:infinity), do: :infinity
+  def deadline(ms), do: System.monotonic_time(:millisecond) + ms
+
+  @doc "Milliseconds left, for `receive ... after`."
+  @spec left(deadline) :: timeout
+  def left(:infinity), do: :infinity
+  def left(deadline), do: max(deadline - System.monotonic_time(:millisecond), 0)
+
+  @spec read(handle, pos_integer, deadline) ::
+          {:ok, binary} | :eof | {:error, :timeout | :busy | :closed | atom}
+  def read(handle, max, deadline) do
+    ref = make_ref()
+
+    case Nif.read(handle, max, ref) do
+      :again ->
+        receive do
+          {^ref, :ready} -> read(handle, max, deadline)
+        after
+          left(deadline) ->
+            cancel(handle, ref)
+            {:error, :timeout}
+        end
+
+      result ->
+        result
+    end
+  end
+
+  @doc """
+  Writes all of it, or says why not: `{:error, {:timeout, bytes_taken}}` when the deadline came first,
+  `{:error, :epipe}` when nobody can read it any more.
+  """
+  @spec write(handle, iodata, deadline) ::
+          :ok | {:error, {:timeout, non_neg_integer} | :epipe | :busy | :closed | atom}
+  def write(handle, iodata, deadline),
+    do: write(handle, :erlang.iolist_to_iovec(iodata), deadline, 0)
+
+  defp write(_handle, [], _deadline, _taken), do: :ok
+
+  defp write(handle, iovec, deadline, taken) do
+    ref = make_ref()
+
+    case Nif.write(handle, iovec, ref) do
+      {:ok, n} ->
+        write(handle, drop(iovec, n), deadline, taken + n)
+
+      :again ->
+        receive do
+          {^ref, :ready} -> write(handle, iovec, deadline, taken)
+        after
+          left(deadline) ->
+            cancel(handle, ref)
+            {:error, {:timeout, taken + Nif.take_written(handle)}}
+        end
+
+      error ->
+        error
+    end
+  end
+
+  @doc """
+  Reads from whichever of two handles has something first. `armed` is what the last call gave back
+  (start with `%{}`): it remembers the waits that are still placed. Give it to `disarm/1` when done.
+  """
+  @spec read_either([{tag, handle}], pos_integer, deadline, map) ::
+          {tag, {:ok, binary} | :eof | {:error, atom}, map} | {:timeout, map}
+        when tag: atom
+  def read_either(handles, max, deadline, armed) do
+    case try_each(handles, max, armed) do
+      {:waiting, armed} -> await_either(handles, max, deadline, armed)
+      found -> found
+    end
+  end
+
+  defp try_each([], _max, armed), do: {:waiting, armed}
+
+  defp try_each([{tag, _} | rest], max, armed) when is_map_key(armed, tag),
+    do: try_each(rest, max, armed)
+
+  defp try_each([{tag, handle} | rest], max, armed) do
+    ref = make_ref()
+
+    case Nif.read(handle, max, ref) do
+      :again -> try_each(rest, max, Map.put(armed, tag, {handle, ref}))
+      result -> {tag, result, armed}
+    end
+  end
+
+  defp await_either(handles, max, deadline, armed) do
+    refs = for {tag, {_handle, ref}} <- armed, into: %{}, do: {ref, tag}
+
+    receive do
+      {ref, :ready} when is_map_key(refs, ref) ->
+        # The one that spoke goes first, the other's wait stays placed.
+        tag = Map.fetch!(refs, ref)
+        {spoke, others} = Enum.split_with(handles, fn {t, _handle} -> t == tag end)
+        read_either(spoke ++ others, max, deadline, Map.delete(armed, tag))
+    after
+      left(deadline) -> {:timeout, armed}
+    end
+  end
+
+  @spec disarm(map) :: :ok
+  def disarm(armed) do
+    Enum.each(armed, fn {_tag, {handle, ref}} -> cancel(handle, ref) end)
+  end
+
+  @doc "Takes a wait back; a message that is on its way is received here."
+  @spec cancel(handle, reference) :: :ok
+  def cancel(handle, ref) do
+    case Nif.cancel(handle) do
+      :cancelled ->
+        :ok
+
+      :pending ->
+        receive do
+          {^ref, :ready} -> :ok
+        end
+    end
+  end
+
+  defp drop(iovec, 0), do: iovec
+
+  defp drop([head | rest], n) when byte_size(head) <= n, do: drop(rest, n - byte_size(head))
+
+  defp drop([head | rest], n) do
+    <<_taken::binary-size(n), left::binary>> = head
+    [left | rest]
+  end
+end

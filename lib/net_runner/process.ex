@@ -1,0 +1,553 @@
+defmodule NetRunner.Process do
+  @moduledoc """
+  One command under your hands: start it, read and write its pipes when you like, signal it, wait for
+  its end.
+
+      {:ok, p} = NetRunner.Process.start("cat")
+      :ok = NetRunner.Process.write(p, "hello")
+      {:ok, "hello"} = NetRunner.Process.read(p)
+      :ok = NetRunner.Process.close_stdin(p)
+      :eof = NetRunner.Process.read(p)
+      {:ok, 0} = NetRunner.Process.await_exit(p)
+      :ok = NetRunner.Process.stop(p)
+
+  `read/3` and `write/3` work on the pipe itself, from the calling process: data does not pass through
+  this server. A full pipe makes the writer wait and an empty one the reader: that is the
+  back-pressure. One reader and one writer at a time per pipe, a second gets `{:error, :busy}`.
+
+  The server lives until `stop/1` or its owner's death, so results can be asked for after the exit.
+  Nothing here ever exits the caller.
+
+  ## The end of a command
+
+  However a command's end is brought about (`stop/1`, `shutdown/3`, a time-out, the death of its owner,
+  of this server, or of the whole BEAM) the ladder is the same: `stop_signal` to its process group, a
+  SIGCONT, `kill_timeout` of grace, SIGKILL, and then whatever else it left behind, daemons included.
+  """
+
+  # Elixir's Process is meant wherever `Process` stands in this file.
+  use GenServer, restart: :temporary
+
+  alias NetRunner.{Backend, Executable, Input, Nif, Options, Pipe, Protocol, Shepherd, Signal}
+
+  @read_max 262_144
+  # How long a guardian may take to answer a signal request before the caller gets :timeout.
+  @answer_timeout 5_000
+  # After the grace: one second for SIGKILL to work and two to sweep (docs/reliability.md: K + S).
+  @after_grace 3_000
+  # Reads of stderr between two looks into the mailbox.
+  @stderr_burst 16
+
+  @type t :: pid
+  @type status :: 0..255
+  @type exit_reason :: {:exited, 0..255} | {:signaled, atom | 32..64}
+  @type reason :: NetRunner.Error.reason()
+
+  defstruct [
+    :cmd,
+    :control,
+    :stdin,
+    :stdout,
+    :stderr,
+    :os_pid,
+    :guardian_pid,
+    :owner,
+    :owner_monitor,
+    :options,
+    :feeder,
+    :fed,
+    :exit,
+    :exit_info,
+    :stderr_ref,
+    stderr_tail: "",
+    stopping?: false,
+    leaving?: false,
+    awaiting: [],
+    kills: %{},
+    next_kill: 1
+  ]
+
+  ## Starting
+
+  @doc """
+  Starts a command, not linked to the caller. `{:error, reason}` if nothing runs: the reasons are those
+  of `NetRunner.Error`.
+
+  ## Options
+
+  #{Options.docs(:process)}
+  """
+  @spec start(binary, [binary], keyword) :: {:ok, t} | {:error, reason}
+  def start(exe, args \\ [], opts \\ []), do: do_start([exe | args], opts, false)
+
+  @doc "As `start/3`, linked to the caller, as a supervisor wants it."
+  @spec start_link(binary, [binary], keyword) :: {:ok, t} | {:error, reason}
+  def start_link(exe, args \\ [], opts \\ []), do: do_start([exe | args], opts, true)
+
+  @doc "A child specification from `{exe, args, opts}`; its shutdown is longer than the stop ladder."
+  def child_spec({exe, args, opts}) do
+    %{
+      id: {__MODULE__, exe},
+      start: {__MODULE__, :start_link, [exe, args, opts]},
+      restart: :temporary,
+      shutdown: Keyword.get(opts, :kill_timeout, 5_000) + @after_grace
+    }
+  end
+
+  defp do_start(cmd, opts, link?) do
+    with {:ok, options} <- Options.validate(opts, :process),
+         {:ok, cmd} <- Executable.check_cmd(cmd) do
+      start_checked(cmd, options, link?)
+    end
+  end
+
+  @doc false
+  # For the calls whose options were validated already (run, stream).
+  @spec start_checked([binary, ...], Options.t(), boolean) :: {:ok, t} | {:error, reason}
+  def start_checked(cmd, options, link?) do
+    options = Map.put_new_lazy(options, :owner, &self/0)
+
+    with {:ok, mode} <- Backend.mode(options.backend),
+         env = Executable.env(options.env),
+         {:ok, path} <- Executable.resolve(hd(cmd), env) do
+      request = request(cmd, path, env, options)
+      GenServer.start(__MODULE__, {cmd, request, mode, options, self(), link?})
+    end
+  end
+
+  defp request(cmd, path, env, options) do
+    Protocol.spawn(System.unique_integer([:positive]), %{
+      exe: path,
+      cd: options.cd || "",
+      argv: cmd,
+      env: Enum.map(env, fn {name, value} -> <<name::binary, ?=, value::binary>> end),
+      stop_signal: options.stop_signal,
+      kill_timeout: options.kill_timeout,
+      drain_timeout: options.drain_timeout,
+      stdin: if(options.input == :null, do: :null, else: :pipe),
+      stdout: :pipe,
+      stderr: stderr(options.stderr),
+      orphans: :kill
+    })
+  end
+
+  defp stderr(:discard), do: :null
+  defp stderr(:merge), do: :merge
+  defp stderr(_read_by_us), do: :pipe
+
+  ## Reading and writing
+
+  @doc """
+  Reads from stdout: at least one byte, at most `max` (and at most 256 KiB). Waits until there is
+  something. `:eof` when no process of the command can write any more.
+  """
+  @spec read(t, pos_integer, timeout) ::
+          {:ok, binary} | :eof | {:error, :timeout | :busy | :closed | atom}
+  def read(p, max \\ @read_max, timeout \\ :infinity), do: read_from(p, :stdout, max, timeout)
+
+  @doc "As `read/3`, from stderr; for a command started with `stderr: :pipe` (or `:capture`)."
+  @spec read_stderr(t, pos_integer, timeout) ::
+          {:ok, binary} | :eof | {:error, :timeout | :busy | :closed | atom}
+  def read_stderr(p, max \\ @read_max, timeout \\ :infinity),
+    do: read_from(p, :stderr, max, timeout)
+
+  defp read_from(p, end_name, max, timeout) when is_integer(max) and max > 0 do
+    case handle(p, end_name) do
+      {:ok, handle} -> Pipe.read(handle, max, Pipe.deadline(timeout))
+      error -> error
+    end
+  end
+
+  @doc """
+  Writes to stdin. Waits until the pipe has taken everything: `{:error, {:timeout, bytes_taken}}` if it
+  did not in time, `{:error, :epipe}` if the command reads no more.
+  """
+  @spec write(t, iodata, timeout) ::
+          :ok | {:error, {:timeout, non_neg_integer} | :epipe | :busy | :closed | atom}
+  def write(p, iodata, timeout \\ :infinity) do
+    case handle(p, :stdin) do
+      {:ok, handle} -> Pipe.write(handle, iodata, Pipe.deadline(timeout))
+      error -> error
+    end
+  end
+
+  @doc "Closes stdin: the command sees the end of its input. Also fine the second time."
+  @spec close_stdin(t) :: :ok | {:error, :closed}
+  def close_stdin(p) do
+    with {:ok, handle} <- handle(p, :stdin), do: Nif.close(handle)
+  end
+
+  @doc false
+  @spec handle(t, :stdin | :stdout | :stderr) :: {:ok, Pipe.handle()} | {:error, :closed}
+  def handle(p, end_name) do
+    case Registry.lookup(NetRunner.Registry, p) do
+      [{_pid, %{^end_name => handle}}] when handle != nil -> {:ok, handle}
+      _none -> {:error, :closed}
+    end
+  end
+
+  ## Living and dying
+
+  @doc """
+  Sends one signal, to the whole process group or to the command itself (`:leader`).
+  `{:error, :not_running}` after the end, also when the pid has been given to somebody else.
+  """
+  @spec kill(t, Signal.t(), :group | :leader) ::
+          :ok | {:error, :not_running | :timeout | atom}
+  def kill(p, signal \\ :sigterm, scope \\ :group) when scope in [:group, :leader] do
+    case call(p, {:kill, Signal.resolve(signal), scope}, @answer_timeout) do
+      {:error, :closed} -> {:error, :not_running}
+      answer -> answer
+    end
+  end
+
+  @doc """
+  Waits for the command's end: its exit code, or 128 plus the signal's number. It comes after every
+  process of the command is gone (or was given `drain_timeout` and then killed).
+  """
+  @spec await_exit(t, timeout) ::
+          {:ok, non_neg_integer}
+          | {:error, :timeout | :guardian_lost | {:unkillable, [pos_integer]} | :closed}
+  def await_exit(p, timeout \\ :infinity) do
+    with {:ok, exit} <- call(p, :await, timeout), do: {:ok, status(exit)}
+  end
+
+  @doc """
+  The stop ladder with a grace of its own, then waits for the end: `{:error, :timeout}` when it did not
+  come within `grace_ms + kill_wait_ms`.
+  """
+  @spec shutdown(t, non_neg_integer, non_neg_integer) ::
+          {:ok, non_neg_integer}
+          | {:error, :timeout | :guardian_lost | {:unkillable, [pos_integer]} | :closed}
+  def shutdown(p, grace_ms, kill_wait_ms) do
+    case call(p, {:shutdown, grace_ms}, @answer_timeout) do
+      :ok -> await_exit(p, grace_ms + kill_wait_ms)
+      error -> error
+    end
+  end
+
+  @doc "Stops the command by the ladder, if it still runs, and this server. Returns when both are gone."
+  @spec stop(t) :: :ok
+  def stop(p) do
+    _ = call(p, :stop, :infinity)
+    :ok
+  end
+
+  @doc "The command's pid in the operating system, also after its end."
+  @spec os_pid(t) :: {:ok, pos_integer} | {:error, :closed}
+  def os_pid(p), do: call(p, :os_pid, @answer_timeout)
+
+  @doc "Whether the command has not ended yet."
+  @spec alive?(t) :: boolean
+  def alive?(p), do: call(p, :alive?, @answer_timeout) == {:ok, true}
+
+  @doc """
+  Counters of the pipes: `%{stdin: map | nil, stdout: map, stderr: map | nil}`, each with `bytes`, `ops`
+  (system calls that moved bytes on the fast path), `waits_poll`, `waits_io_uring` (waits served by
+  each mechanism), `fixed` and `unfixed` (moves through registered and other slots), `moves` (to the
+  ring by `:auto`), `pipe_bytes` (capacity) and `pipe_refused`.
+  """
+  @spec stats(t) :: {:ok, map} | {:error, :closed}
+  def stats(p) do
+    case Registry.lookup(NetRunner.Registry, p) do
+      [{_pid, handles}] ->
+        {:ok,
+         for name <- [:stdin, :stdout, :stderr], into: %{} do
+           {name, handles[name] && Nif.handle_info(handles[name])}
+         end}
+
+      [] ->
+        {:error, :closed}
+    end
+  end
+
+  @doc "The last bytes of a consumed stderr (`stderr_tail_bytes`)."
+  @spec stderr_tail(t) :: {:ok, binary} | {:error, :closed}
+  def stderr_tail(p), do: call(p, :stderr_tail, @answer_timeout)
+
+  @doc false
+  # Waits for the end like await_exit, and ends the server: what run and stream need, in one call.
+  @spec conclude(t, timeout) ::
+          {:ok, %{exit: exit_reason, stderr_tail: binary, fed: Input.outcome() | nil, info: map}}
+          | {:error, :timeout | :guardian_lost | {:unkillable, [pos_integer]} | :closed}
+  def conclude(p, timeout), do: call(p, :conclude, timeout)
+
+  @doc false
+  @spec status(exit_reason) :: non_neg_integer
+  def status({:exited, code}), do: code
+  def status({:signaled, signal}), do: 128 + Signal.resolve(signal)
+
+  defp call(p, request, timeout) do
+    GenServer.call(p, request, timeout)
+  catch
+    :exit, {:timeout, _call} -> {:error, :timeout}
+    :exit, _gone -> {:error, :closed}
+  end
+
+  ## The server
+
+  @impl true
+  def init({cmd, request, mode, options, caller, link?}) do
+    Process.flag(:trap_exit, true)
+    Process.put(:"$callers", [caller])
+    deadline = Pipe.deadline(options.spawn_timeout)
+    owner_monitor = Process.monitor(options.owner)
+
+    with {:ok, ticket, handles} <- Shepherd.spawn(request, mode, options.spawn_timeout),
+         {control, stdin, stdout, stderr} = handles,
+         answer = await_start(control, deadline),
+         :ok <- Shepherd.arrived(ticket),
+         {:started, os_pid, guardian_pid} <- answer do
+      state = %__MODULE__{
+        cmd: cmd,
+        control: control,
+        stdin: stdin,
+        stdout: stdout,
+        stderr: stderr,
+        os_pid: os_pid,
+        guardian_pid: guardian_pid,
+        owner: options.owner,
+        owner_monitor: owner_monitor,
+        options: options
+      }
+
+      pipes = %{stdin: stdin, stdout: stdout, stderr: readable_stderr(state), os_pid: os_pid}
+      {:ok, _registry} = Registry.register(NetRunner.Registry, self(), pipes)
+      if link?, do: Process.link(caller)
+      {:ok, state |> feed(caller) |> drain_stderr() |> receive_frames()}
+    else
+      {:error, reason} -> {:stop, reason}
+    end
+  end
+
+  # A stderr that this server consumes has no other reader.
+  defp readable_stderr(%{options: %{stderr: :consume}}), do: nil
+  defp readable_stderr(state), do: state.stderr
+
+  # Only STARTED, FAILED or the hang-up decide a start (docs/shepherd.md).
+  defp await_start(control, deadline) do
+    case Nif.control_recv(control) do
+      {:ok, frame} ->
+        case Protocol.decode(frame) do
+          {:ok, {:started, _, _} = started} -> started
+          {:ok, {:failed, :cd, posix}} -> {:error, {:cd, posix}}
+          {:ok, {:failed, _stage, posix}} -> {:error, posix}
+        end
+
+      :again ->
+        receive do
+          {:select, ^control, _ref, :ready_input} -> await_start(control, deadline)
+        after
+          Pipe.left(deadline) ->
+            Nif.control_close(control)
+            {:error, :spawn_timeout}
+        end
+
+      _hang_up ->
+        {:error, :shepherd_lost}
+    end
+  end
+
+  defp feed(%{options: %{input: input}} = state, _caller) when input in [:null, :pipe], do: state
+
+  defp feed(state, caller),
+    do: %{state | feeder: Input.start_link(state.stdin, state.options.input, [caller])}
+
+  @impl true
+  def handle_call({:kill, _signal, _scope}, _from, %{exit: exit} = state) when exit != nil,
+    do: {:reply, {:error, :not_running}, state}
+
+  def handle_call({:kill, signal, scope}, from, state) do
+    id = state.next_kill
+
+    case Nif.control_send(state.control, Protocol.kill(id, signal, scope)) do
+      :ok -> {:noreply, %{state | next_kill: id + 1, kills: Map.put(state.kills, id, from)}}
+      {:error, :eagain} -> {:reply, {:error, :timeout}, state}
+      {:error, _gone} -> {:reply, {:error, :not_running}, receive_frames(state)}
+    end
+  end
+
+  def handle_call(:await, from, state), do: {:noreply, await(state, {:await, from})}
+
+  def handle_call(:conclude, from, state) do
+    state = await(state, {:conclude, from})
+    if state.leaving?, do: {:stop, :normal, state}, else: {:noreply, state}
+  end
+
+  def handle_call(:stop, _from, %{exit: exit} = state) when exit != nil,
+    do: {:stop, :normal, :ok, state}
+
+  def handle_call(:stop, from, state) do
+    {:noreply, state |> begin_stop(state.options.kill_timeout) |> await({:stop, from})}
+  end
+
+  def handle_call({:shutdown, grace}, _from, state), do: {:reply, :ok, begin_stop(state, grace)}
+  def handle_call(:os_pid, _from, state), do: {:reply, {:ok, state.os_pid}, state}
+  def handle_call(:alive?, _from, state), do: {:reply, {:ok, state.exit == nil}, state}
+  def handle_call(:stderr_tail, _from, state), do: {:reply, {:ok, tail(state)}, state}
+
+  @impl true
+  def handle_info({:select, control, _ref, :ready_input}, %{control: control} = state),
+    do: state |> receive_frames() |> continue()
+
+  def handle_info({ref, :ready}, %{stderr_ref: ref} = state) when ref != nil,
+    do: {:noreply, drain_stderr(%{state | stderr_ref: nil})}
+
+  def handle_info(:drain_stderr, state), do: {:noreply, drain_stderr(state)}
+
+  def handle_info({:fed, feeder, outcome}, %{feeder: feeder} = state) do
+    state = %{state | feeder: nil, fed: outcome}
+
+    # Input that broke off in the middle must not look like its end.
+    if match?({:raised, _, _, _}, outcome),
+      do: {:noreply, begin_stop(state, state.options.kill_timeout)},
+      else: {:noreply, state}
+  end
+
+  def handle_info({:DOWN, monitor, :process, _pid, _reason}, %{owner_monitor: monitor} = state) do
+    %{begin_stop(state, state.options.kill_timeout) | leaving?: true} |> continue()
+  end
+
+  def handle_info({:EXIT, feeder, reason}, %{feeder: feeder} = state) when feeder != nil do
+    fed = {:raised, :exit, reason, []}
+    {:noreply, begin_stop(%{state | feeder: nil, fed: fed}, state.options.kill_timeout)}
+  end
+
+  # Feeders that ended, and processes that were linked without our doing.
+  def handle_info({:EXIT, _pid, :normal}, state), do: {:noreply, state}
+  def handle_info({:EXIT, _parent, reason}, state), do: {:stop, reason, state}
+  def handle_info(_other, state), do: {:noreply, state}
+
+  @impl true
+  def terminate(_reason, state) do
+    if state.feeder, do: Process.exit(state.feeder, :kill)
+    state = begin_stop(state, state.options.kill_timeout)
+    wait_for_end(state, Pipe.deadline(state.options.kill_timeout + @after_grace))
+    for end_name <- [:stdin, :stdout, :stderr], do: close(Map.fetch!(state, end_name))
+    Nif.control_close(state.control)
+  end
+
+  defp close(nil), do: :ok
+  defp close(handle), do: Nif.close(handle)
+
+  defp wait_for_end(%{exit: nil, control: control} = state, deadline) do
+    receive do
+      {:select, ^control, _ref, :ready_input} ->
+        state |> receive_frames() |> wait_for_end(deadline)
+    after
+      Pipe.left(deadline) -> state
+    end
+  end
+
+  defp wait_for_end(state, _deadline), do: state
+
+  defp continue(%{leaving?: true, exit: exit} = state) when exit != nil,
+    do: {:stop, :normal, state}
+
+  defp continue(state), do: {:noreply, state}
+
+  defp begin_stop(%{exit: nil} = state, grace) do
+    # A guardian that cannot be told any more has ended or is about to: its hang-up says so.
+    _ = Nif.control_send(state.control, Protocol.stop(grace))
+    %{state | stopping?: true}
+  end
+
+  defp begin_stop(state, _grace), do: state
+
+  ## Frames from the guardian
+
+  defp receive_frames(%{exit: nil} = state) do
+    case Nif.control_recv(state.control) do
+      :again -> state
+      {:ok, frame} -> frame |> Protocol.decode() |> handle_frame(state) |> receive_frames()
+      _hang_up -> ended(state, {:error, :guardian_lost}, %{})
+    end
+  end
+
+  defp receive_frames(state), do: state
+
+  defp handle_frame({:ok, {:exited, exit, info}}, state), do: ended(state, named(exit), info)
+
+  defp handle_frame({:ok, {:killed, id, answer}}, state) do
+    {from, kills} = Map.pop(state.kills, id)
+    if from, do: GenServer.reply(from, no_such_process(answer))
+    %{state | kills: kills}
+  end
+
+  defp handle_frame({:ok, {:unkillable, _count, pids}}, state) do
+    for waiting <- state.awaiting, do: answer(waiting, {:error, {:unkillable, pids}}, state)
+    %{state | awaiting: [], leaving?: state.leaving? or leave?(state.awaiting)}
+  end
+
+  defp named({:signaled, number}), do: {:signaled, Signal.name(number)}
+  defp named(exited), do: exited
+
+  defp no_such_process({:error, :esrch}), do: {:error, :not_running}
+  defp no_such_process(answer), do: answer
+
+  defp ended(state, exit, info) do
+    for {_id, from} <- state.kills, do: GenServer.reply(from, {:error, :not_running})
+    # Whoever still holds the other end is not the command: readers get what is there, then :eof.
+    Nif.finish(state.stdout)
+    if state.stderr, do: Nif.finish(state.stderr)
+    state = drain_stderr(%{state | exit: exit, exit_info: info, kills: %{}})
+    for waiting <- Enum.reverse(state.awaiting), do: answer(waiting, result(state), state)
+    %{state | awaiting: [], leaving?: state.leaving? or leave?(state.awaiting)}
+  end
+
+  defp await(%{exit: nil} = state, waiting), do: %{state | awaiting: [waiting | state.awaiting]}
+
+  defp await(state, waiting) do
+    answer(waiting, result(state), state)
+    %{state | leaving?: state.leaving? or leave?([waiting])}
+  end
+
+  defp leave?(awaiting), do: Enum.any?(awaiting, fn {what, _from} -> what != :await end)
+
+  defp result(%{exit: {:error, reason}}), do: {:error, reason}
+  defp result(%{exit: exit}), do: {:ok, exit}
+
+  defp answer({:conclude, from}, {:ok, exit}, state) do
+    conclusion = %{exit: exit, stderr_tail: tail(state), fed: state.fed, info: state.exit_info}
+    GenServer.reply(from, {:ok, conclusion})
+  end
+
+  defp answer({:stop, from}, _result, _state), do: GenServer.reply(from, :ok)
+  defp answer({_what, from}, result, _state), do: GenServer.reply(from, result)
+
+  ## A consumed stderr
+
+  defp drain_stderr(%{options: %{stderr: :consume}, stderr: stderr, stderr_ref: nil} = state)
+       when stderr != nil,
+       do: drain_stderr(state, @stderr_burst)
+
+  defp drain_stderr(state), do: state
+
+  defp drain_stderr(state, 0) do
+    send(self(), :drain_stderr)
+    state
+  end
+
+  defp drain_stderr(state, left) do
+    ref = make_ref()
+
+    case Nif.read(state.stderr, 65_536, ref) do
+      {:ok, bytes} -> drain_stderr(keep_tail(state, bytes), left - 1)
+      :again -> %{state | stderr_ref: ref}
+      _eof_or_closed -> %{state | stderr_ref: :ended}
+    end
+  end
+
+  # At most twice the tail is held, so that small pieces are not copied again and again.
+  defp keep_tail(state, bytes) do
+    max = state.options.stderr_tail_bytes
+    tail = state.stderr_tail <> bytes
+    tail = if byte_size(tail) > 2 * max, do: last(tail, max), else: tail
+    %{state | stderr_tail: tail}
+  end
+
+  defp tail(state), do: last(state.stderr_tail, state.options.stderr_tail_bytes)
+
+  defp last(bytes, max) when byte_size(bytes) <= max, do: bytes
+  defp last(bytes, max), do: bytes |> binary_part(byte_size(bytes), -max) |> :binary.copy()
+end

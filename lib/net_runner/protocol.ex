@@ -1,0 +1,248 @@
+defmodule NetRunner.Protocol do
+  @moduledoc false
+  # The Elixir side of the wire format: pure functions between terms and frames. The source of the
+  # format is shepherd/protocol.h; the golden frames in test/wire/ hold both sides to it.
+  #
+  # Towards the BEAM: hello, rejected, started, failed, exited, unkillable, killed (decode/1).
+  # From the BEAM: spawn, escalate, kill, stop.
+
+  import Bitwise
+
+  @magic 0x524E
+  @version 1
+
+  @hello 1
+  @spawn 2
+  @rejected 3
+  @escalate 4
+  @started 5
+  @failed 6
+  @exited 7
+  @unkillable 8
+  @kill 9
+  @killed 10
+  @stop 11
+
+  @stdin 0x01
+  @stdout 0x02
+  @stderr 0x04
+  @cwd 0x08
+  @strings 0x10
+  @merge 0x20
+  @keep 0x40
+
+  # NR_WIRE_INLINE_MAX
+  @inline_max 64 * 1024
+
+  @features subreaper: 1, pidfd: 2, children: 4
+
+  @type start :: %{
+          required(:exe) => binary,
+          required(:cd) => binary,
+          required(:argv) => [binary, ...],
+          required(:env) => [binary],
+          required(:stop_signal) => 1..64,
+          required(:kill_timeout) => non_neg_integer,
+          required(:drain_timeout) => non_neg_integer,
+          required(:stdin) => :null | :pipe,
+          required(:stdout) => :null | :pipe,
+          required(:stderr) => :null | :pipe | :merge,
+          required(:orphans) => :kill | :keep
+        }
+
+  @type frame ::
+          {:hello, pos_integer, [atom]}
+          | {:rejected, non_neg_integer, atom}
+          | {:started, pos_integer, pos_integer}
+          | {:failed, atom, atom}
+          | {:exited, {:exited, 0..255} | {:signaled, 1..64}, map}
+          | {:unkillable, non_neg_integer, [pos_integer]}
+          | {:killed, non_neg_integer, :ok | {:error, atom}}
+
+  @doc """
+  The SPAWN frame of one start: `{frame, strings, flags}`. `strings` is nil, or the binary that has to
+  travel in a memfd because it is above 64 KiB.
+  """
+  @spec spawn(non_neg_integer, start) :: {binary, binary | nil, non_neg_integer}
+  def spawn(id, start) do
+    strings =
+      IO.iodata_to_binary([
+        start.exe,
+        0,
+        start.cd,
+        0,
+        Enum.map(start.argv, &[&1, 0]),
+        Enum.map(start.env, &[&1, 0])
+      ])
+
+    size = byte_size(strings)
+    apart? = size > @inline_max
+    flags = flags(start) ||| if(apart?, do: @strings, else: 0)
+
+    fixed =
+      <<flags::little-32, start.stop_signal::little-32, start.kill_timeout::little-32,
+        start.drain_timeout::little-32, length(start.argv)::little-32,
+        length(start.env)::little-32, size::little-32, 0::little-32>>
+
+    if apart?,
+      do: {frame(@spawn, id, fixed), strings, flags},
+      else: {frame(@spawn, id, [fixed, strings]), nil, flags}
+  end
+
+  defp flags(start) do
+    if(start.stdin == :pipe, do: @stdin, else: 0) |||
+      if(start.stdout == :pipe, do: @stdout, else: 0) |||
+      case start.stderr do
+        :pipe -> @stderr
+        :merge -> @merge
+        :null -> 0
+      end |||
+      if(start.orphans == :keep, do: @keep, else: 0) |||
+      @cwd
+  end
+
+  @spec escalate(non_neg_integer) :: binary
+  def escalate(id), do: frame(@escalate, id, "")
+
+  @spec kill(non_neg_integer, 1..64, :leader | :group) :: binary
+  def kill(id, signal, scope) do
+    frame(@kill, id, <<signal::little-32, if(scope == :group, do: 1, else: 0)::little-32>>)
+  end
+
+  @spec stop(non_neg_integer) :: binary
+  def stop(grace_ms), do: frame(@stop, 0, <<grace_ms::little-32>>)
+
+  defp frame(type, id, payload) do
+    payload = IO.iodata_to_binary(payload)
+
+    <<@magic::little-16, @version, type, byte_size(payload)::little-32, id::little-64,
+      payload::binary>>
+  end
+
+  @doc "Reads one frame from the zygote or a guardian; `:error` for anything that is none."
+  @spec decode(binary) :: {:ok, frame} | :error
+  def decode(
+        <<@magic::little-16, @version, type, length::little-32, id::little-64,
+          payload::binary-size(length)>>
+      ),
+      do: payload(type, id, payload)
+
+  def decode(_other), do: :error
+
+  defp payload(@hello, _id, <<pid::little-32, features::little-32>>) do
+    {:ok, {:hello, pid, for({name, bit} <- @features, (features &&& bit) != 0, do: name)}}
+  end
+
+  defp payload(@rejected, id, <<error::little-32>>), do: {:ok, {:rejected, id, posix(error)}}
+
+  defp payload(@started, _id, <<pid::little-32, guardian::little-32>>),
+    do: {:ok, {:started, pid, guardian}}
+
+  defp payload(@failed, _id, <<stage::little-32, error::little-32>>) do
+    with {:ok, stage} <- stage(stage), do: {:ok, {:failed, stage, posix(error)}}
+  end
+
+  defp payload(
+         @exited,
+         _id,
+         <<how::little-32, value::little-32, orphans::little-32, stopped::little-32,
+           user_us::little-64, system_us::little-64, max_rss_kb::little-64, minflt::little-64,
+           majflt::little-64, nvcsw::little-64, nivcsw::little-64>>
+       ) do
+    with {:ok, exit} <- how(how, value) do
+      {:ok,
+       {:exited, exit,
+        %{
+          orphans_killed: orphans,
+          stopped: stopped == 1,
+          rusage: %{
+            user_us: user_us,
+            system_us: system_us,
+            max_rss_kb: max_rss_kb,
+            minflt: minflt,
+            majflt: majflt,
+            nvcsw: nvcsw,
+            nivcsw: nivcsw
+          }
+        }}}
+    end
+  end
+
+  defp payload(@unkillable, _id, <<count::little-32, pids::binary-size(64)>>) do
+    named = for <<pid::little-32 <- pids>>, pid != 0, do: pid
+    {:ok, {:unkillable, count, Enum.take(named, count)}}
+  end
+
+  defp payload(@killed, id, <<0::little-32>>), do: {:ok, {:killed, id, :ok}}
+
+  defp payload(@killed, id, <<error::little-32>>),
+    do: {:ok, {:killed, id, {:error, posix(error)}}}
+
+  defp payload(_type, _id, _payload), do: :error
+
+  defp how(1, code) when code in 0..255, do: {:ok, {:exited, code}}
+  defp how(2, signal) when signal in 1..64, do: {:ok, {:signaled, signal}}
+  defp how(_how, _value), do: :error
+
+  for {number, name} <- [
+        {1, :request},
+        {2, :fork},
+        {3, :setup},
+        {4, :stdio},
+        {5, :cd},
+        {6, :exec}
+      ] do
+    defp stage(unquote(number)), do: {:ok, unquote(name)}
+  end
+
+  defp stage(_number), do: :error
+
+  # asm-generic/errno{-base,}.h: the numbers that the shepherd's system calls can give.
+  @posix %{
+    1 => :eperm,
+    2 => :enoent,
+    3 => :esrch,
+    4 => :eintr,
+    5 => :eio,
+    6 => :enxio,
+    7 => :e2big,
+    8 => :enoexec,
+    9 => :ebadf,
+    10 => :echild,
+    11 => :eagain,
+    12 => :enomem,
+    13 => :eacces,
+    14 => :efault,
+    16 => :ebusy,
+    17 => :eexist,
+    19 => :enodev,
+    20 => :enotdir,
+    21 => :eisdir,
+    22 => :einval,
+    23 => :enfile,
+    24 => :emfile,
+    26 => :etxtbsy,
+    27 => :efbig,
+    28 => :enospc,
+    30 => :erofs,
+    32 => :epipe,
+    36 => :enametoolong,
+    38 => :enosys,
+    40 => :eloop,
+    71 => :eproto,
+    74 => :ebadmsg,
+    75 => :eoverflow,
+    80 => :elibbad,
+    90 => :emsgsize,
+    95 => :eopnotsupp,
+    104 => :econnreset,
+    105 => :enobufs,
+    109 => :etoomanyrefs,
+    110 => :etimedout,
+    116 => :estale
+  }
+
+  @doc "The POSIX atom of an errno of this system, `:eunknown` for one without a name here."
+  @spec posix(non_neg_integer) :: atom
+  def posix(number), do: Map.get(@posix, number, :eunknown)
+end

@@ -1,0 +1,37 @@
+defmodule NetRunner.Reaper do
+  @moduledoc false
+  # One per ring. ERTS tells it through the ring's eventfd that completions wait, and it harvests:
+  # ready streams are read into registered slots and their waiting processes are told. It must do
+  # nothing else: every wait on its ring passes through here.
+
+  use GenServer
+
+  def start_link(ring), do: GenServer.start_link(__MODULE__, ring)
+
+  @impl true
+  def init(ring) do
+    # Others wait for this process; it never computes.
+    Process.flag(:priority, :high)
+    harvest(ring)
+    {:ok, ring}
+  end
+
+  @impl true
+  def handle_info({:select, ring, _ref, :ready_input}, ring) do
+    harvest(ring)
+    {:noreply, ring}
+  end
+
+  def handle_info(:harvest, ring) do
+    harvest(ring)
+    {:noreply, ring}
+  end
+
+  defp harvest(ring) do
+    case NetRunner.Nif.ring_harvest(ring) do
+      :ok -> :ok
+      :more -> send(self(), :harvest)
+      {:error, reason} -> exit({:ring_harvest, reason})
+    end
+  end
+end
