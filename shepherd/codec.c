@@ -1,0 +1,112 @@
+/* See codec.h: pure encoding and decoding of frames. Must never do I/O or allocate. */
+#include "codec.h"
+
+#include <string.h>
+
+int nr_codec_open(const void *bytes, size_t length, struct nr_frame *frame)
+{
+    struct nr_header header;
+    *frame = (struct nr_frame){0};
+
+    if (length < sizeof(header))
+        return NR_FRAME_UNREADABLE;
+    memcpy(&header, bytes, sizeof(header));
+    if (header.magic != NR_WIRE_MAGIC || header.version != NR_WIRE_VERSION)
+        return NR_FRAME_UNREADABLE;
+
+    frame->type = header.type;
+    frame->id = header.id;
+    if (length > NR_WIRE_FRAME_MAX || header.length != length - sizeof(header))
+        return NR_FRAME_MALFORMED;
+    frame->payload = (const unsigned char *)bytes + sizeof(header);
+    frame->length = header.length;
+    return 0;
+}
+
+int nr_codec_payload(const struct nr_frame *frame, enum nr_frame_type type, void *payload,
+                     size_t size)
+{
+    if (frame->type != type || frame->length != size)
+        return NR_FRAME_MALFORMED;
+    if (size > 0)
+        memcpy(payload, frame->payload, size);
+    return 0;
+}
+
+static bool spawn_valid(const struct nr_spawn *spawn)
+{
+    uint64_t strings = 2U + (uint64_t)spawn->argc + (uint64_t)spawn->envc;
+    uint32_t most = spawn->flags & NR_SPAWN_STRINGS ? NR_WIRE_STRINGS_MAX : NR_WIRE_INLINE_MAX;
+
+    return (spawn->flags & ~NR_SPAWN_FLAGS_ALL) == 0 &&
+           !((spawn->flags & NR_SPAWN_MERGE) && (spawn->flags & NR_SPAWN_STDERR)) &&
+           spawn->reserved == 0 && spawn->stop_signal >= 1 && spawn->stop_signal <= 64 &&
+           spawn->argc >= 1 && spawn->strings_length <= most && strings <= spawn->strings_length;
+}
+
+bool nr_codec_strings_valid(const struct nr_spawn *spawn, const char *strings)
+{
+    uint64_t wanted = 2U + (uint64_t)spawn->argc + (uint64_t)spawn->envc;
+    uint64_t found = 0;
+    const char *at = strings;
+    const char *end = strings + spawn->strings_length;
+
+    if (spawn->strings_length == 0 || strings[0] != '/' || end[-1] != '\0')
+        return false;
+    while (at < end) {
+        const char *nul = memchr(at, '\0', (size_t)(end - at));
+        found++;
+        at = nul + 1;
+    }
+    return found == wanted;
+}
+
+int nr_codec_spawn(const struct nr_frame *frame, struct nr_spawn *spawn, const char **strings)
+{
+    *strings = NULL;
+    *spawn = (struct nr_spawn){0};
+
+    if (frame->type != NR_SPAWN || frame->length < sizeof(*spawn))
+        return NR_FRAME_MALFORMED;
+    memcpy(spawn, frame->payload, sizeof(*spawn));
+    if (!spawn_valid(spawn))
+        return NR_FRAME_MALFORMED;
+
+    size_t follow = frame->length - sizeof(*spawn);
+    if (spawn->flags & NR_SPAWN_STRINGS)
+        return follow == 0 ? 0 : NR_FRAME_MALFORMED;
+    if (follow != spawn->strings_length)
+        return NR_FRAME_MALFORMED;
+
+    const char *area = (const char *)frame->payload + sizeof(*spawn);
+    if (!nr_codec_strings_valid(spawn, area))
+        return NR_FRAME_MALFORMED;
+    *strings = area;
+    return 0;
+}
+
+unsigned nr_codec_spawn_fds(uint32_t flags)
+{
+    unsigned carried = flags & (NR_SPAWN_STDIN | NR_SPAWN_STDOUT | NR_SPAWN_STDERR | NR_SPAWN_CWD |
+                                NR_SPAWN_STRINGS);
+    return 1U + (unsigned)__builtin_popcount(carried);
+}
+
+size_t nr_codec_write(void *out, size_t room, enum nr_frame_type type, uint64_t id,
+                      const void *payload, size_t length)
+{
+    struct nr_header header = {
+        .magic = NR_WIRE_MAGIC,
+        .version = NR_WIRE_VERSION,
+        .type = (uint8_t)type,
+        .length = (uint32_t)length,
+        .id = id,
+    };
+
+    if (length > NR_WIRE_FRAME_MAX - sizeof(header) || room < sizeof(header) + length)
+        return 0;
+    memcpy(out, &header, sizeof(header));
+    if (length > 0)
+        memcpy((unsigned char *)out + sizeof(header), payload, length);
+    return sizeof(header) + length;
+}

@@ -1,0 +1,444 @@
+/*
+ * See guardian.h. One poll over {control, BEAM, leader, signals, exec pipe}; what it finds becomes
+ * events, policy.c says which step follows, the steps are the functions below. It never sleeps, never
+ * blocks in a call that a frozen BEAM or a hung child could hold, and keeps no policy of its own.
+ */
+#include "guardian.h"
+
+#include "clock.h"
+#include "codec.h"
+#include "error.h"
+#include "exec.h"
+#include "fd.h"
+#include "policy.h"
+#include "reap.h"
+#include "stop.h"
+#include "sys.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* S: how long SIGKILL and the sweep may take before the survivors are reported. */
+#define SWEEP_LIMIT_MS 2000
+/* While sweeping, look again this often even if no SIGCHLD comes: a new orphan raises none. */
+#define SWEEP_TICK_MS 5
+/* Survivors of SIGKILL are tried again this often. */
+#define RETRY_TICK_MS 1000
+
+struct guardian {
+    struct nr_order order;
+    struct nr_family family;
+    struct nr_outbox outbox;
+
+    enum nr_policy_state state;
+    uint64_t deadline; /* of the state */
+    uint64_t tick;     /* of the next sweep */
+
+    int beam;
+    int signals;
+    int exec_pipe;
+    struct nr_failed failed; /* what the exec pipe brought */
+
+    uint32_t grace_ms;
+    bool contained; /* orphans come to us */
+    bool deaf;      /* nobody listens any more */
+    bool started;
+    bool leader_told; /* its end was put to the policy */
+    bool stopped;     /* the ladder began before the leader ended */
+    bool published;
+    bool survivors; /* left behind at the exit */
+};
+
+/* ---- steps ---------------------------------------------------------------------------------- */
+
+static void post(struct guardian *g, enum nr_frame_type type, uint64_t id, const void *payload,
+                 size_t length)
+{
+    if (g->deaf)
+        return;
+    /* Cannot fill: at most STARTED or FAILED, UNKILLABLE, EXITED and one answer wait at once. */
+    (void)nr_outbox_post(&g->outbox, type, id, payload, length);
+}
+
+static void publish(struct guardian *g)
+{
+    struct nr_exited exited = {0};
+
+    if (g->published)
+        return;
+    g->published = true;
+    int r = nr_family_reap_leader(&g->family, &exited);
+    (void)nr_family_reap_others(&g->family);
+    if (!g->started) {
+        struct nr_failed failed = {.stage = NR_STAGE_SETUP, .error = ECANCELED};
+        post(g, NR_FAILED, g->order.id, &failed, sizeof(failed));
+        return;
+    }
+    if (r < 0) /* nobody else can have reaped it */
+        return;
+    exited.orphans_killed = g->family.killed;
+    exited.stopped = g->stopped;
+    post(g, NR_EXITED, g->order.id, &exited, sizeof(exited));
+}
+
+static void report_started(struct guardian *g)
+{
+    struct nr_started started = {
+        .pid = (uint32_t)g->family.leader.pid,
+        .guardian_pid = (uint32_t)getpid(),
+    };
+    g->started = true;
+    post(g, NR_STARTED, g->order.id, &started, sizeof(started));
+}
+
+static void report_failed(struct guardian *g)
+{
+    struct nr_exited unused;
+
+    post(g, NR_FAILED, g->order.id, &g->failed, sizeof(g->failed));
+    g->published = true;
+    if (g->family.leader.pid > 0) { /* it is on its way out; nobody may keep it from that */
+        nr_stop_kill(&g->family);
+        (void)nr_family_reap_leader(&g->family, &unused);
+    }
+}
+
+static void begin_stop(struct guardian *g)
+{
+    g->stopped = g->stopped || !g->family.leader_ended;
+    nr_stop_ask(&g->family, (int)g->order.spawn.stop_signal);
+    g->deadline = nr_clock_after(g->grace_ms);
+}
+
+static void hasten(struct guardian *g)
+{
+    uint64_t deadline = nr_clock_after(g->grace_ms);
+    if (deadline < g->deadline)
+        g->deadline = deadline;
+}
+
+static void begin_kill(struct guardian *g)
+{
+    g->stopped = g->stopped || !g->family.leader_ended;
+    nr_stop_kill(&g->family);
+    g->deadline = nr_clock_after(SWEEP_LIMIT_MS);
+    g->tick = 0;
+}
+
+static void report_survivors(struct guardian *g)
+{
+    struct nr_unkillable unkillable = {0};
+    unkillable.count = nr_family_survivors(&g->family, unkillable.pids, NR_UNKILLABLE_MAX);
+    post(g, NR_UNKILLABLE, g->order.id, &unkillable, sizeof(unkillable));
+}
+
+static void finish(struct guardian *g)
+{
+    /* Without a subreaper nobody comes to us: the group is all we know of the family. */
+    if (!g->contained && !(g->order.spawn.flags & NR_SPAWN_KEEP) && g->family.leader.pid > 1)
+        (void)nr_pidref_signal_group(&g->family.leader, SIGKILL);
+    publish(g);
+    (void)nr_family_reap_others(&g->family);
+}
+
+static void take_step(struct guardian *g, enum nr_policy_event event)
+{
+    struct nr_policy_cell cell = nr_policy(g->state, event);
+    if (cell.step == NR_STEP_STAY)
+        return;
+
+    g->state = cell.next;
+    if (cell.step != NR_STEP_HASTEN)
+        g->deadline = NR_NEVER;
+
+    switch (cell.step) {
+    case NR_STEP_REPORT_STARTED:
+        report_started(g);
+        break;
+    case NR_STEP_REPORT_FAILED:
+        report_failed(g);
+        break;
+    case NR_STEP_BEGIN_DRAIN:
+        g->deadline = nr_clock_after(g->order.spawn.drain_timeout_ms);
+        break;
+    case NR_STEP_BEGIN_STOP:
+        begin_stop(g);
+        break;
+    case NR_STEP_HASTEN:
+        hasten(g);
+        break;
+    case NR_STEP_BEGIN_KILL:
+        begin_kill(g);
+        break;
+    case NR_STEP_BEGIN_KEEP:
+        publish(g);
+        break;
+    case NR_STEP_REPORT_SURVIVORS:
+        report_survivors(g);
+        break;
+    case NR_STEP_FINISH:
+        finish(g);
+        break;
+    case NR_STEP_LEAVE:
+        g->survivors = true;
+        break;
+    case NR_STEP_STAY:
+    case NR_STEP_COUNT:
+        break;
+    }
+}
+
+static void become_deaf(struct guardian *g)
+{
+    g->deaf = true;
+    g->outbox.count = 0;
+    g->grace_ms = g->order.spawn.kill_timeout_ms;
+    take_step(g, NR_EVENT_DEAF);
+}
+
+/* ---- what happened -------------------------------------------------------------------------- */
+
+static void look_at_exec_pipe(struct guardian *g)
+{
+    int r = nr_exec_result(g->exec_pipe, &g->failed);
+    if (r == NR_EXEC_WAIT)
+        return;
+    g->exec_pipe = nr_fd_close(g->exec_pipe);
+    take_step(g, r == NR_EXEC_FAILED ? NR_EVENT_EXEC_FAILED : NR_EVENT_EXECED);
+}
+
+static void look_at_family(struct guardian *g)
+{
+    bool ended = nr_family_leader_ended(&g->family);
+
+    /* A child that ends has closed the exec pipe before: how the start went comes first. */
+    if (ended && g->exec_pipe >= 0)
+        look_at_exec_pipe(g);
+    if (g->state == NR_STATE_GONE)
+        return;
+
+    bool alive = nr_family_alive(&g->family);
+    if (alive)
+        (void)nr_family_reap_others(&g->family);
+    if (!alive) {
+        take_step(g, NR_EVENT_FAMILY_GONE);
+    } else if (g->family.leader_ended && !g->leader_told) {
+        g->leader_told = true;
+        take_step(g, g->order.spawn.flags & NR_SPAWN_KEEP ? NR_EVENT_LEADER_KEPT
+                                                          : NR_EVENT_LEADER_LEFT);
+    }
+}
+
+static void answer_kill(struct guardian *g, uint64_t id, const struct nr_kill *kill)
+{
+    int r = -EINVAL;
+
+    if (g->family.leader_ended)
+        r = -ESRCH;
+    else if (kill->signal >= 1 && kill->signal <= 64 && kill->scope == NR_SCOPE_LEADER)
+        r = nr_pidref_signal(&g->family.leader, (int)kill->signal);
+    else if (kill->signal >= 1 && kill->signal <= 64 && kill->scope == NR_SCOPE_GROUP)
+        r = nr_pidref_signal_group(&g->family.leader, (int)kill->signal);
+
+    struct nr_killed killed = {.error = (uint32_t)-r};
+    post(g, NR_KILLED, id, &killed, sizeof(killed));
+}
+
+static void obey(struct guardian *g, const struct nr_frame *frame)
+{
+    struct nr_kill kill;
+    struct nr_stop stop;
+
+    if (nr_codec_payload(frame, NR_KILL, &kill, sizeof(kill)) == 0) {
+        answer_kill(g, frame->id, &kill);
+    } else if (nr_codec_payload(frame, NR_STOP, &stop, sizeof(stop)) == 0) {
+        g->grace_ms = stop.grace_ms;
+        take_step(g, NR_EVENT_STOP);
+    }
+}
+
+/* Reads one command. False when there is none. */
+static bool read_command(struct guardian *g, bool heed)
+{
+    unsigned char bytes[sizeof(struct nr_header) + 64];
+    struct nr_message message;
+    struct nr_frame frame;
+
+    int r = nr_channel_receive(g->order.control, bytes, sizeof(bytes), &message);
+    nr_message_close(&message);
+    if (r == NR_CHANNEL_WAIT)
+        return false;
+    if (r != 0) {
+        if (heed)
+            become_deaf(g);
+        return false;
+    }
+    if (heed && !message.truncated && nr_codec_open(bytes, message.length, &frame) == 0)
+        obey(g, &frame);
+    return true;
+}
+
+static void look_at_control(struct guardian *g, short ready)
+{
+    if (g->deaf)
+        return;
+    if (g->outbox.count > 0 && nr_outbox_flush(&g->outbox, g->order.control) == NR_CHANNEL_HANGUP) {
+        become_deaf(g);
+        return;
+    }
+    if (!(ready & (POLLIN | POLLHUP | POLLERR | POLLNVAL)))
+        return;
+    /* One answer at a time: who does not read its answers is not asked for more commands. */
+    while (!g->deaf && g->state != NR_STATE_GONE && g->outbox.count == 0 && read_command(g, true))
+        (void)nr_outbox_flush(&g->outbox, g->order.control);
+}
+
+static void look_at_time(struct guardian *g)
+{
+    uint64_t now = nr_clock_ms();
+
+    if (g->deadline <= now) {
+        g->deadline = NR_NEVER;
+        take_step(g, NR_EVENT_DEADLINE);
+        /* The new state may be one that only stays for a listener. */
+        if (g->deaf)
+            take_step(g, NR_EVENT_DEAF);
+    }
+    if ((g->state == NR_STATE_KILLING || g->state == NR_STATE_REAPING) && g->tick <= now) {
+        if (!nr_stop_sweep(&g->family))
+            take_step(g, NR_EVENT_FAMILY_GONE);
+        g->tick = now + (g->state == NR_STATE_KILLING ? SWEEP_TICK_MS : RETRY_TICK_MS);
+    }
+}
+
+/* ---- the loop ------------------------------------------------------------------------------- */
+
+enum watched {
+    CONTROL,
+    BEAM,
+    SIGNALS,
+    LEADER,
+    EXEC_PIPE,
+    WATCHED,
+};
+
+static bool sweeping(const struct guardian *g)
+{
+    return g->state == NR_STATE_KILLING || g->state == NR_STATE_REAPING;
+}
+
+static void turn(struct guardian *g)
+{
+    uint64_t until = g->deadline;
+    if (sweeping(g) && g->tick < until)
+        until = g->tick;
+
+    /* poll(2) passes over negative descriptors. */
+    struct pollfd watched[WATCHED] = {
+        [CONTROL] = {.fd = g->deaf ? -1 : g->order.control,
+                     .events = g->outbox.count > 0 ? POLLOUT : POLLIN},
+        [BEAM] = {.fd = g->beam, .events = POLLIN},
+        [SIGNALS] = {.fd = g->signals, .events = POLLIN},
+        [LEADER] = {.fd = g->family.leader_ended ? -1 : g->family.leader.pidfd, .events = POLLIN},
+        [EXEC_PIPE] = {.fd = g->exec_pipe, .events = POLLIN},
+    };
+    if (poll(watched, WATCHED, nr_clock_poll_ms(until)) < 0)
+        for (int i = 0; i < WATCHED; i++)
+            watched[i].revents = 0;
+
+    if (watched[SIGNALS].revents || watched[LEADER].revents) {
+        nr_sys_signals_drain(g->signals);
+        g->tick = 0;
+        look_at_family(g);
+    }
+    if (g->exec_pipe >= 0 && watched[EXEC_PIPE].revents)
+        look_at_exec_pipe(g);
+    if (watched[BEAM].revents) {
+        g->beam = -EBADF; /* readable for ever: borrowed, so only forgotten */
+        become_deaf(g);
+    }
+    look_at_control(g, watched[CONTROL].revents);
+    look_at_time(g);
+}
+
+/* The BEAM may be stopped: EXITED waits for it, a hang-up ends the wait. Commands it sent meanwhile
+ * are read away, because closing a socket with unread messages gives the other end ECONNRESET
+ * before what we sent. */
+static void say_goodbye(struct guardian *g)
+{
+    while (!g->deaf && nr_outbox_flush(&g->outbox, g->order.control) == NR_CHANNEL_WAIT) {
+        struct pollfd watched[] = {
+            {.fd = g->order.control, .events = POLLOUT},
+            {.fd = g->beam, .events = POLLIN},
+        };
+        if (poll(watched, 2, -1) > 0 && watched[1].revents)
+            break;
+    }
+    (void)shutdown(g->order.control, SHUT_RD);
+    while (read_command(g, false))
+        ;
+    g->order.control = nr_fd_close(g->order.control);
+}
+
+static int start(struct guardian *g, enum nr_stage *stage)
+{
+    struct nr_program program;
+
+    *stage = NR_STAGE_SETUP;
+    g->signals = nr_sys_signals_open();
+    if (g->signals < 0)
+        return g->signals;
+    int r = nr_sys_subreaper();
+    if (r < 0 && r != -ENOSYS && r != -EINVAL)
+        return r;
+    g->contained = r == 0;
+
+    *stage = NR_STAGE_REQUEST;
+    r = nr_order_program(&g->order, &program);
+    if (r < 0)
+        return r;
+
+    /* A request that waited while the zygote was stopped, or its BEAM dying, is not worth a fork. */
+    struct pollfd listening[] = {{.fd = g->order.control}, {.fd = g->beam, .events = POLLIN}};
+    if (poll(listening, 2, 0) > 0) {
+        g->deaf = true;
+        return -ECANCELED;
+    }
+    return nr_exec(&g->order, &program, &g->family.leader, &g->exec_pipe, stage);
+}
+
+_Noreturn void nr_guardian_run(struct nr_order *order, int beam)
+{
+    struct guardian g = {
+        .order = *order,
+        .family = NR_FAMILY_NONE,
+        .state = NR_STATE_STARTING,
+        .deadline = NR_NEVER,
+        .tick = NR_NEVER,
+        .beam = beam,
+        .signals = -EBADF,
+        .exec_pipe = -EBADF,
+        .grace_ms = order->spawn.kill_timeout_ms,
+    };
+    enum nr_stage stage;
+
+    nr_sys_name("nr_guardian");
+    int r = start(&g, &stage);
+    if (r < 0) {
+        g.failed = (struct nr_failed){.stage = (uint32_t)stage, .error = (uint32_t)-r};
+        take_step(&g, NR_EVENT_EXEC_FAILED);
+    }
+
+    int control = nr_fd_take(&g.order.control);
+    nr_order_close(&g.order); /* the child's ends: a pipe's end must not wait for us */
+    g.order.control = control;
+
+    while (g.state != NR_STATE_GONE)
+        turn(&g);
+
+    say_goodbye(&g);
+    nr_family_close(&g.family);
+    _exit(g.survivors ? NR_GUARDIAN_LEFT : NR_GUARDIAN_CLEAN);
+}

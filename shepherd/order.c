@@ -1,0 +1,111 @@
+/* See order.h: a checked request and its descriptors. Must never let one of them leak. */
+#include "order.h"
+
+#include "error.h"
+#include "fd.h"
+#include "sys.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static int take_next(struct nr_message *message, unsigned *next)
+{
+    return nr_fd_take(&message->fds[(*next)++]);
+}
+
+static bool is_seqpacket(int fd)
+{
+    int type = 0;
+    socklen_t size = sizeof(type);
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
+}
+
+int nr_order_take(struct nr_order *order, const struct nr_frame *frame, struct nr_message *message)
+{
+    struct nr_spawn spawn;
+    const char *strings;
+    *order = NR_ORDER_NONE;
+
+    if (nr_codec_spawn(frame, &spawn, &strings) != 0)
+        return -EBADMSG;
+    /* Descriptors lost with room left in our table for them: the process was out of descriptors. */
+    if (message->fds_lost)
+        return message->fds_count < NR_CHANNEL_FDS_MAX ? -EMFILE : -EBADMSG;
+    if (message->fds_count != nr_codec_spawn_fds(spawn.flags))
+        return -EBADMSG;
+    if (!is_seqpacket(message->fds[0]))
+        return -ENOTSOCK;
+    if (spawn.flags & NR_SPAWN_STRINGS) {
+        int r = nr_sys_strings_check(message->fds[message->fds_count - 1], spawn.strings_length);
+        if (r < 0)
+            return r;
+    }
+
+    unsigned next = 0;
+    order->id = frame->id;
+    order->spawn = spawn;
+    order->strings = strings;
+    order->control = take_next(message, &next);
+    if (spawn.flags & NR_SPAWN_STDIN)
+        order->stdio[0] = take_next(message, &next);
+    if (spawn.flags & NR_SPAWN_STDOUT)
+        order->stdio[1] = take_next(message, &next);
+    if (spawn.flags & NR_SPAWN_STDERR)
+        order->stdio[2] = take_next(message, &next);
+    if (spawn.flags & NR_SPAWN_CWD)
+        order->cwd = take_next(message, &next);
+    if (spawn.flags & NR_SPAWN_STRINGS)
+        order->strings_fd = take_next(message, &next);
+    message->fds_count = 0;
+    return 0;
+}
+
+static char *next_string(const char **at)
+{
+    /* execve(2) takes char *const[] and changes nothing. */
+    char *string = (char *)(uintptr_t)*at;
+    *at += strlen(string) + 1;
+    return string;
+}
+
+int nr_order_program(struct nr_order *order, struct nr_program *program)
+{
+    const struct nr_spawn *spawn = &order->spawn;
+
+    if (order->strings == NULL) {
+        int r = nr_sys_strings_load(order->strings_fd, spawn->strings_length, &order->strings);
+        order->strings_fd = nr_fd_close(order->strings_fd);
+        if (r < 0)
+            return r;
+        if (!nr_codec_strings_valid(spawn, order->strings))
+            return -EBADMSG;
+    }
+
+    size_t pointers = (size_t)spawn->argc + 1 + (size_t)spawn->envc + 1;
+    char **vectors = malloc(pointers * sizeof(*vectors));
+    if (vectors == NULL)
+        return -ENOMEM;
+
+    const char *at = order->strings;
+    program->exe = next_string(&at);
+    program->cd = next_string(&at);
+    program->argv = vectors;
+    for (uint32_t i = 0; i < spawn->argc; i++)
+        *vectors++ = next_string(&at);
+    *vectors++ = NULL;
+    program->envp = vectors;
+    for (uint32_t i = 0; i < spawn->envc; i++)
+        *vectors++ = next_string(&at);
+    *vectors = NULL;
+    return 0;
+}
+
+void nr_order_close(struct nr_order *order)
+{
+    order->control = nr_fd_close(order->control);
+    for (int i = 0; i < 3; i++)
+        order->stdio[i] = nr_fd_close(order->stdio[i]);
+    order->cwd = nr_fd_close(order->cwd);
+    order->strings_fd = nr_fd_close(order->strings_fd);
+}

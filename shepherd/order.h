@@ -1,0 +1,47 @@
+/*
+ * One order: what a SPAWN asks for and the descriptors it brought, as one owned value. Made by the
+ * zygote from a message it checked, handed to the guardian by fork, used up by exec.c.
+ */
+#ifndef NR_ORDER_H
+#define NR_ORDER_H
+
+#include "channel.h"
+#include "codec.h"
+
+struct nr_order {
+    uint64_t id;
+    struct nr_spawn spawn;
+    int control;
+    int stdio[3]; /* -EBADF: /dev/null */
+    int cwd;      /* -EBADF: stay where we are */
+    int strings_fd;
+    const char *strings; /* inline strings (borrowed from the request's buffer), or once loaded */
+};
+
+#define NR_ORDER_NONE                                                                              \
+    ((struct nr_order){.control = -EBADF,                                                          \
+                       .stdio = {-EBADF, -EBADF, -EBADF},                                          \
+                       .cwd = -EBADF,                                                              \
+                       .strings_fd = -EBADF})
+
+/* What execve(2) wants, built from the strings. */
+struct nr_program {
+    const char *exe;
+    const char *cd; /* "": none */
+    char **argv;
+    char **envp;
+};
+
+/* Makes an order of a SPAWN frame and takes the message's descriptors. 0, or -errno to reject it
+ * with: -EBADMSG (anything malformed), -EMFILE (descriptors were lost for want of room), -ENOTSOCK.
+ * On failure *order is empty; what is left in the message is its holder's to close. */
+int nr_order_take(struct nr_order *order, const struct nr_frame *frame, struct nr_message *message);
+
+/* Loads the strings if a memfd carries them, checks those, and builds the vectors (on the heap, for
+ * the life of the process). 0 or -errno. */
+int nr_order_program(struct nr_order *order, struct nr_program *program);
+
+/* Closes what the order holds. Twice is fine. */
+void nr_order_close(struct nr_order *order);
+
+#endif

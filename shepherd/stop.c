@@ -1,0 +1,66 @@
+/* See stop.h: whom to signal when a family must end. Must never wait. */
+#include "stop.h"
+
+#include <signal.h>
+
+/* A chain of forks can keep one sweep busy for as long as it likes; the loop must also look at its
+ * sockets. */
+#define SWEEP_PASSES 32
+
+struct signalling {
+    const struct nr_family *family;
+    int signal;
+};
+
+static void signal_child(void *context, pid_t pid)
+{
+    const struct signalling *signalling = context;
+    struct nr_pidref child = {.pid = pid, .pidfd = -EBADF};
+
+    if (pid == signalling->family->leader.pid && signalling->family->leader_ended)
+        return;
+    if (nr_pidref_leads(&child))
+        (void)nr_pidref_signal_group(&child, signalling->signal);
+    (void)nr_pidref_signal(&child, signalling->signal);
+}
+
+static void signal_family(struct nr_family *family, int signal)
+{
+    struct signalling signalling = {.family = family, .signal = signal};
+
+    if (family->leader.pid > 1) {
+        (void)nr_pidref_signal_group(&family->leader, signal);
+        /* Between its fork and its setsid there is no such group yet. */
+        if (!nr_pidref_leads(&family->leader))
+            (void)nr_pidref_signal(&family->leader, signal);
+    } else {
+        (void)nr_children_each(&family->children, signal_child, &signalling);
+    }
+}
+
+void nr_stop_ask(struct nr_family *family, int signal)
+{
+    signal_family(family, signal);
+    signal_family(family, SIGCONT);
+}
+
+void nr_stop_kill(struct nr_family *family)
+{
+    family->condemned = true;
+    signal_family(family, SIGKILL);
+}
+
+bool nr_stop_sweep(struct nr_family *family)
+{
+    struct signalling killing = {.family = family, .signal = SIGKILL};
+
+    for (int pass = 0; pass < SWEEP_PASSES; pass++) {
+        (void)nr_children_each(&family->children, signal_child, &killing);
+        unsigned reaped = nr_family_reap_others(family);
+        if (!nr_family_alive(family))
+            return false;
+        if (reaped == 0)
+            return true;
+    }
+    return true;
+}

@@ -1,0 +1,77 @@
+/*
+ * What the shepherd asks of the system beyond POSIX, as one thin seam with two twins picked by
+ * CMake: sys_linux.c (pidfd, signalfd, subreaper, memfd, close_range, each with its fallback) and
+ * sys_portable.c (a self-pipe, groups, nothing to enumerate children with). Called by every room of
+ * the shepherd; it decides nothing.
+ */
+#ifndef NR_SYS_H
+#define NR_SYS_H
+
+#include "pidref.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef NR_PORTABLE
+#define NR_WAIT_ALL 0
+#else
+#define NR_WAIT_ALL __WALL /* children made by clone(2) without SIGCHLD count too */
+#endif
+
+/* enum nr_feature: what this machine gives us. */
+uint32_t nr_sys_features(void);
+
+/* Orphans of any depth become our children. 0 or -errno (portable: -ENOSYS). */
+int nr_sys_subreaper(void);
+
+/* The name that ps(1) shows. */
+void nr_sys_name(const char *name);
+
+/* Every disposition to its default, real-time signals included. */
+void nr_sys_signals_default(void);
+
+/* Blocks every signal and returns a descriptor, close-on-exec, that becomes readable when a child
+ * changes state; or -errno. A fork may go on using the descriptor of its parent (Linux) but not in
+ * the portable build: call again after fork, which is right on both. */
+int nr_sys_signals_open(void);
+
+/* Makes the descriptor unreadable until the next child. */
+void nr_sys_signals_drain(int fd);
+
+/* An empty signal mask. */
+void nr_sys_signals_unblock(void);
+
+/* A descriptor, close-on-exec, readable once `pid` has ended; or -errno (portable: -ENOSYS). The
+ * caller makes sure that the pid is still the one it means. */
+int nr_sys_watch(pid_t pid);
+
+/* fork(2) with a pidfd. 0 in the parent (child->pidfd may be -EBADF), NR_SYS_CHILD in the child, or
+ * -errno. */
+#define NR_SYS_CHILD 1
+int nr_sys_fork(struct nr_pidref *child);
+
+/* SIGKILL for us when the thread that forked us dies (no-op where there is no such thing). 0 or
+ * -errno. Does not notice a death that came before: compare getppid() afterwards. */
+int nr_sys_leash(void);
+
+/* Whether any child of ours lives. False means that every child left is a zombie, and then nobody
+ * descends from us any more: orphans come to a subreaper before their parent is a zombie. Portable:
+ * always false, there are no children but those we forked. */
+bool nr_sys_children_alive(void);
+
+/* Closes every descriptor >= first. Async-signal-safe. 0 or -errno. */
+int nr_sys_close_from(int first);
+
+/* dup3(fd, to, O_CLOEXEC), with fd == to allowed. 0 or -errno. */
+int nr_sys_move_cloexec(int fd, int to);
+
+/* Whether fd holds exactly `length` bytes that nobody can change under us any more (a sealed memfd;
+ * portable: a regular file). 0 or -errno: -EBADMSG if not. */
+int nr_sys_strings_check(int fd, size_t length);
+
+/* The bytes of such a descriptor, in memory until the process ends. 0 or -errno. */
+int nr_sys_strings_load(int fd, size_t length, const char **bytes);
+
+#endif

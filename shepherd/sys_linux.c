@@ -1,0 +1,230 @@
+/* See sys.h: the Linux twin. Every call newer than 5.10, or refused by seccomp profiles in use, has
+ * a fallback here and nowhere else. Must never decide policy. */
+#include "sys.h"
+
+#include "children.h"
+#include "error.h"
+#include "fd.h"
+#include "protocol.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/close_range.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* The kernel's mask, not glibc's: sigfillset() leaves out 32 and 33, which would kill us. */
+typedef uint64_t kernel_mask;
+
+static void set_mask(kernel_mask mask)
+{
+    (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+}
+
+uint32_t nr_sys_features(void)
+{
+    uint32_t features = 0;
+    int subreaper = 0;
+
+    if (prctl(PR_GET_CHILD_SUBREAPER, &subreaper) == 0 && subreaper)
+        features |= NR_FEATURE_SUBREAPER;
+    int pidfd = nr_sys_watch(getpid());
+    if (pidfd >= 0)
+        features |= NR_FEATURE_PIDFD;
+    (void)nr_fd_close(pidfd);
+    struct nr_children children = NR_CHILDREN_NONE;
+    if (nr_children_each(&children, NULL, NULL) == 0)
+        features |= NR_FEATURE_CHILDREN;
+    nr_children_close(&children);
+    return features;
+}
+
+int nr_sys_subreaper(void)
+{
+    return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 ? nr_errno() : 0;
+}
+
+void nr_sys_name(const char *name)
+{
+    (void)prctl(PR_SET_NAME, name, 0, 0, 0);
+}
+
+void nr_sys_signals_default(void)
+{
+    /* struct kernel_sigaction is not in any header; all zero is SIG_DFL with no flags, and no
+     * architecture's is larger than this. */
+    unsigned char nothing[64] = {0};
+    for (int signal = 1; signal <= 64; signal++) {
+        if (signal != SIGKILL && signal != SIGSTOP)
+            (void)syscall(SYS_rt_sigaction, signal, nothing, NULL, sizeof(kernel_mask));
+    }
+}
+
+int nr_sys_signals_open(void)
+{
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+
+    set_mask(~(kernel_mask)0);
+    int fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+    return fd < 0 ? nr_errno() : fd;
+}
+
+void nr_sys_signals_drain(int fd)
+{
+    struct signalfd_siginfo info;
+    while (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+        ;
+}
+
+void nr_sys_signals_unblock(void)
+{
+    set_mask(0);
+}
+
+int nr_sys_watch(pid_t pid)
+{
+    long fd = syscall(SYS_pidfd_open, pid, 0U);
+    return fd < 0 ? nr_errno() : (int)fd;
+}
+
+int nr_sys_fork(struct nr_pidref *child)
+{
+    int pidfd = -EBADF;
+    struct clone_args args = {
+        .flags = CLONE_PIDFD,
+        .pidfd = (uint64_t)(uintptr_t)&pidfd,
+        .exit_signal = SIGCHLD,
+    };
+
+    *child = NR_PIDREF_NONE;
+    long pid = syscall(SYS_clone3, &args, CLONE_ARGS_SIZE_VER0);
+    if (pid < 0 && (errno == ENOSYS || errno == EPERM)) {
+        pid = fork();
+        if (pid > 0) {
+            pidfd = nr_sys_watch((pid_t)pid);
+            pidfd = pidfd < 0 ? -EBADF : pidfd;
+        }
+    }
+    if (pid < 0)
+        return nr_errno();
+    if (pid == 0)
+        return NR_SYS_CHILD;
+    child->pid = (pid_t)pid;
+    child->pidfd = pidfd;
+    return 0;
+}
+
+int nr_sys_leash(void)
+{
+    return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 ? nr_errno() : 0;
+}
+
+/* Without WEXITED a zombie is no candidate, and no candidate at all is ECHILD (do_wait in
+ * kernel/exit.c, one look under the task list's lock). It needs no /proc and sees past the leader's
+ * zombie, behind which waitid(P_ALL, WEXITED) hides all others. */
+bool nr_sys_children_alive(void)
+{
+    siginfo_t info;
+    return waitid(P_ALL, 0, &info, WSTOPPED | WNOHANG | WNOWAIT | NR_WAIT_ALL) == 0 ||
+           errno != ECHILD;
+}
+
+struct kernel_dirent {
+    uint64_t inode;
+    int64_t offset;
+    unsigned short length;
+    unsigned char type;
+    char name[];
+};
+
+/* Walks /proc/self/fd with getdents64, because readdir(3) allocates. */
+static int close_listed(int first)
+{
+    int directory = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0)
+        return nr_errno();
+
+    int closed;
+    do { /* closing entries while walking may skip some: walk until nothing is left to close */
+        closed = 0;
+        if (lseek(directory, 0, SEEK_SET) < 0)
+            break;
+        for (;;) {
+            _Alignas(struct kernel_dirent) char buffer[2048];
+            long got = syscall(SYS_getdents64, directory, buffer, sizeof(buffer));
+            if (got <= 0)
+                break;
+            for (long at = 0; at < got;) {
+                const struct kernel_dirent *entry = (const void *)(buffer + at);
+                at += entry->length;
+                if (entry->name[0] < '0' || entry->name[0] > '9')
+                    continue;
+                int fd = atoi(entry->name);
+                if (fd >= first && fd != directory) {
+                    (void)nr_fd_close(fd);
+                    closed++;
+                }
+            }
+        }
+    } while (closed > 0);
+    (void)nr_fd_close(directory);
+    return 0;
+}
+
+int nr_sys_close_from(int first)
+{
+    if (syscall(SYS_close_range, (unsigned)first, ~0U, 0U) == 0)
+        return 0;
+    if (close_listed(first) == 0)
+        return 0;
+
+    struct rlimit limit;
+    rlim_t most = 65536;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < most)
+        most = limit.rlim_cur;
+    for (int fd = first; (rlim_t)fd < most; fd++)
+        (void)nr_fd_close(fd);
+    return 0;
+}
+
+int nr_sys_move_cloexec(int fd, int to)
+{
+    if (fd == to)
+        return nr_fd_cloexec(fd, true);
+    return dup3(fd, to, O_CLOEXEC) < 0 ? nr_errno() : 0;
+}
+
+int nr_sys_strings_check(int fd, size_t length)
+{
+    struct stat info;
+    if (fstat(fd, &info) < 0)
+        return nr_errno();
+    if (!S_ISREG(info.st_mode) || info.st_size < 0 || (size_t)info.st_size != length)
+        return -EBADMSG;
+    /* Only memfds and tmpfs files know seals; F_GET_SEALS gives EINVAL on anything else. */
+    int seals = fcntl(fd, F_GET_SEALS);
+    if (seals < 0 || !(seals & F_SEAL_SHRINK) || !(seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)))
+        return -EBADMSG;
+    return 0;
+}
+
+int nr_sys_strings_load(int fd, size_t length, const char **bytes)
+{
+    void *map = mmap(NULL, length, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (map == MAP_FAILED)
+        return nr_errno();
+    *bytes = map;
+    return 0;
+}

@@ -1,0 +1,347 @@
+/*
+ * See zygote.h. One poll over {request socket, BEAM, signals}. Three stages of life: SERVING; CLOSED
+ * (the request socket hung up, the BEAM lives: stay as subreaper for the guardians that run);
+ * LEAVING (the BEAM is dead: see the guardians out, kill those that outstay their time).
+ */
+#include "zygote.h"
+
+#include "channel.h"
+#include "children.h"
+#include "clock.h"
+#include "codec.h"
+#include "error.h"
+#include "fd.h"
+#include "guardian.h"
+#include "order.h"
+#include "pidref.h"
+#include "sys.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define GUARDIANS_MAX 16384
+/* A guardian may need its grace, then S, then the second that the fault matrix leaves for us. */
+#define OUTSTAY_MS 3000
+/* Strays are looked for this often until two looks find none... */
+#define STRAY_TICK_MS 100
+#define STRAY_LOOKS   2
+/* ...and less often once it is clear that some do not die, which also ends our own waiting. */
+#define STRAY_LIMIT_MS 2000
+#define STRAY_SLOW_MS  1000
+/* Where the BEAM's end cannot be polled for, look who our parent is, once nobody can tell us. */
+#define PARENT_TICK_MS 200
+
+enum stage_of_life {
+    SERVING,
+    CLOSED,
+    LEAVING,
+};
+
+struct entry {
+    struct nr_pidref guardian; /* no pidfd: our unreaped child's pid is safe, and a thousand
+                                  descriptors would meet RLIMIT_NOFILE */
+    uint64_t id;
+    uint64_t deadline; /* when it has outstayed; NR_NEVER while the BEAM lives */
+    uint32_t grace_ms;
+    bool condemned; /* it has outstayed and was killed */
+};
+
+struct zygote {
+    enum stage_of_life life;
+    int socket;
+    int beam;
+    pid_t beam_pid;
+    int signals;
+    struct nr_outbox outbox;
+
+    unsigned count;
+    struct entry table[GUARDIANS_MAX];
+
+    unsigned looks;   /* for strays, still to be clean */
+    uint64_t look_at; /* the next one */
+    uint64_t looking_since;
+    bool stray_seen;
+
+    unsigned char frame[NR_WIRE_FRAME_MAX];
+};
+
+/* The one context. Static: its untouched pages cost nothing, in us and in every fork. */
+static struct zygote the_zygote;
+
+/* ---- guardians ------------------------------------------------------------------------------ */
+
+static struct entry *find_pid(struct zygote *z, pid_t pid)
+{
+    for (unsigned i = 0; i < z->count; i++)
+        if (z->table[i].guardian.pid == pid)
+            return &z->table[i];
+    return NULL;
+}
+
+static void start_looking(struct zygote *z)
+{
+    if (z->looks == 0)
+        z->looking_since = nr_clock_ms();
+    z->looks = STRAY_LOOKS;
+    z->look_at = 0;
+}
+
+static void reap(struct zygote *z)
+{
+    for (;;) {
+        siginfo_t end = {0};
+        if (waitid(P_ALL, 0, &end, WEXITED | WNOHANG | NR_WAIT_ALL) < 0 || end.si_pid == 0)
+            return;
+        struct entry *entry = find_pid(z, end.si_pid);
+        if (entry == NULL) {
+            if (z->looks > 0)
+                z->look_at = 0; /* a stray's end may have brought us its children */
+            continue;
+        }
+        *entry = z->table[--z->count];
+        if (end.si_code != CLD_EXITED || end.si_status != NR_GUARDIAN_CLEAN)
+            start_looking(z);
+    }
+}
+
+static void kill_stray(void *context, pid_t pid)
+{
+    struct zygote *z = context;
+    struct nr_pidref stray = {.pid = pid, .pidfd = -EBADF};
+
+    if (find_pid(z, pid) != NULL)
+        return;
+    z->stray_seen = true;
+    if (nr_pidref_leads(&stray))
+        (void)nr_pidref_signal_group(&stray, SIGKILL);
+    (void)nr_pidref_signal(&stray, SIGKILL);
+}
+
+static void look_for_strays(struct zygote *z)
+{
+    struct nr_children children = NR_CHILDREN_NONE; /* not kept open: a fork would inherit it */
+    uint64_t now = nr_clock_ms();
+
+    if (z->looks == 0 || z->look_at > now)
+        return;
+    z->stray_seen = false;
+    int r = nr_children_each(&children, kill_stray, z);
+    nr_children_close(&children);
+
+    if (r < 0 || !z->stray_seen)
+        z->looks--;
+    else
+        z->looks = STRAY_LOOKS;
+    bool stubborn = now - z->looking_since > STRAY_LIMIT_MS;
+    if (stubborn && z->life != SERVING)
+        z->looks = 0; /* they outlive SIGKILL: nothing we wait for would change that */
+    z->look_at = now + (stubborn ? STRAY_SLOW_MS : STRAY_TICK_MS);
+    reap(z);
+}
+
+/* First SIGKILL; who does not even die of that is left to init. */
+static void kill_outstayers(struct zygote *z)
+{
+    uint64_t now = nr_clock_ms();
+    for (unsigned i = 0; i < z->count;) {
+        struct entry *entry = &z->table[i];
+        if (entry->deadline > now) {
+            i++;
+        } else if (!entry->condemned) {
+            (void)nr_pidref_signal(&entry->guardian, SIGKILL);
+            entry->condemned = true;
+            entry->deadline = now + STRAY_LIMIT_MS;
+        } else {
+            *entry = z->table[--z->count];
+        }
+    }
+}
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+static void reject(struct zygote *z, uint64_t id, int error)
+{
+    struct nr_rejected rejected = {.error = (uint32_t)-error};
+    (void)nr_outbox_post(&z->outbox, NR_REJECTED, id, &rejected, sizeof(rejected));
+}
+
+static void fork_failed(const struct nr_order *order, int error)
+{
+    unsigned char bytes[NR_OUTBOX_FRAME];
+    struct nr_failed failed = {.stage = NR_STAGE_FORK, .error = (uint32_t)-error};
+    size_t length =
+        nr_codec_write(bytes, sizeof(bytes), NR_FAILED, order->id, &failed, sizeof(failed));
+    (void)nr_channel_send(order->control, bytes, length); /* else the hang-up tells */
+}
+
+static void spawn(struct zygote *z, const struct nr_frame *frame, struct nr_message *message)
+{
+    struct nr_order order;
+
+    int r = nr_order_take(&order, frame, message);
+    if (r < 0) {
+        reject(z, frame->id, r);
+        return;
+    }
+    if (z->count == GUARDIANS_MAX) {
+        fork_failed(&order, -EAGAIN);
+        nr_order_close(&order);
+        return;
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)nr_fd_close(z->socket);
+        (void)nr_fd_close(z->signals);
+        nr_guardian_run(&order, z->beam);
+    }
+    if (pid < 0) {
+        fork_failed(&order, nr_errno());
+    } else {
+        z->table[z->count++] = (struct entry){
+            .guardian = {.pid = pid, .pidfd = -EBADF},
+            .id = order.id,
+            .deadline = NR_NEVER,
+            .grace_ms = order.spawn.kill_timeout_ms,
+        };
+    }
+    nr_order_close(&order);
+}
+
+static void escalate(struct zygote *z, uint64_t id)
+{
+    /* An id we do not know is a guardian that has left meanwhile. */
+    for (unsigned i = 0; i < z->count; i++)
+        if (z->table[i].id == id)
+            (void)nr_pidref_signal(&z->table[i].guardian, SIGKILL);
+}
+
+static void serve(struct zygote *z, struct nr_message *message)
+{
+    struct nr_frame frame;
+
+    int r = nr_codec_open(z->frame, message->length, &frame);
+    if (r == 0 && message->truncated) /* a lie about its length; the header can still be read */
+        r = NR_FRAME_MALFORMED;
+    if (r == NR_FRAME_UNREADABLE)
+        reject(z, 0, -EBADMSG);
+    else if (r == 0 && frame.type == NR_SPAWN)
+        spawn(z, &frame, message);
+    else if (r == 0 && frame.type == NR_ESCALATE && frame.length == 0 && message->fds_count == 0 &&
+             !message->fds_lost)
+        escalate(z, frame.id);
+    else
+        reject(z, frame.id, -EBADMSG);
+}
+
+static void hang_up(struct zygote *z)
+{
+    z->socket = nr_fd_close(z->socket);
+    z->outbox.count = 0;
+    if (z->life == SERVING)
+        z->life = CLOSED;
+}
+
+static void look_at_socket(struct zygote *z, short ready)
+{
+    if (z->socket < 0 || ready == 0)
+        return;
+    for (;;) {
+        /* Who does not read its answers is not asked for more requests. */
+        int r = nr_outbox_flush(&z->outbox, z->socket);
+        if (r == NR_CHANNEL_WAIT)
+            return;
+        struct nr_message message;
+        r = r == 0 ? nr_channel_receive(z->socket, z->frame, sizeof(z->frame), &message) : r;
+        if (r == NR_CHANNEL_WAIT)
+            return;
+        if (r != 0) {
+            hang_up(z);
+            return;
+        }
+        serve(z, &message);
+        nr_message_close(&message);
+    }
+}
+
+/* ---- the loop ------------------------------------------------------------------------------- */
+
+static void leave(struct zygote *z)
+{
+    hang_up(z);
+    z->life = LEAVING;
+    z->beam = nr_fd_close(z->beam);
+    for (unsigned i = 0; i < z->count; i++)
+        z->table[i].deadline = nr_clock_after((uint64_t)z->table[i].grace_ms + OUTSTAY_MS);
+    start_looking(z);
+}
+
+static uint64_t next_deadline(const struct zygote *z)
+{
+    uint64_t next = NR_NEVER;
+    if (z->looks > 0)
+        next = z->look_at;
+    if (z->life == LEAVING)
+        for (unsigned i = 0; i < z->count; i++)
+            next = z->table[i].deadline < next ? z->table[i].deadline : next;
+    if (z->life == CLOSED && z->beam < 0) {
+        uint64_t tick = nr_clock_ms() + PARENT_TICK_MS;
+        next = tick < next ? tick : next;
+    }
+    return next;
+}
+
+static void turn(struct zygote *z)
+{
+    struct pollfd watched[] = {
+        {.fd = z->socket, .events = z->outbox.count > 0 ? POLLOUT : POLLIN},
+        {.fd = z->beam, .events = POLLIN},
+        {.fd = z->signals, .events = POLLIN},
+    };
+    if (poll(watched, 3, nr_clock_poll_ms(next_deadline(z))) < 0)
+        watched[0].revents = watched[1].revents = watched[2].revents = 0;
+
+    if (watched[2].revents) {
+        nr_sys_signals_drain(z->signals);
+        reap(z);
+    }
+    if (watched[1].revents)
+        leave(z);
+    look_at_socket(z, watched[0].revents);
+    if (z->beam < 0 && z->life == CLOSED && getppid() != z->beam_pid)
+        leave(z);
+    if (z->life == LEAVING)
+        kill_outstayers(z);
+    look_for_strays(z);
+}
+
+static int say_hello(struct zygote *z)
+{
+    struct nr_hello hello = {.pid = (uint32_t)getpid(), .features = nr_sys_features()};
+    (void)nr_outbox_post(&z->outbox, NR_HELLO, 0, &hello, sizeof(hello));
+    return nr_outbox_flush(&z->outbox, z->socket) == NR_CHANNEL_HANGUP ? -EPIPE : 0;
+}
+
+int nr_zygote_run(int socket, pid_t beam)
+{
+    struct zygote *z = &the_zygote;
+
+    nr_sys_name("nr_zygote");
+    z->socket = socket;
+    z->beam_pid = beam;
+    z->signals = nr_sys_signals_open();
+    if (z->signals < 0)
+        return 1;
+    (void)nr_sys_subreaper(); /* without it: no strays to see; HELLO says so */
+
+    z->beam = nr_sys_watch(beam);
+    if (getppid() != beam) /* it died before we watched, or it is not our parent at all */
+        return 1;
+    if (say_hello(z) < 0)
+        return 1;
+
+    while (z->life == SERVING || z->count > 0 || z->looks > 0)
+        turn(z);
+    return 0;
+}
