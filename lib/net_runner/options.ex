@@ -35,7 +35,7 @@ defmodule NetRunner.Options do
     {:ok, [:stream], [0], :exit_codes, "Exit codes that are no failure. Default: `[0]`."},
     {:drain_timeout, @calls, 1000, {:integer, 0, @u32_max},
      "Milliseconds that background processes may live on after the command itself ended. Default: 1000."},
-    {:stop_signal, @calls, :sigterm, :signal,
+    {:stop_signal, @calls, NetRunner.Signal.resolve(:sigterm), :signal,
      "The first signal of every stop: time-out, `stop/1`, owner death, BEAM death. Default: `:sigterm`."},
     {:kill_timeout, @calls, 5000, {:integer, 0, @u32_max},
      "Milliseconds between `stop_signal` and SIGKILL. Default: 5000."},
