@@ -1,0 +1,192 @@
+/* See golden.h. */
+#include "golden.h"
+
+#include "codec.h"
+
+#include <string.h>
+
+/* The compiler adds the last NUL of each. */
+static const char inline_strings[] = "/bin/sh\0"
+                                     "/tmp\0"
+                                     "sh\0-c\0exit 3\0"
+                                     "PATH=/bin\0EMPTY=\0UTF8=\xc3\xa9";
+static const char small_strings[] = "/bin/true\0"
+                                    "\0"
+                                    "true";
+
+struct source {
+    const char *name;
+    enum nr_frame_type type;
+    uint64_t id;
+    size_t size;
+    union {
+        struct nr_hello hello;
+        struct nr_spawn spawn;
+        struct nr_rejected rejected;
+        struct nr_started started;
+        struct nr_failed failed;
+        struct nr_exited exited;
+        struct nr_unkillable unkillable;
+        struct nr_kill kill;
+        struct nr_killed killed;
+        struct nr_stop stop;
+    } payload;
+    const char *strings; /* after the payload: payload.spawn.strings_length bytes */
+};
+
+/* clang-format off */
+static const struct source sources[] = {
+    {"hello", NR_HELLO, 0, sizeof(struct nr_hello),
+     {.hello = {.pid = 4711, .features = NR_FEATURE_SUBREAPER | NR_FEATURE_PIDFD | NR_FEATURE_CHILDREN}}, NULL},
+    {"hello_portable", NR_HELLO, 0, sizeof(struct nr_hello),
+     {.hello = {.pid = 4711, .features = 0}}, NULL},
+
+    {"spawn_inline", NR_SPAWN, 0x1122334455667788U, sizeof(struct nr_spawn),
+     {.spawn = {.flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT | NR_SPAWN_STDERR | NR_SPAWN_CWD,
+                .stop_signal = 15, .kill_timeout_ms = 5000, .drain_timeout_ms = 1000,
+                .argc = 3, .envc = 3, .strings_length = sizeof(inline_strings)}}, inline_strings},
+    {"spawn_minimal", NR_SPAWN, 1, sizeof(struct nr_spawn),
+     {.spawn = {.flags = 0, .stop_signal = 9, .kill_timeout_ms = 0, .drain_timeout_ms = 0,
+                .argc = 1, .envc = 0, .strings_length = sizeof(small_strings)}}, small_strings},
+    {"spawn_merge_keep", NR_SPAWN, 2, sizeof(struct nr_spawn),
+     {.spawn = {.flags = NR_SPAWN_STDOUT | NR_SPAWN_CWD | NR_SPAWN_MERGE | NR_SPAWN_KEEP,
+                .stop_signal = 2, .kill_timeout_ms = 250, .drain_timeout_ms = 4294967295U,
+                .argc = 1, .envc = 0, .strings_length = sizeof(small_strings)}}, small_strings},
+    {"spawn_memfd", NR_SPAWN, 3, sizeof(struct nr_spawn),
+     {.spawn = {.flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT | NR_SPAWN_CWD | NR_SPAWN_STRINGS,
+                .stop_signal = 15, .kill_timeout_ms = 5000, .drain_timeout_ms = 1000,
+                .argc = 2, .envc = 1, .strings_length = 70000}}, NULL},
+
+    {"rejected", NR_REJECTED, 9, sizeof(struct nr_rejected),
+     {.rejected = {.error = 74}}, NULL},
+    {"rejected_unreadable", NR_REJECTED, 0, sizeof(struct nr_rejected),
+     {.rejected = {.error = 74}}, NULL},
+    {"escalate", NR_ESCALATE, 0x1122334455667788U, 0, {{0, 0}}, NULL},
+
+    {"started", NR_STARTED, 9, sizeof(struct nr_started),
+     {.started = {.pid = 4713, .guardian_pid = 4712}}, NULL},
+    {"failed_exec", NR_FAILED, 9, sizeof(struct nr_failed),
+     {.failed = {.stage = NR_STAGE_EXEC, .error = 2}}, NULL},
+    {"failed_cd", NR_FAILED, 9, sizeof(struct nr_failed),
+     {.failed = {.stage = NR_STAGE_CD, .error = 13}}, NULL},
+    {"failed_fork", NR_FAILED, 9, sizeof(struct nr_failed),
+     {.failed = {.stage = NR_STAGE_FORK, .error = 11}}, NULL},
+    {"failed_stopped", NR_FAILED, 9, sizeof(struct nr_failed),
+     {.failed = {.stage = NR_STAGE_SETUP, .error = 125}}, NULL},
+
+    {"exited_code", NR_EXITED, 9, sizeof(struct nr_exited),
+     {.exited = {.how = NR_EXIT_CODE, .value = 3, .orphans_killed = 0, .stopped = 0,
+                 .rusage = {.user_us = 1500000, .system_us = 250000, .max_rss_kb = 4096, .minflt = 100,
+                            .majflt = 1, .nvcsw = 7, .nivcsw = 5}}}, NULL},
+    {"exited_signal", NR_EXITED, 9, sizeof(struct nr_exited),
+     {.exited = {.how = NR_EXIT_SIGNAL, .value = 15, .orphans_killed = 2, .stopped = 1,
+                 .rusage = {.user_us = 0x100000000U, .system_us = 0, .max_rss_kb = 0, .minflt = 0,
+                            .majflt = 0, .nvcsw = 0, .nivcsw = 0}}}, NULL},
+    {"unkillable", NR_UNKILLABLE, 9, sizeof(struct nr_unkillable),
+     {.unkillable = {.count = 2, .pids = {4713, 4720}}}, NULL},
+    {"unkillable_many", NR_UNKILLABLE, 9, sizeof(struct nr_unkillable),
+     {.unkillable = {.count = 40, .pids = {101, 102, 103, 104, 105, 106, 107, 108,
+                                           109, 110, 111, 112, 113, 114, 115, 116}}}, NULL},
+
+    {"kill_leader", NR_KILL, 42, sizeof(struct nr_kill),
+     {.kill = {.signal = 10, .scope = NR_SCOPE_LEADER}}, NULL},
+    {"kill_group", NR_KILL, 43, sizeof(struct nr_kill),
+     {.kill = {.signal = 64, .scope = NR_SCOPE_GROUP}}, NULL},
+    {"killed_ok", NR_KILLED, 42, sizeof(struct nr_killed),
+     {.killed = {.error = 0}}, NULL},
+    {"killed_esrch", NR_KILLED, 43, sizeof(struct nr_killed),
+     {.killed = {.error = 3}}, NULL},
+    {"stop", NR_STOP, 0, sizeof(struct nr_stop),
+     {.stop = {.grace_ms = 5000}}, NULL},
+    {"stop_now", NR_STOP, 0, sizeof(struct nr_stop),
+     {.stop = {.grace_ms = 0}}, NULL},
+};
+/* clang-format on */
+
+_Bool nr_golden_get(unsigned index, struct nr_golden *golden)
+{
+    if (index >= sizeof(sources) / sizeof(sources[0]))
+        return 0;
+
+    const struct source *source = &sources[index];
+    unsigned char payload[256];
+    size_t follow = source->strings != NULL ? source->payload.spawn.strings_length : 0;
+    memcpy(payload, &source->payload, source->size);
+    if (follow > 0)
+        memcpy(payload + source->size, source->strings, follow);
+
+    golden->name = source->name;
+    golden->length = nr_codec_write(golden->bytes, sizeof(golden->bytes), source->type, source->id,
+                                    payload, source->size + follow);
+    return 1;
+}
+
+/* A malformed frame is a good one with up to two numbers overwritten, then cut or grown by zeros. */
+struct mutation {
+    const char *name;
+    const char *base;
+    int grow;
+    struct {
+        unsigned offset, size;
+        uint32_t value;
+    } patch[2];
+};
+
+enum offset {
+    MAGIC = 0,
+    VERSION = 2,
+    TYPE = 3,
+    LENGTH = 4,
+    PAYLOAD = sizeof(struct nr_header),
+    FLAGS = PAYLOAD + offsetof(struct nr_spawn, flags),
+    STOP_SIGNAL = PAYLOAD + offsetof(struct nr_spawn, stop_signal),
+    ARGC = PAYLOAD + offsetof(struct nr_spawn, argc),
+    ENVC = PAYLOAD + offsetof(struct nr_spawn, envc),
+    STRINGS_LENGTH = PAYLOAD + offsetof(struct nr_spawn, strings_length),
+    RESERVED = PAYLOAD + offsetof(struct nr_spawn, reserved),
+    STRINGS = PAYLOAD + sizeof(struct nr_spawn),
+    LAST_BYTE = STRINGS + sizeof(small_strings) - 1,
+};
+
+/* clang-format off */
+static const struct mutation mutations[] = {
+    {"bad/empty",                   "started",       -24, {{0}}},
+    {"bad/short_header",            "started",        -9, {{0}}},
+    {"bad/magic",                   "started",         0, {{MAGIC, 2, 0x4e52}}},
+    {"bad/version",                 "started",         0, {{VERSION, 1, 2}}},
+    {"bad/length_short",            "started",         0, {{LENGTH, 4, 4}}},
+    {"bad/length_long",             "started",         0, {{LENGTH, 4, 12}}},
+    {"bad/type",                    "escalate",        0, {{TYPE, 1, 200}}},
+    {"bad/started_size",            "started",        -4, {{LENGTH, 4, 4}}},
+    {"bad/spawn_flags",             "spawn_minimal",   0, {{FLAGS, 4, 0x80}}},
+    {"bad/spawn_merge_and_stderr",  "spawn_minimal",   0, {{FLAGS, 4, NR_SPAWN_MERGE | NR_SPAWN_STDERR}}},
+    {"bad/spawn_signal_0",          "spawn_minimal",   0, {{STOP_SIGNAL, 4, 0}}},
+    {"bad/spawn_signal_65",         "spawn_minimal",   0, {{STOP_SIGNAL, 4, 65}}},
+    {"bad/spawn_argc_0",            "spawn_minimal",   0, {{ARGC, 4, 0}, {ENVC, 4, 1}}},
+    {"bad/spawn_reserved",          "spawn_minimal",   0, {{RESERVED, 4, 1}}},
+    {"bad/spawn_nul_few",           "spawn_minimal",   0, {{ARGC, 4, 2}}},
+    {"bad/spawn_nul_many",          "spawn_inline",    0, {{ENVC, 4, 2}}},
+    {"bad/spawn_unterminated",      "spawn_minimal",   0, {{LAST_BYTE, 1, 'x'}}},
+    {"bad/spawn_relative",          "spawn_minimal",   0, {{STRINGS, 1, 'x'}}},
+    {"bad/spawn_strings_length",    "spawn_minimal",   0, {{STRINGS_LENGTH, 4, sizeof(small_strings) + 1}}},
+    {"bad/spawn_counts_overflow",   "spawn_minimal",   0, {{ARGC, 4, UINT32_MAX}, {ENVC, 4, UINT32_MAX}}},
+    {"bad/spawn_memfd_and_inline",  "spawn_minimal",   0, {{FLAGS, 4, NR_SPAWN_STRINGS}}},
+};
+/* clang-format on */
+
+_Bool nr_golden_bad(unsigned index, struct nr_golden *golden)
+{
+    if (index >= sizeof(mutations) / sizeof(mutations[0]))
+        return 0;
+
+    const struct mutation *mutation = &mutations[index];
+    for (unsigned i = 0; nr_golden_get(i, golden); i++)
+        if (strcmp(golden->name, mutation->base) == 0)
+            break;
+    for (unsigned i = 0; i < 2; i++)
+        memcpy(golden->bytes + mutation->patch[i].offset, &mutation->patch[i].value,
+               mutation->patch[i].size);
+    golden->name = mutation->name;
+    golden->length = (size_t)((long)golden->length + mutation->grow);
+    return 1;
+}
