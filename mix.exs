@@ -18,8 +18,12 @@ defmodule NetRunner.MixProject do
   end
 
   def application do
-    [mod: {NetRunner.Application, []}, extra_applications: [:logger]]
+    [mod: {NetRunner.Application, []}, extra_applications: applications(Mix.env())]
   end
+
+  # The tests hash what they read.
+  defp applications(:test), do: [:logger, :crypto]
+  defp applications(_env), do: [:logger]
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_env), do: ["lib"]
@@ -199,9 +203,14 @@ defmodule Mix.Tasks.Compile.NetRunnerNative do
     args = ["--build", build(), "--parallel", "#{System.schedulers_online()}"]
     args = if "--force" in argv, do: args ++ ["--clean-first"], else: args
 
-    case System.cmd(cmake, args, into: IO.stream(:stdio, :line), stderr_to_stdout: true) do
-      {_, 0} -> :ok
-      {_, status} -> Mix.raise("net_runner: the C parts did not compile (exit #{status})")
-    end
+    {output, status} = System.cmd(cmake, args, stderr_to_stdout: true)
+
+    # Lines with dashes are CMake's own, when a CMakeLists.txt changed.
+    output
+    |> String.split("\n", trim: true)
+    |> Enum.reject(&String.starts_with?(&1, "-- "))
+    |> Enum.each(&Mix.shell().info/1)
+
+    if status != 0, do: Mix.raise("net_runner: the C parts did not compile (exit #{status})")
   end
 end
