@@ -187,7 +187,8 @@ void nr_backend_ring_pass(ErlNifEnv *env, struct nr_handle *handle)
 static bool is_busy_scheduler(const struct nr_handle *handle)
 {
     ErlNifTime now = enif_monotonic_time(ERL_NIF_USEC);
-    if (now - recent.since > AUTO_WINDOW_US) {
+    /* Erlang's monotonic time is negative at first, `since` is 0: that is no window either. */
+    if (now - recent.since > AUTO_WINDOW_US || now < recent.since) {
         recent.since = now;
         recent.count = 0;
     }

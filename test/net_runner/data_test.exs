@@ -1,0 +1,316 @@
+defmodule NetRunner.DataTest do
+  # Bytes through pipes: exact, in order, with back-pressure, on each backend. Not async: the large
+  # cases measure the memory of the whole node.
+  use NetRunner.Test.Case
+
+  @gib 1024 * 1024 * 1024
+
+  defp binary_memory do
+    :erlang.garbage_collect()
+    :erlang.memory(:binary)
+  end
+
+  on_backends "1 GiB through cat both ways is byte-exact and memory stays flat" do
+    block = 256 * 1024
+    count = div(@gib, block)
+    expected = sha(blocks(count, block))
+
+    back_at_baseline(fn ->
+      before = binary_memory()
+
+      {hash, bytes, peak} =
+        NetRunner.stream!(["cat"], input: blocks(count, block), backend: backend)
+        |> Enum.reduce({:crypto.hash_init(:sha256), 0, 0}, fn chunk, {hash, bytes, peak} ->
+          peak =
+            if rem(bytes, 64 * 1024 * 1024) < 300_000, do: max(peak, binary_memory()), else: peak
+
+          {:crypto.hash_update(hash, chunk), bytes + byte_size(chunk), peak}
+        end)
+
+      assert bytes == @gib
+      assert :crypto.hash_final(hash) == expected
+      # The feeder, the pipes and the reader hold a few blocks each; nothing piles up.
+      assert peak - before < 48 * 1024 * 1024
+    end)
+  end
+
+  on_backends "4 MiB through cat both ways does not deadlock, by run and by stream" do
+    data = :crypto.strong_rand_bytes(4 * 1024 * 1024)
+    assert NetRunner.run(["cat"], input: data, backend: backend) == {data, 0}
+
+    assert NetRunner.stream!(["cat"], input: [data], backend: backend) |> Enum.join() == data
+  end
+
+  on_backends "a lazy enumerable is pulled only as fast as the command reads" do
+    me = self()
+
+    input =
+      Stream.map(1..1000, fn n ->
+        send(me, {:pulled, n})
+        :binary.copy(<<n>>, 64 * 1024)
+      end)
+
+    {:ok, p} = NetRunner.Process.start("cat", [], input: input, backend: backend)
+    {:ok, _first} = NetRunner.Process.read(p, 1)
+    {:ok, pid} = NetRunner.Process.os_pid(p)
+    eventually("cat waits for a reader", fn -> blocked?(pid) end)
+    NetRunner.Process.stop(p)
+    # Two pipes of at most 1 MiB, one chunk in cat, one in the feeder.
+    assert pulled(0) <= 34
+  end
+
+  defp pulled(count) do
+    receive do
+      {:pulled, _n} -> pulled(count + 1)
+    after
+      0 -> count
+    end
+  end
+
+  on_backends "a consumer that sleeps stops the producer" do
+    {:ok, p} = NetRunner.Process.start("yes", [], backend: backend)
+    {:ok, _some} = NetRunner.Process.read(p)
+    {:ok, pid} = NetRunner.Process.os_pid(p)
+    eventually("yes is blocked", fn -> blocked?(pid) end)
+    written = written(pid)
+
+    receive do
+    after
+      300 -> :ok
+    end
+
+    assert written(pid) == written
+    assert written <= 3 * 1024 * 1024
+    NetRunner.Process.stop(p)
+  end
+
+  # Asleep twice with nothing written between: not on its way, but waiting for room.
+  defp blocked?(pid) do
+    before = written(pid)
+
+    receive do
+    after
+      20 -> proc_state(pid) == "S" and written(pid) == before
+    end
+  end
+
+  defp written(pid) do
+    [_, bytes] = Regex.run(~r/wchar: (\d+)/, File.read!("/proc/#{pid}/io"))
+    String.to_integer(bytes)
+  end
+
+  on_backends "an endless command is halted by Enum.take, at once and for good (51)" do
+    {tag, env} = tag()
+
+    back_at_baseline(fn ->
+      {us, [chunk]} =
+        :timer.tc(fn -> NetRunner.stream!(["yes"], backend: backend, env: env) |> Enum.take(1) end)
+
+      assert String.starts_with?(chunk, "y\n")
+      assert us < 200_000
+      assert tagged(tag) == []
+    end)
+  end
+
+  on_backends "every chunk size gives the same bytes" do
+    data = :crypto.strong_rand_bytes(300_000)
+
+    for size <- [1000, 4096, 65_536, 65_537, 262_144, 10_000_000] do
+      chunks =
+        NetRunner.stream!(["cat"], input: data, max_chunk_size: size, backend: backend)
+        |> Enum.to_list()
+
+      assert IO.iodata_to_binary(chunks) == data
+      assert Enum.all?(chunks, &(byte_size(&1) in 1..min(size, 262_144)))
+    end
+  end
+
+  on_backends "small pieces, slowly, one at a time" do
+    {:ok, p} = NetRunner.Process.start("cat", [], backend: backend)
+
+    for n <- 1..500 do
+      piece = "piece #{n}\n"
+      assert NetRunner.Process.write(p, piece) == :ok
+      assert read_exactly(p, byte_size(piece)) == piece
+    end
+
+    {:ok, stats} = NetRunner.Process.stats(p)
+
+    case backend do
+      :io_uring ->
+        assert stats.stdout.waits_io_uring > 0
+        assert stats.stdout.waits_poll == 0
+        assert stats.stdout.fixed > 0
+
+      :poll ->
+        assert stats.stdout.waits_poll > 0
+        assert stats.stdout.waits_io_uring == 0
+        assert stats.stdout.fixed == 0
+    end
+
+    NetRunner.Process.stop(p)
+  end
+
+  defp read_exactly(p, bytes, got \\ "")
+  defp read_exactly(_p, bytes, got) when byte_size(got) == bytes, do: got
+
+  defp read_exactly(p, bytes, got) do
+    {:ok, more} = NetRunner.Process.read(p, bytes - byte_size(got))
+    read_exactly(p, bytes, got <> more)
+  end
+
+  on_backends "many streams at once keep their bytes apart" do
+    back_at_baseline(fn ->
+      1..64
+      |> Task.async_stream(
+        fn n ->
+          line = String.duplicate("#{n} ", 50) <> "\n"
+
+          hash =
+            NetRunner.stream!(["sh", "-c", "for i in $(seq 200); do echo '#{line}'; done"],
+              backend: backend
+            )
+            |> sha()
+
+          assert hash == sha([String.duplicate(line <> "\n", 200)])
+        end,
+        max_concurrency: 64,
+        timeout: 60_000
+      )
+      |> Enum.each(&assert {:ok, true} = &1)
+    end)
+  end
+
+  test ":auto moves busy streams to the ring and keeps a lone one on poll" do
+    if :io_uring in NetRunner.Test.Backends.expected() do
+      moves =
+        1..24
+        |> Task.async_stream(
+          fn _n ->
+            {:ok, p} = NetRunner.Process.start("cat")
+
+            for n <- 1..300 do
+              :ok = NetRunner.Process.write(p, "#{n}")
+              {:ok, _} = NetRunner.Process.read(p)
+            end
+
+            {:ok, stats} = NetRunner.Process.stats(p)
+            NetRunner.Process.stop(p)
+            stats.stdout.moves
+          end,
+          max_concurrency: 24,
+          timeout: 60_000
+        )
+        |> Enum.map(fn {:ok, moves} -> moves end)
+
+      assert Enum.sum(moves) > 0
+    end
+
+    {:ok, p} = NetRunner.Process.start("cat")
+
+    for n <- 1..300 do
+      :ok = NetRunner.Process.write(p, "#{n}")
+      {:ok, _} = NetRunner.Process.read(p)
+    end
+
+    {:ok, stats} = NetRunner.Process.stats(p)
+    NetRunner.Process.stop(p)
+    assert stats.stdout.moves == 0
+    assert stats.stdout.waits_io_uring == 0
+  end
+
+  on_backends "a small rest that waits for room is written, once" do
+    {:ok, p} = NetRunner.Process.start("sh", ["-c", "read line; cat"], backend: backend)
+    :ok = NetRunner.Process.write(p, "go\n")
+    # Fill the pipe: the command reads byte by byte until its line is whole, then cat takes over.
+    {:ok, q} = NetRunner.Process.start("sh", ["-c", "kill -STOP $$; cat"], backend: backend)
+    {:ok, pid} = NetRunner.Process.os_pid(q)
+    eventually("it stopped itself", fn -> proc_state(pid) == "T" end)
+
+    data = :crypto.strong_rand_bytes(1_100_000)
+
+    writer =
+      Task.async(fn ->
+        for <<piece::binary-size(1000) <- data>>, do: :ok = NetRunner.Process.write(q, piece)
+      end)
+
+    assert Task.yield(writer, 200) == nil
+    NetRunner.Process.kill(q, :sigcont)
+
+    reader =
+      Task.async(fn ->
+        Stream.repeatedly(fn -> NetRunner.Process.read(q) end)
+        |> Enum.reduce_while("", fn
+          {:ok, chunk}, all -> {:cont, all <> chunk}
+          :eof, all -> {:halt, all}
+        end)
+      end)
+
+    Task.await(writer)
+    NetRunner.Process.close_stdin(q)
+    assert Task.await(reader) == data
+    {:ok, stats} = NetRunner.Process.stats(q)
+    if backend == :io_uring, do: assert(stats.stdin.fixed > 0)
+    for p <- [p, q], do: NetRunner.Process.stop(p)
+  end
+
+  on_backends "a read that times out loses nothing: late bytes go to the next reader (35)" do
+    {:ok, p} = NetRunner.Process.start("cat", [], backend: backend)
+
+    for n <- 1..200 do
+      piece = <<n::32>>
+
+      case rem(n, 3) do
+        0 ->
+          assert NetRunner.Process.read(p, 100, 0) == {:error, :timeout}
+
+        1 ->
+          assert NetRunner.Process.read(p, 100, 1) == {:error, :timeout}
+
+        2 ->
+          {pid, monitor} = spawn_monitor(fn -> NetRunner.Process.read(p, 100) end)
+
+          eventually("the reader waits", fn ->
+            Process.info(pid, :status) == {:status, :waiting}
+          end)
+
+          Process.exit(pid, :kill)
+          assert_receive {:DOWN, ^monitor, :process, ^pid, _}
+      end
+
+      :ok = NetRunner.Process.write(p, piece)
+      assert read_exactly(p, 4) == piece
+    end
+
+    NetRunner.Process.stop(p)
+    assert Process.info(self(), :messages) == {:messages, []}
+  end
+
+  on_backends "a second reader gets :busy, also a second writer" do
+    {:ok, p} = NetRunner.Process.start("sleep", ["60"], backend: backend)
+    reader = Task.async(fn -> NetRunner.Process.read(p) end)
+    writer = Task.async(fn -> NetRunner.Process.write(p, :binary.copy("x", 4_000_000)) end)
+
+    eventually("both wait", fn ->
+      NetRunner.Process.read(p, 1, 0) == {:error, :busy} and
+        NetRunner.Process.write(p, "x", 0) == {:error, :busy}
+    end)
+
+    NetRunner.Process.stop(p)
+    assert Task.await(reader) in [:eof, {:error, :closed}]
+    assert {:error, reason} = Task.await(writer)
+    assert reason in [:epipe, :closed]
+  end
+
+  on_backends "a write that times out says how much was taken" do
+    {:ok, p} = NetRunner.Process.start("sleep", ["60"], backend: backend)
+
+    assert {:error, {:timeout, taken}} =
+             NetRunner.Process.write(p, :binary.copy("x", 4_000_000), 50)
+
+    assert taken in 65_536..1_048_576
+    # The pipe is full now: nothing more goes in.
+    assert {:error, {:timeout, 0}} = NetRunner.Process.write(p, :binary.copy("x", 4096), 10)
+    NetRunner.Process.stop(p)
+  end
+end

@@ -1,0 +1,176 @@
+defmodule NetRunner.Test.World do
+  @moduledoc """
+  What tests see of the world outside: processes, descriptors, locks, fixtures.
+  """
+
+  import ExUnit.Assertions
+
+  @doc "The path of a fixture program (test/fixtures/NAME.c)."
+  def fixture(name) do
+    path = Application.app_dir(:net_runner, ["cmake", "fixtures", "fixture_#{name}"])
+    unless File.exists?(path), do: flunk("no fixture #{name}: expected #{path}")
+    path
+  end
+
+  @doc """
+  Waits until `fun` gives something true, looking again every few milliseconds; flunks with `what`
+  after `ms`. Only for facts of the operating system that send no event.
+  """
+  def eventually(what, ms \\ 2_000, fun) do
+    eventually_until(what, System.monotonic_time(:millisecond) + ms, ms, fun)
+  end
+
+  defp eventually_until(what, deadline, ms, fun) do
+    cond do
+      result = fun.() ->
+        result
+
+      System.monotonic_time(:millisecond) > deadline ->
+        flunk("not within #{ms} ms: #{what}")
+
+      true ->
+        receive do
+        after
+          2 -> eventually_until(what, deadline, ms, fun)
+        end
+    end
+  end
+
+  @doc "A path in a fresh directory that is removed with the test."
+  def tmp_path(name) do
+    dir =
+      Path.join(
+        System.tmp_dir!(),
+        "net_runner_test_#{System.unique_integer([:positive])}_#{System.pid()}"
+      )
+
+    File.mkdir_p!(dir)
+    ExUnit.Callbacks.on_exit(fn -> File.rm_rf!(dir) end)
+    Path.join(dir, name)
+  end
+
+  @doc "Whether a process exists and is no zombie."
+  def running?(os_pid), do: proc_state(os_pid) not in [nil, "Z", "X"]
+
+  @doc "The state letter of proc(5), nil without such a process."
+  def proc_state(os_pid) do
+    with {:ok, stat} <- File.read("/proc/#{os_pid}/stat") do
+      # The command's name stands in parentheses and may hold anything.
+      stat |> String.split(")") |> List.last() |> String.split() |> hd()
+    else
+      _ -> nil
+    end
+  end
+
+  @doc "The pids whose environment has this NAME=value, zombies not counted."
+  def tagged(tag) do
+    for dir <- Path.wildcard("/proc/[0-9]*"),
+        {:ok, environ} <- [File.read(dir <> "/environ")],
+        tag in String.split(environ, <<0>>),
+        pid = String.to_integer(Path.basename(dir)),
+        running?(pid),
+        do: pid
+  end
+
+  @doc "A tag for `tagged/1` and the env option that sets it."
+  def tag do
+    value = "#{System.unique_integer([:positive])}_#{System.pid()}_#{System.os_time()}"
+    {"NET_RUNNER_TAG=#{value}", [{"NET_RUNNER_TAG", value}]}
+  end
+
+  @doc "Whether somebody holds a POSIX lock on the file (proc_locks(5))."
+  def locked?(path) do
+    case File.stat(path) do
+      {:ok, %{inode: inode}} ->
+        File.read!("/proc/locks") =~ ~r/POSIX .* [0-9a-f]+:[0-9a-f]+:#{inode} /
+
+      _none ->
+        false
+    end
+  end
+
+  @doc "The children of a process, from proc(5)."
+  def children(os_pid) do
+    for file <- Path.wildcard("/proc/#{os_pid}/task/*/children"),
+        {:ok, text} <- [File.read(file)],
+        pid <- String.split(text),
+        do: String.to_integer(pid)
+  end
+
+  @doc "How many descriptors a process has open."
+  def fd_count(os_pid), do: length(File.ls!("/proc/#{os_pid}/fd"))
+
+  @doc """
+  What must be the same before and after anything a test does: descriptors of the BEAM and of the
+  zygote, guardians, registered slots in use, streams on rings, servers, requests in flight.
+  """
+  def baseline do
+    shepherd = NetRunner.Shepherd.info()
+    rings = NetRunner.Nif.rings_info()
+
+    %{
+      beam_fds: fd_count(System.pid()),
+      zygote_fds: fd_count(shepherd.os_pid),
+      guardians: length(children(shepherd.os_pid)),
+      slots_in_use: rings.slots_in_use,
+      streams: rings.streams,
+      servers: Registry.count(NetRunner.Registry),
+      in_flight: shepherd.in_flight,
+      queued: shepherd.queued
+    }
+  end
+
+  @doc "Runs `fun` and asserts that the baseline is reached again."
+  def back_at_baseline(fun) do
+    before = settled_baseline()
+    result = fun.()
+    deadline = System.monotonic_time(:millisecond) + 5_000
+    assert_baseline(before, deadline)
+    result
+  end
+
+  # What an earlier test left to finish (a descriptor that ERTS closes a moment later) is not ours.
+  defp settled_baseline do
+    eventually("a settled baseline", 5_000, fn ->
+      one = baseline()
+
+      receive do
+      after
+        20 -> if baseline() == one, do: one
+      end
+    end)
+  end
+
+  defp assert_baseline(before, deadline) do
+    now = baseline()
+
+    cond do
+      now == before ->
+        :ok
+
+      System.monotonic_time(:millisecond) > deadline ->
+        assert now == before
+
+      true ->
+        receive do
+        after
+          5 -> assert_baseline(before, deadline)
+        end
+    end
+  end
+
+  @doc "An endless lazy enumerable of `bytes`-sized binaries, the n-th one different from the others."
+  def blocks(count, bytes) do
+    block = :binary.copy("0123456789abcdef", div(bytes, 16) + 1)
+
+    Stream.map(1..count, fn n ->
+      <<n::64, binary_part(block, rem(n, 16), bytes - 8)::binary>>
+    end)
+  end
+
+  def sha(enumerable) do
+    enumerable
+    |> Enum.reduce(:crypto.hash_init(:sha256), &:crypto.hash_update(&2, &1))
+    |> :crypto.hash_final()
+  end
+end

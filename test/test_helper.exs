@@ -1,0 +1,2 @@
+NetRunner.Test.Backends.check!()
+ExUnit.start(capture_log: true)
