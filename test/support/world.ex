@@ -78,16 +78,20 @@ defmodule NetRunner.Test.World do
     {"NET_RUNNER_TAG=#{value}", [{"NET_RUNNER_TAG", value}]}
   end
 
-  @doc "Whether somebody holds a POSIX lock on the file (proc_locks(5))."
-  def locked?(path) do
-    case File.stat(path) do
-      {:ok, %{inode: inode}} ->
-        File.read!("/proc/locks") =~ ~r/POSIX .* [0-9a-f]+:[0-9a-f]+:#{inode} /
+  @doc """
+  Waits until nobody who inherited the lock on this file lives: the proof of death that no pid can
+  give. Gives the milliseconds it took.
+  """
+  def await_free(path, ms) do
+    {us, {said, _status}} =
+      :timer.tc(fn -> System.cmd(fixture("await_lock"), [path, to_string(ms)]) end)
 
-      _none ->
-        false
-    end
+    if said != "free\n", do: flunk("after #{ms} ms #{path} is still locked")
+    div(us, 1000)
   end
+
+  @doc "Whether somebody holds the lock now."
+  def locked?(path), do: match?({"held\n", _}, System.cmd(fixture("await_lock"), [path, "0"]))
 
   @doc "The children of a process, from proc(5)."
   def children(os_pid) do

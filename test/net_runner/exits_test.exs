@@ -1,0 +1,75 @@
+defmodule NetRunner.ExitsTest do
+  # Many commands: each exit exact and after its last byte, nothing left over.
+  use NetRunner.Test.Case
+
+  on_backends "1,000 instant exits: each status exact, each after its last byte (25)" do
+    back_at_baseline(fn ->
+      1..1000
+      |> Task.async_stream(
+        fn n ->
+          code = rem(n, 256)
+
+          assert NetRunner.run(["sh", "-c", "echo #{n}; exit #{code}"], backend: backend) ==
+                   {"#{n}\n", code}
+        end,
+        max_concurrency: 16,
+        timeout: 30_000
+      )
+      |> Enum.each(&assert {:ok, true} = &1)
+    end)
+  end
+
+  test "an exit by signal is exact too, for every signal that ends a process" do
+    for number <- Enum.to_list(1..64) -- [17, 18, 19, 20, 21, 22, 23, 28, 32, 33] do
+      {:ok, p} = NetRunner.Process.start("cat")
+      assert NetRunner.Process.kill(p, number) == :ok
+      assert NetRunner.Process.await_exit(p, 5_000) == {:ok, 128 + number}
+      NetRunner.Process.stop(p)
+    end
+  end
+
+  on_backends "200 commands at once" do
+    back_at_baseline(fn ->
+      processes =
+        for n <- 1..200 do
+          {:ok, p} = NetRunner.Process.start("cat", [], backend: backend)
+          :ok = NetRunner.Process.write(p, "I am #{n}")
+          {n, p}
+        end
+
+      for {n, p} <- processes, do: assert(NetRunner.Process.read(p) == {:ok, "I am #{n}"})
+      for {_n, p} <- processes, do: NetRunner.Process.close_stdin(p)
+      for {_n, p} <- processes, do: assert(NetRunner.Process.read(p) == :eof)
+      for {_n, p} <- processes, do: assert(NetRunner.Process.await_exit(p) == {:ok, 0})
+      for {_n, p} <- processes, do: NetRunner.Process.stop(p)
+    end)
+  end
+
+  @tag timeout: 300_000
+  on_backends "10,000 sequential spawns end at the baseline, memory included" do
+    # Code, atoms and allocators settle before anything is compared.
+    for _ <- 1..200, do: NetRunner.run(["/bin/true"], backend: backend)
+    zygote = NetRunner.Shepherd.info().os_pid
+    rss = rss_kb(zygote)
+    memory = collected_memory()
+
+    back_at_baseline(fn ->
+      for _ <- 1..10_000, do: {"", 0} = NetRunner.run(["/bin/true"], backend: backend)
+    end)
+
+    assert NetRunner.Shepherd.info().os_pid == zygote
+    assert rss_kb(zygote) <= rss + 256
+    # 10,000 commands that leaked a kilobyte each would show as 10 MiB.
+    assert collected_memory() - memory < 3 * 1024 * 1024
+  end
+
+  defp rss_kb(os_pid) do
+    [_, kb] = Regex.run(~r/VmRSS:\s+(\d+) kB/, File.read!("/proc/#{os_pid}/status"))
+    String.to_integer(kb)
+  end
+
+  defp collected_memory do
+    for pid <- Process.list(), do: :erlang.garbage_collect(pid)
+    :erlang.memory(:total)
+  end
+end

@@ -1,0 +1,79 @@
+defmodule NetRunner.Test.OtherBeam do
+  @moduledoc """
+  Another BEAM with NetRunner in it, to be killed. It is a port's child, not a NetRunner command: our
+  own guardian would clean up behind it and prove nothing.
+  """
+
+  import ExUnit.Assertions
+
+  @enforce_keys [:port, :os_pid]
+  defstruct @enforce_keys
+
+  @doc """
+  Starts one that runs `code` with NetRunner started, and waits for it to print "up". `launcher` is a
+  command that it is started through, arguments appended.
+  """
+  def start(code, launcher \\ []) do
+    [exe | args] = launcher ++ [System.find_executable("elixir") | elixir_args(code)]
+
+    port =
+      Port.open({:spawn_executable, System.find_executable(exe)}, [
+        :binary,
+        {:line, 1024},
+        :exit_status,
+        args: args,
+        env: env()
+      ])
+
+    {:os_pid, os_pid} = Port.info(port, :os_pid)
+    beam = %__MODULE__{port: port, os_pid: os_pid}
+    ExUnit.Callbacks.on_exit(fn -> kill(beam) end)
+    await_line(beam, "up", 20_000)
+    beam
+  end
+
+  @doc "The arguments of `elixir` that run `code` with NetRunner started."
+  def elixir_args(code) do
+    paths = Enum.flat_map(:code.get_path(), &["-pa", to_string(&1)])
+
+    paths ++
+      [
+        "-e",
+        ~s|System.delete_env("LD_PRELOAD"); {:ok, _} = Application.ensure_all_started(:net_runner); | <>
+          code
+      ]
+  end
+
+  # Under a sanitizer the BEAM's own commands must not inherit the preload, this one must.
+  defp env do
+    case System.get_env("NET_RUNNER_TEST_PRELOAD") do
+      nil -> []
+      preload -> [{~c"LD_PRELOAD", to_charlist(preload)}]
+    end
+  end
+
+  @doc "Waits for a line that it prints."
+  def await_line(%{port: port}, line, ms \\ 5_000) do
+    receive do
+      {^port, {:data, {:eol, ^line}}} -> :ok
+      {^port, {:exit_status, status}} -> flunk("the other BEAM ended with #{status}")
+    after
+      ms -> flunk("the other BEAM did not print #{inspect(line)} within #{ms} ms")
+    end
+  end
+
+  @doc "Waits for its end and gives the status."
+  def await_exit(%{port: port}, ms) do
+    receive do
+      {^port, {:exit_status, status}} -> status
+    after
+      ms -> flunk("the other BEAM did not end within #{ms} ms")
+    end
+  end
+
+  @doc "Sends it a signal, SIGKILL by default."
+  def kill(%{os_pid: os_pid}, signal \\ "KILL") do
+    System.cmd("kill", ["-#{signal}", to_string(os_pid)], stderr_to_stdout: true)
+    :ok
+  end
+end
