@@ -170,8 +170,8 @@ static void on_poll(struct nr_ring *ring, struct nr_op_tag tag, const struct io_
         place->strikes = 0;
         return;
     }
-    /* The poll has ended: we cancelled it, the completion queue was full, or the thread that made
-     * it has exited (ECANCELED too). */
+    /* The poll has ended: we cancelled it, the completion queue was full, or an edge came after the
+     * thread that made it had exited (ECANCELED, too). */
     place->polling = false;
     place->cancel_due = false;
     if (cqe->res != -ECANCELED && ++place->strikes == STRIKES && !place->removing) {
@@ -422,6 +422,9 @@ static bool start_move(struct nr_ring *ring, uint32_t index)
 static void take_demand(struct nr_ring *ring, struct batch *batch)
 {
     while (!is_full(batch) && !nr_queue_empty(&ring->ready)) {
+        /* More ready streams than slots are served in turns: these slots come back this round. */
+        if (nr_slots_in_use(&ring->slots) == ring->slots.count && batch->expected > 0)
+            return;
         uint32_t index = nr_queue_get(&ring->ready, &ring->table);
         struct nr_place *place = &ring->table.places[index];
         struct nr_stream *stream = place->stream;

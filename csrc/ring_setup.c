@@ -17,6 +17,8 @@
 
 #define DEFAULT_ENTRIES    128U
 #define DEFAULT_CQ_ENTRIES 4096U
+#define MODEST_ENTRIES     32U /* about 16 KiB of memory */
+#define MODEST_CQ_ENTRIES  512U
 #define DEFAULT_SLOTS      64U
 #define DEFAULT_SLOT_SIZE  16384U
 
@@ -209,6 +211,8 @@ int nr_ring_new(struct nr_ring **out, const struct nr_ring_options *options)
     if (r < 0)
         goto fail;
     r = queue_init(ring, entries, cq_entries, options->coop_taskrun);
+    if (r == -ENOMEM) /* 6.18 counts the queues against RLIMIT_MEMLOCK, too */
+        r = queue_init(ring, MODEST_ENTRIES, MODEST_CQ_ENTRIES, options->coop_taskrun);
     if (r < 0)
         goto fail;
     uring = &ring->uring;
