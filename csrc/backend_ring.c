@@ -94,7 +94,6 @@ static void on_event(void *context, const struct nr_event *event)
     if (event->kind == NR_EVENT_WRITTEN) {
         handle->has_written = true;
         handle->written = event->result;
-        handle->writer = handle->waiter;
         if (event->result > 0)
             handle->stats.bytes += (uint64_t)event->result;
     }

@@ -83,7 +83,7 @@ struct nr_handle {
     size_t out_capacity;
     bool has_written; /* a ring's write ended with `written` (bytes or -errno) for `writer` */
     int written;
-    ErlNifPid writer;
+    ErlNifPid writer; /* who placed the last wait */
 
     size_t chunk;   /* size of the next fresh binary */
     unsigned fulls; /* full reads, or writes that met a full pipe, in a row */

@@ -76,6 +76,8 @@ static int wait_for(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref, 
     enif_clear_env(handle->wait_env);
     handle->wait_ref = enif_make_copy(handle->wait_env, ref);
     handle->waiting = true;
+    /* Whose bytes a ring's write takes. It may be another than the one who waits when it ends. */
+    handle->writer = handle->waiter;
     nr_backend_choose(handle);
     int r = handle->backend->arm(env, handle, out, out_length);
     if (r < 0 && handle->backend == &nr_backend_ring) {

@@ -286,6 +286,38 @@ defmodule NetRunner.DataTest do
     assert Process.info(self(), :messages) == {:messages, []}
   end
 
+  on_backends "a writer killed while it waits costs the next writer nothing (35)" do
+    {:ok, p} = NetRunner.Process.start("sh", ["-c", "kill -STOP $$; cat"], backend: backend)
+    {:ok, os_pid} = NetRunner.Process.os_pid(p)
+    eventually("it stopped itself", fn -> proc_state(os_pid) == "T" end)
+    # Fill the pipe to the last byte, then let a small rest wait.
+    assert {:error, {:timeout, taken}} =
+             NetRunner.Process.write(p, :binary.copy("f", 4_000_000), 20)
+
+    {writer, monitor} = spawn_monitor(fn -> NetRunner.Process.write(p, "dead writer") end)
+    eventually("it waits", fn -> Process.info(writer, :status) == {:status, :waiting} end)
+    Process.exit(writer, :kill)
+    assert_receive {:DOWN, ^monitor, :process, ^writer, :killed}
+
+    next = Task.async(fn -> NetRunner.Process.write(p, "next writer") end)
+    NetRunner.Process.kill(p, :sigcont)
+    written = read_until(p, "next writer", "")
+    assert Task.await(next) == :ok
+    rest = binary_part(written, taken, byte_size(written) - taken)
+    # What the dead one had handed over may have gone out; nothing of the next one is lost.
+    assert rest in ["next writer", "dead writernext writer"]
+    NetRunner.Process.stop(p)
+  end
+
+  defp read_until(p, suffix, got) do
+    if String.ends_with?(got, suffix) do
+      got
+    else
+      {:ok, more} = NetRunner.Process.read(p, 262_144, 5_000)
+      read_until(p, suffix, got <> more)
+    end
+  end
+
   on_backends "a second reader gets :busy, also a second writer" do
     {:ok, p} = NetRunner.Process.start("sleep", ["60"], backend: backend)
     reader = Task.async(fn -> NetRunner.Process.read(p) end)
