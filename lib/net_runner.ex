@@ -75,7 +75,7 @@ defmodule NetRunner do
       iex> NetRunner.stream!(["cat"], input: Stream.map(1..3, &"\#{&1};")) |> Enum.join()
       "1;2;3;"
 
-  Raises at once only for unknown options and values of the wrong type.
+  Raises at once only for what can be seen at once to be wrong with the command and the options.
 
   ## Options
 
@@ -103,7 +103,7 @@ defmodule NetRunner do
     with {:ok, options} <- Options.validate(opts, :stream),
          {:ok, cmd} <- Executable.check_cmd(cmd),
          {:ok, _mode} <- Backend.mode(options.backend),
-         {:ok, _path} <- Executable.resolve(hd(cmd), Executable.env(options.env)) do
+         {:ok, _path} <- Executable.check(hd(cmd), Executable.env(options.env)) do
       {:ok, NetRunner.Stream.new(cmd, options)}
     end
   end

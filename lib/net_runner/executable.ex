@@ -93,13 +93,31 @@ defmodule NetRunner.Executable do
     end
   end
 
-  @doc "The absolute path that the child executes."
+  @doc """
+  The absolute path that the child executes. Only a bare name is looked for here; what a path is worth,
+  execve says.
+  """
   @spec resolve(binary, %{binary => binary}) :: {:ok, binary} | {:error, atom}
   def resolve(exe, env) do
     cond do
-      String.starts_with?(exe, "/") -> Nif.which(exe, "")
-      String.contains?(exe, "/") -> Nif.which(Path.join(File.cwd!(), exe), "")
+      String.starts_with?(exe, "/") -> {:ok, exe}
+      String.contains?(exe, "/") -> resolve_relative(exe)
       true -> Nif.which(exe, Map.get(env, "PATH", @default_path))
+    end
+  end
+
+  @doc "As `resolve/2`, and makes sure that it can be executed, as far as that can be seen."
+  @spec check(binary, %{binary => binary}) :: {:ok, binary} | {:error, atom}
+  def check(exe, env) do
+    with {:ok, path} <- resolve(exe, env), do: Nif.which(path, "")
+  end
+
+  defp resolve_relative(exe) do
+    # The directory may have been removed, or have a name that is no text.
+    case :file.get_cwd() do
+      {:ok, cwd} -> {:ok, Path.join(bytes(cwd, :file.native_name_encoding()), exe)}
+      {:error, {:no_translation, cwd}} -> {:ok, Path.join(cwd, exe)}
+      {:error, reason} -> {:error, reason}
     end
   end
 end
