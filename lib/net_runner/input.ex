@@ -49,6 +49,8 @@ defmodule NetRunner.Input do
   end
 
   defp feed_each(stdin, enumerable) do
+    if is_list(enumerable) and List.improper?(enumerable), do: check!(enumerable)
+
     Enum.reduce_while(enumerable, :ok, fn element, :ok ->
       case Pipe.write(stdin, check!(element), :infinity) do
         :ok -> {:cont, :ok}

@@ -126,9 +126,26 @@ defmodule NetRunner.Options do
   @spec wrong!(atom, String.t(), term) :: no_return
   defp wrong!(name, expected, value) do
     raise ArgumentError,
-          "invalid value for #{inspect(name)}: expected #{expected}, got: " <>
-            inspect(value, limit: 10, printable_limit: 100)
+          "invalid value for #{inspect(name)}: expected #{expected}, got: #{shown(name, value)}"
   end
+
+  # Secrets travel in environments: names may be shown, values never.
+  defp shown(:env, {:replace, env}), do: "{:replace, #{shown(:env, env)}}"
+
+  defp shown(:env, env) when is_map(env) and not is_struct(env), do: shown(:env, Map.to_list(env))
+
+  defp shown(:env, env) when is_list(env) do
+    if List.improper?(env),
+      do: "an improper list",
+      else:
+        Enum.map_join(env, ", ", fn
+          {name, _value} -> "#{inspect(name, printable_limit: 100)} => ..."
+          _no_pair -> "something that is no pair"
+        end)
+  end
+
+  defp shown(:env, _value), do: "something else"
+  defp shown(_name, value), do: inspect(value, limit: 10, printable_limit: 100)
 
   defp check({:one_of, values}, value) do
     if value in values,
@@ -165,9 +182,10 @@ defmodule NetRunner.Options do
     do: if(is_pid(value) and node(value) == node(), do: :ok, else: {:wrong, "a local pid"})
 
   defp check(:exit_codes, value) do
-    if is_list(value) and Enum.all?(value, &(is_integer(&1) and &1 in 0..255)),
-      do: :ok,
-      else: {:wrong, "a list of exit codes in 0..255"}
+    if is_list(value) and not List.improper?(value) and
+         Enum.all?(value, &(is_integer(&1) and &1 in 0..255)),
+       do: :ok,
+       else: {:wrong, "a list of exit codes in 0..255"}
   end
 
   defp check(:path, nil), do: :ok
@@ -197,7 +215,17 @@ defmodule NetRunner.Options do
 
   defp check(:env, env), do: check_env(env)
 
-  defp check_env(env) when is_map(env) or is_list(env) do
+  defp check_env(env) when is_map(env) and not is_struct(env), do: check_env(Map.to_list(env))
+
+  defp check_env(env) when is_list(env) do
+    if List.improper?(env), do: wrong_env(), else: check_pairs(env)
+  end
+
+  defp check_env(_other), do: wrong_env()
+
+  defp wrong_env, do: {:wrong, "a map or list of {name, value}, or {:replace, env}"}
+
+  defp check_pairs(env) do
     env
     |> Enum.reduce_while({:ok, []}, fn pair, {:ok, pairs} ->
       case env_pair(pair) do
@@ -210,8 +238,6 @@ defmodule NetRunner.Options do
       other -> other
     end
   end
-
-  defp check_env(_other), do: {:wrong, "a map or list of {name, value}, or {:replace, env}"}
 
   # Atom names as in `env: [LANG: "C"]`, which System.cmd/3 does not take but keyword lists invite.
   defp env_pair({name, value}) when is_atom(name) and name not in [nil, true, false],
