@@ -12,14 +12,19 @@ defmodule NetRunner.Pipe do
   @type handle :: reference
   @type deadline :: integer | :infinity
 
+  # The most that `receive ... after` takes: 49 days.
+  @wait_max 0xFFFF_FFFF
+
   @spec deadline(timeout) :: deadline
   def deadline(:infinity), do: :infinity
-  def deadline(ms), do: System.monotonic_time(:millisecond) + ms
+  def deadline(ms) when is_integer(ms), do: System.monotonic_time(:millisecond) + ms
 
   @doc "Milliseconds left, for `receive ... after`."
   @spec left(deadline) :: timeout
   def left(:infinity), do: :infinity
-  def left(deadline), do: max(deadline - System.monotonic_time(:millisecond), 0)
+
+  def left(deadline),
+    do: (deadline - System.monotonic_time(:millisecond)) |> max(0) |> min(@wait_max)
 
   @spec read(handle, pos_integer, deadline) ::
           {:ok, binary} | :eof | {:error, :timeout | :busy | :closed | atom}

@@ -35,6 +35,7 @@ defmodule NetRunner.Process do
   @answer_timeout 5_000
   # After the grace: one second for SIGKILL to work and two to sweep (docs/reliability.md: K + S).
   @after_grace 3_000
+  @u32_max 0xFFFF_FFFF
   # Reads of stderr between two looks into the mailbox.
   @stderr_burst 16
 
@@ -90,7 +91,7 @@ defmodule NetRunner.Process do
       id: {__MODULE__, exe},
       start: {__MODULE__, :start_link, [exe, args, opts]},
       restart: :temporary,
-      shutdown: Keyword.get(opts, :kill_timeout, 5_000) + @after_grace
+      shutdown: min(Keyword.get(opts, :kill_timeout, 5_000) + @after_grace, @u32_max)
     }
   end
 
@@ -109,9 +110,17 @@ defmodule NetRunner.Process do
 
     with {:ok, mode} <- Backend.mode(options.backend),
          env = Executable.env(options.env),
-         {:ok, path} <- Executable.resolve(hd(cmd), env) do
-      request = request(cmd, path, env, options)
-      GenServer.start(__MODULE__, {cmd, request, mode, options, self(), link?})
+         {:ok, path} <- Executable.resolve(hd(cmd), env),
+         request = request(cmd, path, env, options),
+         {:fits, true} <- {:fits, Protocol.fits?(request)} do
+      case GenServer.start(__MODULE__, {cmd, request, mode, options, self(), link?}) do
+        # :shutdown keeps a start that failed from being logged as a crash.
+        {:error, {:shutdown, reason}} -> {:error, reason}
+        result -> result
+      end
+    else
+      {:fits, false} -> {:error, :e2big}
+      error -> error
     end
   end
 
@@ -209,7 +218,20 @@ defmodule NetRunner.Process do
           {:ok, non_neg_integer}
           | {:error, :timeout | :guardian_lost | {:unkillable, [pos_integer]} | :closed}
   def await_exit(p, timeout \\ :infinity) do
-    with {:ok, exit} <- call(p, :await, timeout), do: {:ok, status(exit)}
+    with {:ok, exit} <- await_end(p, timeout), do: {:ok, status(exit)}
+  end
+
+  # Looking without waiting must work however busy everybody is.
+  defp await_end(p, timeout) when is_integer(timeout) and timeout <= 0,
+    do: call(p, :exit, @answer_timeout)
+
+  defp await_end(p, timeout) do
+    ref = make_ref()
+
+    with {:error, :timeout} <- call(p, {:await, ref}, timeout) do
+      GenServer.cast(p, {:forget, ref})
+      {:error, :timeout}
+    end
   end
 
   @doc """
@@ -219,7 +241,9 @@ defmodule NetRunner.Process do
   @spec shutdown(t, non_neg_integer, non_neg_integer) ::
           {:ok, non_neg_integer}
           | {:error, :timeout | :guardian_lost | {:unkillable, [pos_integer]} | :closed}
-  def shutdown(p, grace_ms, kill_wait_ms) do
+  def shutdown(p, grace_ms, kill_wait_ms)
+      when is_integer(grace_ms) and grace_ms in 0..@u32_max and
+             is_integer(kill_wait_ms) and kill_wait_ms >= 0 do
     case call(p, {:shutdown, grace_ms}, @answer_timeout) do
       :ok -> await_exit(p, grace_ms + kill_wait_ms)
       error -> error
@@ -229,8 +253,19 @@ defmodule NetRunner.Process do
   @doc "Stops the command by the ladder, if it still runs, and this server. Returns when both are gone."
   @spec stop(t) :: :ok
   def stop(p) do
-    _ = call(p, :stop, :infinity)
-    :ok
+    monitor = Process.monitor(p)
+
+    case call(p, :stop, :infinity) do
+      :ended ->
+        receive do
+          {:DOWN, ^monitor, :process, _pid, _reason} -> :ok
+        end
+
+      # It was gone already, or the command cannot be killed: then the server stays until it ends.
+      _closed_or_unkillable ->
+        Process.demonitor(monitor, [:flush])
+        :ok
+    end
   end
 
   @doc "The command's pid in the operating system, also after its end."
@@ -278,7 +313,11 @@ defmodule NetRunner.Process do
   def status({:signaled, signal}), do: 128 + Signal.resolve(signal)
 
   defp call(p, request, timeout) do
-    GenServer.call(p, request, timeout)
+    GenServer.call(
+      p,
+      request,
+      if(timeout == :infinity, do: timeout, else: min(timeout, @u32_max))
+    )
   catch
     :exit, {:timeout, _call} -> {:error, :timeout}
     :exit, _gone -> {:error, :closed}
@@ -316,7 +355,7 @@ defmodule NetRunner.Process do
       if link?, do: Process.link(caller)
       {:ok, state |> feed(caller) |> drain_stderr() |> receive_frames()}
     else
-      {:error, reason} -> {:stop, reason}
+      {:error, reason} -> {:stop, {:shutdown, reason}}
     end
   end
 
@@ -350,8 +389,11 @@ defmodule NetRunner.Process do
 
   defp feed(%{options: %{input: input}} = state, _caller) when input in [:null, :pipe], do: state
 
-  defp feed(state, caller),
-    do: %{state | feeder: Input.start_link(state.stdin, state.options.input, [caller])}
+  # The input itself is the feeder's alone: it may be large, and this server lives longer.
+  defp feed(%{options: options} = state, caller) do
+    feeder = Input.start_link(state.stdin, options.input, [caller])
+    %{state | feeder: feeder, options: %{options | input: nil}}
+  end
 
   @impl true
   def handle_call({:kill, _signal, _scope}, _from, %{exit: exit} = state) when exit != nil,
@@ -367,7 +409,11 @@ defmodule NetRunner.Process do
     end
   end
 
-  def handle_call(:await, from, state), do: {:noreply, await(state, {:await, from})}
+  def handle_call({:await, ref}, from, state),
+    do: {:noreply, await(state, {{:await, ref}, from})}
+
+  def handle_call(:exit, _from, %{exit: nil} = state), do: {:reply, {:error, :timeout}, state}
+  def handle_call(:exit, _from, state), do: {:reply, result(state), state}
 
   def handle_call(:conclude, from, state) do
     state = await(state, {:conclude, from})
@@ -375,7 +421,7 @@ defmodule NetRunner.Process do
   end
 
   def handle_call(:stop, _from, %{exit: exit} = state) when exit != nil,
-    do: {:stop, :normal, :ok, state}
+    do: {:stop, :normal, :ended, state}
 
   def handle_call(:stop, from, state) do
     {:noreply, state |> begin_stop(state.options.kill_timeout) |> await({:stop, from})}
@@ -385,6 +431,12 @@ defmodule NetRunner.Process do
   def handle_call(:os_pid, _from, state), do: {:reply, {:ok, state.os_pid}, state}
   def handle_call(:alive?, _from, state), do: {:reply, {:ok, state.exit == nil}, state}
   def handle_call(:stderr_tail, _from, state), do: {:reply, {:ok, tail(state)}, state}
+
+  # Whoever polls with short time-outs must not leave a list of waits behind.
+  @impl true
+  def handle_cast({:forget, ref}, state) do
+    {:noreply, %{state | awaiting: List.keydelete(state.awaiting, {:await, ref}, 0)}}
+  end
 
   @impl true
   def handle_info({:select, control, _ref, :ready_input}, %{control: control} = state),
@@ -502,7 +554,7 @@ defmodule NetRunner.Process do
     %{state | leaving?: state.leaving? or leave?([waiting])}
   end
 
-  defp leave?(awaiting), do: Enum.any?(awaiting, fn {what, _from} -> what != :await end)
+  defp leave?(awaiting), do: Enum.any?(awaiting, fn {what, _from} -> is_atom(what) end)
 
   defp result(%{exit: {:error, reason}}), do: {:error, reason}
   defp result(%{exit: exit}), do: {:ok, exit}
@@ -512,7 +564,10 @@ defmodule NetRunner.Process do
     GenServer.reply(from, {:ok, conclusion})
   end
 
-  defp answer({:stop, from}, _result, _state), do: GenServer.reply(from, :ok)
+  defp answer({:stop, from}, {:error, {:unkillable, _pids}}, _state),
+    do: GenServer.reply(from, :unkillable)
+
+  defp answer({:stop, from}, _result, _state), do: GenServer.reply(from, :ended)
   defp answer({_what, from}, result, _state), do: GenServer.reply(from, result)
 
   ## A consumed stderr

@@ -34,6 +34,9 @@ defmodule NetRunner.Protocol do
   # NR_WIRE_INLINE_MAX
   @inline_max 64 * 1024
 
+  # NR_WIRE_STRINGS_MAX, above what any kernel takes for argv and env.
+  @strings_max 16 * 1024 * 1024
+
   @features subreaper: 1, pidfd: 2, children: 4
 
   @type start :: %{
@@ -88,6 +91,10 @@ defmodule NetRunner.Protocol do
       do: {frame(@spawn, id, fixed), strings, flags},
       else: {frame(@spawn, id, [fixed, strings]), nil, flags}
   end
+
+  @doc "Whether a SPAWN's strings are few enough for the zygote (and for every execve)."
+  @spec fits?({binary, binary | nil, non_neg_integer}) :: boolean
+  def fits?({_frame, strings, _flags}), do: strings == nil or byte_size(strings) <= @strings_max
 
   defp flags(start) do
     if(start.stdin == :pipe, do: @stdin, else: 0) |||
