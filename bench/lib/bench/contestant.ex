@@ -1,0 +1,78 @@
+defmodule Bench.Contestant do
+  @moduledoc """
+  Who takes part: one module per library in `contestants/`, which says what it can do by defining the
+  callbacks below. `arg` tells its columns apart (NetRunner has one per backend).
+
+  Other libraries are used when they can be loaded (put them into `ERL_LIBS`); nothing here fetches or
+  builds them, and they are named when they are absent.
+  """
+
+  @type t :: %{name: String.t(), module: module, arg: term}
+  @type cmd :: [String.t(), ...]
+
+  @doc "Its columns, as `{name, arg}`; none if it cannot run here."
+  @callback columns :: [{String.t(), term}]
+
+  @doc "The library, in words, for the list of those that are absent."
+  @callback title :: String.t()
+
+  @doc "Runs a command to its end."
+  @callback run(arg :: term, cmd) :: {output :: binary, status :: non_neg_integer}
+
+  @doc "Folds a function over the chunks of a command's output, up to its end."
+  @callback fold(arg :: term, cmd, acc, (binary, acc -> acc)) :: acc when acc: term
+
+  @doc "Writes blocks to a command that ends once it has them all; what it said."
+  @callback feed(arg :: term, cmd, blocks :: Enumerable.t()) ::
+              {output :: binary, status :: non_neg_integer}
+
+  @doc "Writes blocks and folds over what comes back: as many bytes as were written."
+  @callback echo(arg :: term, cmd, blocks :: Enumerable.t(), bytes :: pos_integer, acc, fun) ::
+              acc
+            when acc: term, fun: (binary, acc -> acc)
+
+  @doc "A command under the caller's hands, which ends with the caller."
+  @callback open(arg :: term, cmd) :: term
+  @callback put(process :: term, binary) :: :ok
+  @callback get(process :: term) :: binary | :eof
+  @callback close(process :: term) :: term
+
+  @doc "The counters of an open command's stdout, see `NetRunner.Process.stats/1`."
+  @callback stats(process :: term) :: map
+
+  @optional_callbacks run: 2,
+                      fold: 4,
+                      feed: 3,
+                      echo: 6,
+                      open: 2,
+                      put: 2,
+                      get: 1,
+                      close: 1,
+                      stats: 1
+
+  @modules [
+    Bench.Contestants.NetRunner,
+    Bench.Contestants.SystemCmd,
+    Bench.Contestants.Port,
+    Bench.Contestants.Exile,
+    Bench.Contestants.MuonTrap,
+    Bench.Contestants.Erlexec,
+    Bench.Contestants.ExCmd
+  ]
+
+  @spec present :: [t]
+  def present do
+    for module <- @modules, {name, arg} <- module.columns() do
+      Code.ensure_loaded!(module)
+      %{name: name, module: module, arg: arg}
+    end
+  end
+
+  @spec absent :: [String.t()]
+  def absent, do: for(module <- @modules, module.columns() == [], do: module.title())
+
+  @spec can?(t, atom) :: boolean
+  def can?(%{module: module}, function) do
+    Enum.any?(module.__info__(:functions), fn {name, _arity} -> name == function end)
+  end
+end

@@ -1,0 +1,64 @@
+defmodule Bench.Contestants.Erlexec do
+  @moduledoc false
+
+  @behaviour Bench.Contestant
+  @compile {:no_warn_undefined, :exec}
+
+  @impl true
+  def title, do: "erlexec"
+
+  @impl true
+  def columns do
+    # It insists on a SHELL, and on being told so when it runs as root.
+    if System.get_env("SHELL") == nil, do: System.put_env("SHELL", "/bin/sh")
+    Application.put_env(:erlexec, :root, true)
+    Application.put_env(:erlexec, :user, "root")
+    Application.put_env(:erlexec, :limit_users, ["root"])
+
+    if Code.ensure_loaded?(:exec) and match?({:ok, _}, Application.ensure_all_started(:erlexec)),
+      do: [{"erlexec", nil}],
+      else: []
+  end
+
+  @impl true
+  def run(nil, cmd) do
+    {:ok, result} = :exec.run(argv(cmd), [:sync, :stdout])
+    {result |> Keyword.get(:stdout, []) |> IO.iodata_to_binary(), 0}
+  end
+
+  @impl true
+  def fold(nil, cmd, acc, fun) do
+    {_pid, os_pid} = open(nil, cmd)
+    collect(os_pid, acc, fun)
+  end
+
+  @impl true
+  def open(nil, cmd) do
+    {:ok, pid, os_pid} = :exec.run(argv(cmd), [:stdin, :stdout, :monitor])
+    {pid, os_pid}
+  end
+
+  @impl true
+  def put({_pid, os_pid}, data), do: :exec.send(os_pid, data)
+
+  @impl true
+  def get({_pid, os_pid}) do
+    receive do
+      {:stdout, ^os_pid, chunk} -> chunk
+      {:DOWN, ^os_pid, :process, _pid, _reason} -> :eof
+    end
+  end
+
+  @impl true
+  def close({_pid, os_pid}), do: :exec.stop(os_pid)
+
+  defp collect(os_pid, acc, fun) do
+    receive do
+      {:stdout, ^os_pid, chunk} -> collect(os_pid, fun.(chunk, acc), fun)
+      {:DOWN, ^os_pid, :process, _pid, _reason} -> acc
+    end
+  end
+
+  defp argv([exe | args]),
+    do: Enum.map([System.find_executable(exe) | args], &String.to_charlist/1)
+end

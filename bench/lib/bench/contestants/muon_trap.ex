@@ -1,0 +1,28 @@
+defmodule Bench.Contestants.MuonTrap do
+  @moduledoc false
+
+  @behaviour Bench.Contestant
+  @compile {:no_warn_undefined, MuonTrap}
+
+  @impl true
+  def title, do: "MuonTrap"
+
+  @impl true
+  def columns do
+    if Code.ensure_loaded?(MuonTrap) and
+         match?({:ok, _}, Application.ensure_all_started(:muontrap)),
+       do: [{"MuonTrap", nil}],
+       else: []
+  end
+
+  @impl true
+  def run(nil, [exe | args]), do: MuonTrap.cmd(exe, args)
+
+  @impl true
+  def fold(nil, [exe | args], acc, fun) do
+    {acc, 0} =
+      MuonTrap.cmd(exe, args, into: %Bench.Contestants.SystemCmd.Fold{acc: acc, fun: fun})
+
+    acc
+  end
+end

@@ -1,0 +1,55 @@
+defmodule Bench.Contestants.NetRunner do
+  @moduledoc false
+  # The public calls, once per backend.
+
+  @behaviour Bench.Contestant
+
+  @impl true
+  def title, do: "NetRunner"
+
+  @impl true
+  def columns do
+    ring = if NetRunner.backend().data == :io_uring, do: [{"io_uring", :io_uring}], else: []
+    [{"auto", :auto}, {"poll", :poll}] ++ ring
+  end
+
+  @impl true
+  def run(backend, cmd), do: NetRunner.run(cmd, backend: backend)
+
+  @impl true
+  def fold(backend, cmd, acc, fun),
+    do: cmd |> NetRunner.stream!(backend: backend) |> Enum.reduce(acc, fun)
+
+  @impl true
+  def feed(backend, cmd, blocks), do: NetRunner.run(cmd, input: blocks, backend: backend)
+
+  @impl true
+  def echo(backend, cmd, blocks, _bytes, acc, fun),
+    do: cmd |> NetRunner.stream!(input: blocks, backend: backend) |> Enum.reduce(acc, fun)
+
+  @impl true
+  def open(backend, [exe | args]) do
+    {:ok, process} = NetRunner.Process.start(exe, args, backend: backend)
+    process
+  end
+
+  @impl true
+  def put(process, data), do: NetRunner.Process.write(process, data)
+
+  @impl true
+  def get(process) do
+    case NetRunner.Process.read(process) do
+      {:ok, chunk} -> chunk
+      :eof -> :eof
+    end
+  end
+
+  @impl true
+  def close(process), do: NetRunner.Process.stop(process)
+
+  @impl true
+  def stats(process) do
+    {:ok, stats} = NetRunner.Process.stats(process)
+    stats.stdout
+  end
+end

@@ -1,0 +1,37 @@
+defmodule Bench.Contestants.SystemCmd do
+  @moduledoc false
+
+  @behaviour Bench.Contestant
+
+  defmodule Fold do
+    @moduledoc false
+    # A Collectable that folds.
+    defstruct [:acc, :fun]
+
+    defimpl Collectable do
+      def into(%{acc: acc, fun: fun}) do
+        {acc,
+         fn
+           acc, {:cont, chunk} -> fun.(chunk, acc)
+           acc, :done -> acc
+           _acc, :halt -> :ok
+         end}
+      end
+    end
+  end
+
+  @impl true
+  def title, do: "System.cmd"
+
+  @impl true
+  def columns, do: [{"System.cmd", nil}]
+
+  @impl true
+  def run(nil, [exe | args]), do: System.cmd(exe, args)
+
+  @impl true
+  def fold(nil, [exe | args], acc, fun) do
+    {acc, 0} = System.cmd(exe, args, into: %Fold{acc: acc, fun: fun})
+    acc
+  end
+end

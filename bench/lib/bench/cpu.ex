@@ -1,0 +1,64 @@
+defmodule Bench.Cpu do
+  @moduledoc false
+  # CPU clocks, from /proc. The BEAM's threads are summed from their schedstat, which counts
+  # nanoseconds; everything the BEAM started is what its children (NetRunner's zygote, ERTS's
+  # erl_child_setup, other libraries' helpers) used and inherited, in ticks of 10 ms.
+
+  @tick_us 10_000
+
+  @type t :: %{own: number, other: number, machine: number}
+
+  @doc "Microseconds so far: ours, our descendants' that ended, and the whole machine's."
+  @spec now :: t
+  def now, do: %{own: own(), other: other(), machine: machine()}
+
+  @doc "What was used between two looks; `strangers` is what neither we nor ours used."
+  @spec between(t, t) :: %{own: number, other: number, strangers: number}
+  def between(before, later) do
+    own = later.own - before.own
+    other = max(later.other - before.other, 0)
+    %{own: own, other: other, strangers: max(later.machine - before.machine - own - other, 0)}
+  end
+
+  @doc "Our children, the helpers: `[os_pid]`."
+  @spec helpers :: [pos_integer]
+  def helpers, do: children(System.pid())
+
+  @doc "The children of a process, over all of its threads."
+  @spec children(pos_integer | binary) :: [pos_integer]
+  def children(os_pid) do
+    for file <- Path.wildcard("/proc/#{os_pid}/task/*/children"),
+        {:ok, text} <- [File.read(file)],
+        child <- String.split(text),
+        do: String.to_integer(child)
+  end
+
+  defp own do
+    for file <- Path.wildcard("/proc/self/task/*/schedstat"),
+        {:ok, text} <- [File.read(file)],
+        reduce: 0 do
+      sum -> sum + (text |> String.split() |> hd() |> String.to_integer()) / 1000
+    end
+  end
+
+  defp other do
+    for os_pid <- helpers(), {:ok, text} <- [File.read("/proc/#{os_pid}/stat")], reduce: 0 do
+      sum ->
+        # After the command's name in brackets: utime, stime, cutime, cstime are 14 to 17 (proc(5)).
+        [_, rest] = Regex.run(~r/\) (.*)/s, text)
+        ticks = rest |> String.split() |> Enum.slice(11, 4) |> Enum.map(&String.to_integer/1)
+        sum + Enum.sum(ticks) * @tick_us
+    end
+  end
+
+  # user, nice, system, irq, softirq of all processors.
+  defp machine do
+    [line | _] = "/proc/stat" |> File.read!() |> String.split("\n")
+
+    ["cpu", user, nice, system, _idle, _iowait, irq, softirq | _] = String.split(line)
+
+    [user, nice, system, irq, softirq]
+    |> Enum.map(&(String.to_integer(&1) * @tick_us))
+    |> Enum.sum()
+  end
+end

@@ -1,0 +1,71 @@
+defmodule Bench.Scenario do
+  @moduledoc """
+  One question, asked of every contestant that can answer it.
+
+  `measure/3` does the work once, for one contestant, and returns a `t:measurement/0`; the runner
+  times it, reads the CPU clocks around it and repeats it. Where a contestant needs time to get ready
+  that must not count, the scenario reads the clocks itself (`Bench.Cpu`) and returns them.
+  """
+
+  @typedoc """
+    * `work`: what was done, in the scenario's unit (bytes, messages, runs)
+    * `wrong`: nil, or what was wrong with the data
+    * `samples`: microseconds of single operations, for the percentiles
+    * `wall_us`, `own_us`, `other_us`: set by the scenario, or else by the runner
+    * anything else that its metrics look at
+  """
+  @type measurement :: %{
+          required(:work) => number,
+          required(:wrong) => nil | String.t(),
+          optional(atom) => term
+        }
+
+  @typedoc "`paired`: give its ratio to the baseline, round by round, with an interval."
+  @type metric :: %{
+          name: String.t(),
+          of: (measurement -> number | nil),
+          paired: boolean
+        }
+
+  @doc "What it answers, in one sentence."
+  @callback question :: String.t()
+
+  @doc "Its parameters; `:quick` only shows that everything works."
+  @callback sizes(:full | :quick) :: map
+
+  @doc "The function of `Bench.Contestant` that it calls: who lacks it does not take part."
+  @callback needs :: atom
+
+  @doc "Columns that a C program measures: `{name, arguments of bench_reference}`."
+  @callback references(map) :: [{String.t(), [String.t()]}]
+
+  @callback measure(Bench.Contestant.t(), map) :: measurement
+
+  @callback metrics :: [metric]
+
+  @doc "The column that the others are held against."
+  @callback baseline :: String.t()
+
+  @doc "Timed rounds unless the command line says otherwise."
+  @callback rounds :: pos_integer
+
+  @doc "Requirements: `{column, metric, :at_least | :at_most, ratio to the baseline}`."
+  @callback bars :: [{String.t(), String.t(), :at_least | :at_most, number}]
+
+  @doc "Which of the contestants take part, of those that can."
+  @callback contestant?(Bench.Contestant.t()) :: boolean
+
+  defmacro __using__(_options) do
+    quote do
+      @behaviour Bench.Scenario
+      import Bench.Metric
+
+      def rounds, do: 9
+      def bars, do: []
+      def references(_sizes), do: []
+      def baseline, do: "C"
+      def contestant?(_contestant), do: true
+      defoverridable rounds: 0, bars: 0, references: 1, baseline: 0, contestant?: 1
+    end
+  end
+end

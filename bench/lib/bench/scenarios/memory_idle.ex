@@ -1,0 +1,91 @@
+defmodule Bench.Scenarios.MemoryIdle do
+  # What does a command cost that only waits? N times cat, started and left alone; what is counted is
+  # the memory of the BEAM and of the helpers, not of cat. PSS, so that shared pages count once.
+
+  use Bench.Scenario
+
+  @impl true
+  def question, do: "How much memory does an idle command take, in the BEAM and in helpers?"
+
+  @impl true
+  def sizes(:full), do: %{commands: 200}
+  def sizes(:quick), do: %{commands: 20}
+
+  @impl true
+  def needs, do: :open
+
+  @impl true
+  def baseline, do: "Port"
+
+  @impl true
+  def rounds, do: 3
+
+  # The backends differ in what waits cost, and nothing waits here.
+  @impl true
+  def contestant?(contestant), do: contestant.name not in ["poll", "io_uring"]
+
+  @impl true
+  def measure(%{module: module, arg: arg}, sizes) do
+    helpers = helpers()
+    {beam, own} = {beam(), pss(helpers)}
+    processes = for _ <- 1..sizes.commands, do: module.open(arg, ["cat"])
+    all = helpers()
+    extra = pss(all) - own
+
+    measurement = %{
+      work: sizes.commands,
+      wrong: nil,
+      beam_kib: (beam() - beam) / sizes.commands,
+      helper_kib: extra / sizes.commands,
+      tables_kib: (tables(all) - tables(helpers)) / sizes.commands,
+      helpers: (length(all) - length(helpers)) / sizes.commands
+    }
+
+    Enum.each(processes, &module.close/1)
+    measurement
+  end
+
+  @impl true
+  def metrics do
+    [
+      metric("BEAM KiB", & &1.beam_kib),
+      metric("helper KiB", & &1.helper_kib),
+      metric("helper page tables KiB", & &1.tables_kib),
+      metric("helpers", & &1.helpers)
+    ]
+  end
+
+  defp beam do
+    for {pid, _} <- [{self(), nil}], do: :erlang.garbage_collect(pid)
+    field("/proc/self/smaps_rollup", "Pss")
+  end
+
+  # Everything below us but the commands themselves.
+  defp helpers do
+    children = Bench.Cpu.helpers()
+    below = Enum.flat_map(children, &Bench.Cpu.children/1)
+    Enum.reject(children ++ below, &(name(&1) == "cat"))
+  end
+
+  defp name(os_pid) do
+    case File.read("/proc/#{os_pid}/comm") do
+      {:ok, name} -> String.trim(name)
+      {:error, _gone} -> ""
+    end
+  end
+
+  defp pss(os_pids),
+    do: os_pids |> Enum.map(&field("/proc/#{&1}/smaps_rollup", "Pss")) |> Enum.sum()
+
+  defp tables(os_pids),
+    do: os_pids |> Enum.map(&field("/proc/#{&1}/status", "VmPTE")) |> Enum.sum()
+
+  defp field(path, name) do
+    with {:ok, text} <- File.read(path),
+         [_, kib] <- Regex.run(~r/^#{name}:\s*(\d+)/m, text) do
+      String.to_integer(kib)
+    else
+      _absent -> 0
+    end
+  end
+end

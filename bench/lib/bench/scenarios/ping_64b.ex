@@ -1,0 +1,65 @@
+defmodule Bench.Scenarios.Ping64b do
+  # How long does a small message take to a command and back? 64 bytes through cat, one at a time:
+  # two wake-ups of processes, and the wait for the answer in between.
+
+  use Bench.Scenario
+
+  @size 64
+
+  @impl true
+  def question, do: "How long does a 64 byte message take through cat and back?"
+
+  @impl true
+  def sizes(:full), do: %{messages: 2000}
+  def sizes(:quick), do: %{messages: 50}
+
+  @impl true
+  def needs, do: :put
+
+  @impl true
+  def baseline, do: "Port"
+
+  @impl true
+  def rounds, do: 15
+
+  @impl true
+  def references(sizes), do: [{"C", ["ping", "0", "#{@size}", "#{sizes.messages}", "cat"]}]
+
+  @impl true
+  def measure(%{module: module, arg: arg}, sizes) do
+    process = module.open(arg, ["cat"])
+    before = Bench.Cpu.now()
+
+    results =
+      for number <- 1..sizes.messages do
+        message = <<number::size(@size)-unit(8)>>
+        begin = System.monotonic_time(:nanosecond)
+        :ok = module.put(process, message)
+        answer = get(module, process, @size, "")
+        {answer == message, (System.monotonic_time(:nanosecond) - begin) / 1000}
+      end
+
+    used = Bench.Cpu.between(before, Bench.Cpu.now())
+    module.close(process)
+    wrong = Enum.count(results, fn {right?, _us} -> not right? end)
+
+    %{
+      work: sizes.messages,
+      wrong: if(wrong > 0, do: "#{wrong} of #{sizes.messages} answers were wrong"),
+      samples: Enum.map(results, &elem(&1, 1)),
+      own_us: used.own
+    }
+  end
+
+  @impl true
+  def metrics, do: [p50(), p99(), own_us_per("message")]
+
+  defp get(_module, _process, left, got) when left <= 0, do: got
+
+  defp get(module, process, left, got) do
+    case module.get(process) do
+      :eof -> got
+      chunk -> get(module, process, left - byte_size(chunk), got <> chunk)
+    end
+  end
+end
