@@ -24,7 +24,8 @@ if(NOT NET_RUNNER_PORTABLE AND TARGET nr_ring)
     -Wl,--wrap=mmap
     -Wl,--wrap=madvise
     -Wl,--wrap=eventfd
-    -Wl,--wrap=pipe2)
+    -Wl,--wrap=pipe2
+    -Wl,--wrap=pthread_mutex_unlock)
 
   add_test(NAME ring_probe COMMAND ring_probe)
   set_tests_properties(ring_probe PROPERTIES

@@ -44,6 +44,8 @@ int __real_eventfd(unsigned value, int flags);
 int __wrap_eventfd(unsigned value, int flags);
 int __real_pipe2(int fds[2], int flags);
 int __wrap_pipe2(int fds[2], int flags);
+int __real_pthread_mutex_unlock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex);
 
 static struct {
     bool counting;      /* fail the call that brings `countdown` to 0 */
@@ -56,6 +58,9 @@ static struct {
     void (*before_submit)(void);
     void (*after_submit)(void);
 } seam;
+
+/* After the next time this thread unlocks a mutex. */
+static _Thread_local void (*after_unlock)(void);
 
 static bool fails(void)
 {
@@ -78,6 +83,16 @@ int __wrap_io_uring_submit(struct io_uring *uring)
     if (before != NULL)
         before();
     int r = __real_io_uring_submit(uring);
+    if (after != NULL)
+        after();
+    return r;
+}
+
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+    int r = __real_pthread_mutex_unlock(mutex);
+    void (*after)(void) = after_unlock;
+    after_unlock = NULL;
     if (after != NULL)
         after();
     return r;
@@ -934,6 +949,27 @@ START_TEST(second_harvester_leaves_its_work_to_the_first)
 }
 END_TEST
 
+static void hook_put_and_harvest(void)
+{
+    hook_put();
+    ck_assert_int_eq(nr_ring_harvest(ring, 0, on_event, NULL), 0);
+    ck_assert_uint_eq(hooked->events, 0);
+}
+
+START_TEST(harvest_that_came_a_moment_too_early_is_repeated)
+{
+    /* Someone finds the ring being harvested when the harvester has looked for the last time but not
+     * let go yet: the harvester looks once more. */
+    struct end *end = end_add(ring, NR_READ);
+    hooked = end;
+    ck_assert(nr_stream_arm(&end->stream));
+    after_unlock = hook_put_and_harvest; /* an idle harvest unlocks once, at its end */
+    harvest_once(ring);
+    ck_assert_uint_eq(end->data, 1);
+    end_remove(end);
+}
+END_TEST
+
 /* --- refusals ------------------------------------------------------------------------------ */
 
 START_TEST(unregistered_slots_work_too)
@@ -1094,8 +1130,9 @@ START_TEST(enter_refused_for_long_fails_add)
     ck_assert_int_eq(nr_ring_add(ring, &end->stream), -EAGAIN);
     seam.submit_refused = 0;
     ck_assert_uint_eq(info_of(ring).streams, 0);
-    put(end->peer, "x", 1);
     harvest_once(ring);
+    put(end->peer, "x", 1);
+    ck_assert_msg(!is_announced(ring), "the refused poll was registered later");
     ck_assert_int_eq(nr_ring_add(ring, &end->stream), 0);
     ck_assert(nr_stream_arm(&end->stream));
     harvest_until(ring, &end->data, 1);
@@ -1134,6 +1171,65 @@ START_TEST(enter_refused_for_long_delays_a_removal)
     ck_assert(is_announced(ring));
     harvest_until(ring, &end->gone, 1);
     end_free(end);
+}
+END_TEST
+
+START_TEST(removal_that_is_delayed_swallows_no_bytes)
+{
+    /* Once remove was called nothing more is read, even while the poll lives on. */
+    struct end *end = end_add(ring, NR_READ);
+    ck_assert(nr_stream_arm(&end->stream));
+    put(end->peer, "for the next", 12);
+    seam.submit_error = -EAGAIN;
+    seam.submit_refused = 1000;
+    ck_assert_int_eq(nr_ring_remove(ring, &end->stream), 0);
+    seam.submit_refused = 0;
+    harvest_until(ring, &end->gone, 1);
+    ck_assert_uint_eq(end->events, 1);
+    take(end->stream.fd, 12);
+    end_free(end);
+}
+END_TEST
+
+/* Leaves a read of the stream prepared and not submitted. */
+static void delay_a_read(struct end *end)
+{
+    ck_assert(nr_stream_arm(&end->stream));
+    put(end->peer, "x", 1);
+    wait_announced(ring);
+    seam.submit_error = -EAGAIN;
+    seam.submit_refused = 1000;
+    ck_assert_int_eq(nr_ring_harvest(ring, 0, on_event, NULL), NR_RING_MORE);
+    seam.submit_refused = 0;
+    ck_assert_uint_eq(end->events, 0);
+}
+
+START_TEST(bytes_of_a_delayed_read_come_before_gone)
+{
+    /* A registration that ends while a read of it is under way waits for that: bytes, then GONE. */
+    struct end *end = end_add(ring, NR_READ);
+    delay_a_read(end);
+    ck_assert_uint_eq(info_of(ring).slots_in_use, 1);
+    ck_assert_int_eq(nr_ring_remove(ring, &end->stream), 0);
+    harvest_until(ring, &end->gone, 1);
+    ck_assert_uint_eq(end->data, 1);
+    ck_assert_uint_eq(end->events, 2);
+    end_free(end);
+}
+END_TEST
+
+START_TEST(edge_beside_a_delayed_empty_read_is_not_lost)
+{
+    /* A delayed read finds nothing; new bytes come before anybody looks at that: they are read. */
+    struct end *end = end_add(ring, NR_READ);
+    delay_a_read(end);
+    take(end->stream.fd, 1);
+    struct end *other = end_add(ring, NR_READ); /* its enter takes the read along */
+    put(end->peer, "new", 3);
+    harvest_until(ring, &end->data, 1);
+    ck_assert_int_eq(memcmp(end->bytes, "new", 3), 0);
+    end_remove(end);
+    end_remove(other);
 }
 END_TEST
 
@@ -1391,6 +1487,7 @@ static void add_behaviour(TCase *tcase)
     tcase_add_test(tcase, submission_queue_of_one);
     tcase_add_test(tcase, pending_is_true_exactly_while_completions_wait);
     tcase_add_test(tcase, second_harvester_leaves_its_work_to_the_first);
+    tcase_add_test(tcase, harvest_that_came_a_moment_too_early_is_repeated);
     tcase_add_test(tcase, enters_per_message);
 }
 
@@ -1407,6 +1504,9 @@ static void add_refusals(TCase *tcase)
     tcase_add_test(tcase, enter_refused_for_long_fails_add);
     tcase_add_test(tcase, enter_refused_for_long_delays_a_read);
     tcase_add_test(tcase, enter_refused_for_long_delays_a_removal);
+    tcase_add_test(tcase, removal_that_is_delayed_swallows_no_bytes);
+    tcase_add_test(tcase, bytes_of_a_delayed_read_come_before_gone);
+    tcase_add_test(tcase, edge_beside_a_delayed_empty_read_is_not_lost);
     tcase_add_test(tcase, other_errors_of_a_read_are_the_owners);
     tcase_add_test(tcase, descriptors_do_not_reach_children);
     tcase_add_test(tcase, free_of_nothing);
