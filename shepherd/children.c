@@ -11,6 +11,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* As many as one look takes in. Looks are repeated until nobody is left, so a cut list is no loss;
+ * but a list that is acted on while it is read may never end: what is killed stays in it as a zombie,
+ * and its orphans are appended. */
+#define LOOK_MAX 4096
+
 static int each_listed(struct nr_children *children, nr_child_fn *fn, void *context)
 {
     if (children->file < 0) {
@@ -20,28 +25,29 @@ static int each_listed(struct nr_children *children, nr_child_fn *fn, void *cont
     }
 
     /* "12 345 6789 ": a number may be cut by the end of the buffer. */
-    char buffer[4096];
+    pid_t pids[LOOK_MAX];
+    unsigned count = 0;
+    char buffer[4096]; /* the kernel gives no more at once */
     off_t offset = 0;
     pid_t pid = 0;
-    for (;;) {
+    while (count < LOOK_MAX) {
         ssize_t got = pread(children->file, buffer, sizeof(buffer), offset);
         if (got < 0)
             return nr_errno();
         if (got == 0)
             break;
         offset += got;
-        for (ssize_t i = 0; i < got; i++) {
+        for (ssize_t i = 0; i < got && count < LOOK_MAX; i++) {
             if (buffer[i] >= '0' && buffer[i] <= '9') {
                 pid = pid * 10 + (buffer[i] - '0');
             } else if (pid > 0) {
-                if (fn != NULL)
-                    fn(context, pid);
+                pids[count++] = pid;
                 pid = 0;
             }
         }
     }
-    if (pid > 0 && fn != NULL)
-        fn(context, pid);
+    for (unsigned i = 0; fn != NULL && i < count; i++)
+        fn(context, pids[i]);
     return 0;
 }
 

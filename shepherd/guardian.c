@@ -48,6 +48,7 @@ struct guardian {
     bool leader_told; /* its end was put to the policy */
     bool stopped;     /* the ladder began before the leader ended */
     bool published;
+    bool unreaped;  /* more of the family have ended than one turn reaps */
     bool survivors; /* left behind at the exit */
 };
 
@@ -70,7 +71,8 @@ static void publish(struct guardian *g)
         return;
     g->published = true;
     int r = nr_family_reap_leader(&g->family, &exited);
-    (void)nr_family_reap_others(&g->family);
+    while (nr_family_reap_others(&g->family) >= NR_REAP_MAX && !nr_family_alive(&g->family))
+        ;
     if (!g->started) {
         struct nr_failed failed = {.stage = NR_STAGE_SETUP, .error = ECANCELED};
         post(g, NR_FAILED, g->order.id, &failed, sizeof(failed));
@@ -221,7 +223,7 @@ static void look_at_family(struct guardian *g)
 
     bool alive = nr_family_alive(&g->family);
     if (alive)
-        (void)nr_family_reap_others(&g->family);
+        g->unreaped = nr_family_reap_others(&g->family) >= NR_REAP_MAX;
     if (!alive) {
         take_step(g, NR_EVENT_FAMILY_GONE);
     } else if (g->family.leader_ended && !g->leader_told) {
@@ -334,6 +336,8 @@ static void turn(struct guardian *g)
     uint64_t until = g->deadline;
     if (sweeping(g) && g->tick < until)
         until = g->tick;
+    if (g->unreaped)
+        until = 0;
 
     /* poll(2) passes over negative descriptors. */
     struct pollfd watched[WATCHED] = {
@@ -348,7 +352,8 @@ static void turn(struct guardian *g)
         for (int i = 0; i < WATCHED; i++)
             watched[i].revents = 0;
 
-    if (watched[SIGNALS].revents || watched[LEADER].revents) {
+    if (watched[SIGNALS].revents || watched[LEADER].revents || g->unreaped) {
+        g->unreaped = false;
         nr_sys_signals_drain(g->signals);
         g->tick = 0;
         look_at_family(g);

@@ -27,11 +27,12 @@ bool nr_family_alive(const struct nr_family *family)
     return !family->leader_ended || nr_sys_children_alive();
 }
 
-static bool reap_one(struct nr_family *family, pid_t pid)
+bool nr_family_reap_child(struct nr_family *family, pid_t pid)
 {
     siginfo_t end = {0};
 
-    if (waitid(P_PID, (id_t)pid, &end, WEXITED | WNOHANG | NR_WAIT_ALL) < 0 || end.si_pid != pid)
+    if (pid == family->leader.pid ||
+        waitid(P_PID, (id_t)pid, &end, WEXITED | WNOHANG | NR_WAIT_ALL) < 0 || end.si_pid != pid)
         return false;
     if (family->condemned && end.si_code == CLD_KILLED && end.si_status == SIGKILL)
         family->killed++;
@@ -46,7 +47,7 @@ struct reaping {
 static void reap_listed(void *context, pid_t pid)
 {
     struct reaping *reaping = context;
-    if (pid != reaping->family->leader.pid && reap_one(reaping->family, pid))
+    if (nr_family_reap_child(reaping->family, pid))
         reaping->count++;
 }
 
@@ -54,21 +55,21 @@ unsigned nr_family_reap_others(struct nr_family *family)
 {
     struct reaping reaping = {.family = family};
 
-    for (;;) {
+    while (reaping.count < NR_REAP_MAX) {
         siginfo_t end = {0};
         if (waitid(P_ALL, 0, &end, WEXITED | WNOHANG | WNOWAIT | NR_WAIT_ALL) < 0 ||
             end.si_pid == 0)
             return reaping.count;
-        if (end.si_pid == family->leader.pid)
+        if (end.si_pid == family->leader.pid) {
+            /* The leader's zombie comes first and hides the others: ask for each by name. Those
+             * that cannot be listed are reaped once the leader is. */
+            family->leader_ended = true;
+            (void)nr_children_each(&family->children, reap_listed, &reaping);
             break;
-        if (reap_one(family, end.si_pid))
+        }
+        if (nr_family_reap_child(family, end.si_pid))
             reaping.count++;
     }
-
-    /* The leader's zombie comes first and hides the others: ask for each by name. Those that
-     * cannot be listed are reaped once the leader is. */
-    family->leader_ended = true;
-    (void)nr_children_each(&family->children, reap_listed, &reaping);
     return reaping.count;
 }
 

@@ -30,8 +30,13 @@ bool nr_family_leader_ended(struct nr_family *family);
 /* Whether anybody lives. */
 bool nr_family_alive(const struct nr_family *family);
 
-/* Reaps all who ended, except the leader. The number reaped. */
+/* Reaps who ended, except the leader. The number reaped; after NR_REAP_MAX or more, call again: a
+ * family that forks without end must not keep the caller for ever. */
+#define NR_REAP_MAX 1024
 unsigned nr_family_reap_others(struct nr_family *family);
+
+/* Reaps this child (never the leader) if it has ended. Whether it did. */
+bool nr_family_reap_child(struct nr_family *family, pid_t pid);
 
 /* Reaps the ended leader and fills in its end; its pid is free afterwards. 0 or -errno. */
 int nr_family_reap_leader(struct nr_family *family, struct nr_exited *end);

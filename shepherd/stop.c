@@ -50,16 +50,34 @@ void nr_stop_kill(struct nr_family *family)
     signal_family(family, SIGKILL);
 }
 
+struct sweeping {
+    struct nr_family *family;
+    unsigned reaped;
+};
+
+/* Reaping and killing in one walk, each child in one turn: a zombie that stays makes every later
+ * list longer, and the time between seeing a fork chain's link and killing it is what decides. */
+static void sweep_child(void *context, pid_t pid)
+{
+    struct sweeping *sweeping = context;
+    struct signalling killing = {.family = sweeping->family, .signal = SIGKILL};
+
+    if (nr_family_reap_child(sweeping->family, pid))
+        sweeping->reaped++;
+    else
+        signal_child(&killing, pid);
+}
+
 bool nr_stop_sweep(struct nr_family *family)
 {
-    struct signalling killing = {.family = family, .signal = SIGKILL};
-
     for (int pass = 0; pass < SWEEP_PASSES; pass++) {
-        (void)nr_children_each(&family->children, signal_child, &killing);
-        unsigned reaped = nr_family_reap_others(family);
+        struct sweeping sweeping = {.family = family};
+        if (nr_children_each(&family->children, sweep_child, &sweeping) < 0)
+            sweeping.reaped = nr_family_reap_others(family);
+        (void)nr_family_leader_ended(family);
         if (!nr_family_alive(family))
             return false;
-        if (reaped == 0)
+        if (sweeping.reaped == 0)
             return true;
     }
     return true;

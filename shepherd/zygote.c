@@ -32,6 +32,9 @@
 #define STRAY_SLOW_MS  1000
 /* Where the BEAM's end cannot be polled for, look who our parent is, once nobody can tell us. */
 #define PARENT_TICK_MS 200
+/* How much of what strays do one turn takes in. */
+#define REAP_MAX     1024
+#define SWEEP_PASSES 32
 
 enum stage_of_life {
     SERVING,
@@ -62,7 +65,7 @@ struct zygote {
     unsigned looks;   /* for strays, still to be clean */
     uint64_t look_at; /* the next one */
     uint64_t looking_since;
-    bool stray_seen;
+    bool unreaped; /* more children have ended than one turn reaps */
 
     unsigned char frame[NR_WIRE_FRAME_MAX];
 };
@@ -88,32 +91,51 @@ static void start_looking(struct zygote *z)
     z->look_at = 0;
 }
 
+static void ended(struct zygote *z, const siginfo_t *end)
+{
+    struct entry *entry = find_pid(z, end->si_pid);
+    if (entry == NULL) {
+        z->look_at = 0; /* a stray's end may have brought us its children */
+        return;
+    }
+    *entry = z->table[--z->count];
+    if (end->si_code != CLD_EXITED || end->si_status != NR_GUARDIAN_CLEAN)
+        start_looking(z);
+}
+
+/* At most REAP_MAX: strays that fork without end must not keep us from the requests. */
 static void reap(struct zygote *z)
 {
-    for (;;) {
+    z->unreaped = true;
+    for (unsigned i = 0; i < REAP_MAX; i++) {
         siginfo_t end = {0};
-        if (waitid(P_ALL, 0, &end, WEXITED | WNOHANG | NR_WAIT_ALL) < 0 || end.si_pid == 0)
+        if (waitid(P_ALL, 0, &end, WEXITED | WNOHANG | NR_WAIT_ALL) < 0 || end.si_pid == 0) {
+            z->unreaped = false;
             return;
-        struct entry *entry = find_pid(z, end.si_pid);
-        if (entry == NULL) {
-            if (z->looks > 0)
-                z->look_at = 0; /* a stray's end may have brought us its children */
-            continue;
         }
-        *entry = z->table[--z->count];
-        if (end.si_code != CLD_EXITED || end.si_status != NR_GUARDIAN_CLEAN)
-            start_looking(z);
+        ended(z, &end);
     }
 }
 
-static void kill_stray(void *context, pid_t pid)
-{
-    struct zygote *z = context;
-    struct nr_pidref stray = {.pid = pid, .pidfd = -EBADF};
+struct sweeping {
+    struct zygote *zygote;
+    unsigned seen;
+    unsigned reaped;
+};
 
-    if (find_pid(z, pid) != NULL)
+static void sweep_stray(void *context, pid_t pid)
+{
+    struct sweeping *sweeping = context;
+    struct nr_pidref stray = {.pid = pid, .pidfd = -EBADF};
+    siginfo_t end = {0};
+
+    if (find_pid(sweeping->zygote, pid) != NULL)
         return;
-    z->stray_seen = true;
+    sweeping->seen++;
+    if (waitid(P_PID, (id_t)pid, &end, WEXITED | WNOHANG | NR_WAIT_ALL) == 0 && end.si_pid == pid) {
+        sweeping->reaped++;
+        return;
+    }
     if (nr_pidref_leads(&stray))
         (void)nr_pidref_signal_group(&stray, SIGKILL);
     (void)nr_pidref_signal(&stray, SIGKILL);
@@ -123,22 +145,25 @@ static void look_for_strays(struct zygote *z)
 {
     struct nr_children children = NR_CHILDREN_NONE; /* not kept open: a fork would inherit it */
     uint64_t now = nr_clock_ms();
+    bool seen = false;
 
     if (z->looks == 0 || z->look_at > now)
         return;
-    z->stray_seen = false;
-    int r = nr_children_each(&children, kill_stray, z);
+    for (int pass = 0; pass < SWEEP_PASSES; pass++) {
+        struct sweeping sweeping = {.zygote = z};
+        if (nr_children_each(&children, sweep_stray, &sweeping) < 0)
+            break;
+        seen = seen || sweeping.seen > 0;
+        if (sweeping.reaped == 0)
+            break;
+    }
     nr_children_close(&children);
 
-    if (r < 0 || !z->stray_seen)
-        z->looks--;
-    else
-        z->looks = STRAY_LOOKS;
+    z->looks = seen ? STRAY_LOOKS : z->looks - 1;
     bool stubborn = now - z->looking_since > STRAY_LIMIT_MS;
     if (stubborn && z->life != SERVING)
         z->looks = 0; /* they outlive SIGKILL: nothing we wait for would change that */
     z->look_at = now + (stubborn ? STRAY_SLOW_MS : STRAY_TICK_MS);
-    reap(z);
 }
 
 /* First SIGKILL; who does not even die of that is left to init. */
@@ -280,6 +305,8 @@ static void leave(struct zygote *z)
 static uint64_t next_deadline(const struct zygote *z)
 {
     uint64_t next = NR_NEVER;
+    if (z->unreaped)
+        return 0;
     if (z->looks > 0)
         next = z->look_at;
     if (z->life == LEAVING)
@@ -302,7 +329,7 @@ static void turn(struct zygote *z)
     if (poll(watched, 3, nr_clock_poll_ms(next_deadline(z))) < 0)
         watched[0].revents = watched[1].revents = watched[2].revents = 0;
 
-    if (watched[2].revents) {
+    if (watched[2].revents || z->unreaped) {
         nr_sys_signals_drain(z->signals);
         reap(z);
     }

@@ -1,0 +1,429 @@
+/*
+ * Making the command (exec.c, stdfds.c, order.c): where a start fails and with which errno, what the
+ * child inherits and what not. This test is the guardian.
+ */
+#include "check_support.h"
+
+#include "channel.h"
+#include "exec.h"
+#include "fd.h"
+#include "order.h"
+#include "stdfds.h"
+#include "sys.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define FIXTURE(name) NR_TEST_FIXTURES "/fixture_" name
+
+static struct nr_order order;
+static int out[2];
+static char folder[64];
+
+static void prepare(void)
+{
+    (void)strcpy(folder, "/tmp/nr_test_exec_XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    order = NR_ORDER_NONE;
+    ck_assert_int_eq(nr_fd_pipe(out), 0);
+    order.stdio[1] = out[1];
+}
+
+static void clean_up(void)
+{
+    char command[128];
+    (void)snprintf(command, sizeof(command), "rm -rf '%s'", folder);
+    (void)!system(command);
+}
+
+static const char *in_folder(const char *name)
+{
+    static char path[256];
+    (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
+    return path;
+}
+
+static void make_file(const char *name, const char *content, mode_t mode)
+{
+    int fd = open(in_folder(name), O_WRONLY | O_CREAT | O_CLOEXEC, mode);
+    ck_assert_sys(fd);
+    ck_assert_int_eq(write(fd, content, strlen(content)), (ssize_t)strlen(content));
+    ck_assert_sys(fchmod(fd, mode));
+    (void)close(fd);
+}
+
+/* Starts exe and waits for the exec pipe. 0: it runs; else `failed`. */
+static int start(const char *exe, const char *cd, char **argv, char **envp, pid_t *pid,
+                 struct nr_failed *failed)
+{
+    struct nr_pidref child;
+    struct nr_program program = {.exe = exe, .cd = cd, .argv = argv, .envp = envp};
+    enum nr_stage stage;
+    int pipe;
+
+    ck_assert_int_eq(nr_exec(&order, &program, &child, &pipe, &stage), 0);
+    ck_assert_int_gt(child.pid, 1);
+    int r;
+    while ((r = nr_exec_result(pipe, failed)) == NR_EXEC_WAIT) {
+        struct pollfd wait = {.fd = pipe, .events = POLLIN};
+        ck_assert_int_eq(poll(&wait, 1, 5000), 1);
+    }
+    (void)close(pipe);
+    *pid = child.pid;
+    nr_pidref_close(&child);
+    return r;
+}
+
+static void expect_failure(const char *exe, const char *cd, enum nr_stage stage, int error)
+{
+    struct nr_failed failed = {0};
+    pid_t pid;
+    int status;
+    char *argv[] = {(char *)(uintptr_t) "x", NULL};
+    char *envp[] = {NULL};
+
+    ck_assert_int_eq(start(exe, cd, argv, envp, &pid, &failed), NR_EXEC_FAILED);
+    ck_assert_msg(failed.stage == (uint32_t)stage && failed.error == (uint32_t)error,
+                  "%s: stage %u, %s; wanted %u, errno %d", exe, failed.stage,
+                  strerror((int)failed.error), (unsigned)stage, error);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(WEXITSTATUS(status), 127);
+}
+
+static char *output(void)
+{
+    static char text[65536];
+    size_t length = 0;
+    ssize_t got;
+    out[1] = nr_fd_close(out[1]);
+    while ((got = read(out[0], text + length, sizeof(text) - 1 - length)) > 0)
+        length += (size_t)got;
+    text[length] = '\0';
+    return text;
+}
+
+static const char *run(const char *exe, const char *cd, char **argv, char **envp)
+{
+    struct nr_failed failed = {0};
+    pid_t pid;
+    int status;
+    int r = start(exe, cd, argv, envp, &pid, &failed);
+    ck_assert_msg(r == 0, "%s: stage %u: %s", exe, failed.stage, strerror((int)failed.error));
+    const char *text = output();
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    return text;
+}
+
+static const char *line(const char *text, const char *name)
+{
+    static char found[512];
+    size_t length = strlen(name);
+    for (const char *at = text; at != NULL && *at != '\0';
+         at = strchr(at, '\n') != NULL ? strchr(at, '\n') + 1 : NULL) {
+        if (strncmp(at, name, length) == 0 && at[length] == ' ') {
+            size_t size = strcspn(at + length + 1, "\n");
+            (void)snprintf(found, sizeof(found), "%.*s", (int)size, at + length + 1);
+            return found;
+        }
+    }
+    ck_abort_msg("no line %s in:\n%s", name, text);
+    return NULL;
+}
+
+START_TEST(each_exec_error_arrives_as_itself)
+{
+    make_file("plain", "#!/bin/sh\n", 0644);
+    make_file("no_format", "neither ELF nor script", 0755);
+    make_file("no_interpreter", "#!/nonexistent/interpreter\n", 0755);
+    make_file("busy", "#!/bin/sh\n", 0755);
+    ck_assert_sys(symlink("loop", in_folder("loop")));
+
+    expect_failure("/nonexistent/program", "", NR_STAGE_EXEC, ENOENT);
+    expect_failure(in_folder("plain"), "", NR_STAGE_EXEC, EACCES);
+    expect_failure(folder, "", NR_STAGE_EXEC, EACCES);
+    expect_failure(in_folder("no_format"), "", NR_STAGE_EXEC, ENOEXEC);
+    expect_failure(in_folder("no_interpreter"), "", NR_STAGE_EXEC, ENOENT);
+    expect_failure(in_folder("plain/below"), "", NR_STAGE_EXEC, ENOTDIR);
+    expect_failure(in_folder("loop"), "", NR_STAGE_EXEC, ELOOP);
+
+    int writer = open(in_folder("busy"), O_WRONLY | O_CLOEXEC);
+    ck_assert_sys(writer);
+    expect_failure(in_folder("busy"), "", NR_STAGE_EXEC, ETXTBSY);
+    (void)close(writer);
+}
+END_TEST
+
+START_TEST(an_argument_list_too_long_is_e2big)
+{
+    struct nr_failed failed = {0};
+    pid_t pid;
+    char *argv[128];
+    char *envp[] = {NULL};
+    char *big = malloc(128 * 1024);
+    ck_assert_ptr_nonnull(big);
+    memset(big, 'a', 128 * 1024);
+    big[128 * 1024 - 1] = '\0'; /* 131,071 bytes: the longest string that passes */
+    for (int i = 0; i < 127; i++)
+        argv[i] = big;
+    argv[127] = NULL;
+    ck_assert_int_eq(start("/bin/true", "", argv, envp, &pid, &failed), NR_EXEC_FAILED);
+    ck_assert_uint_eq(failed.stage, NR_STAGE_EXEC);
+    ck_assert_uint_eq(failed.error, E2BIG);
+    (void)waitpid(pid, NULL, 0);
+    argv[1] = NULL;
+    ck_assert_int_eq(start("/bin/true", "", argv, envp, &pid, &failed), 0);
+    (void)waitpid(pid, NULL, 0);
+    free(big);
+}
+END_TEST
+
+START_TEST(a_directory_that_cannot_be_entered_is_the_cd_stage)
+{
+    make_file("file", "", 0644);
+    expect_failure("/bin/true", "/nonexistent", NR_STAGE_CD, ENOENT);
+    expect_failure("/bin/true", in_folder("file"), NR_STAGE_CD, ENOTDIR);
+
+    order.cwd = open(in_folder("file"), O_PATH | O_CLOEXEC);
+    expect_failure("/bin/true", "", NR_STAGE_CD, ENOTDIR);
+    (void)close(order.cwd);
+}
+END_TEST
+
+START_TEST(cd_is_relative_to_the_given_directory)
+{
+    char *argv[] = {(char *)(uintptr_t) "x", NULL};
+    char *envp[] = {NULL};
+    ck_assert_sys(mkdir(in_folder("below"), 0755));
+    order.cwd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    ck_assert_sys(order.cwd);
+    const char *text = run(FIXTURE("show_state"), "below", argv, envp);
+    ck_assert_str_eq(line(text, "cwd"), in_folder("below"));
+    (void)close(order.cwd);
+}
+END_TEST
+
+START_TEST(the_given_directory_alone_is_entered)
+{
+    char *argv[] = {(char *)(uintptr_t) "x", NULL};
+    char *envp[] = {NULL};
+    order.cwd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    ck_assert_str_eq(line(run(FIXTURE("show_state"), "", argv, envp), "cwd"), folder);
+    (void)close(order.cwd);
+}
+END_TEST
+
+START_TEST(the_child_starts_clean)
+{
+    char *argv[] = {(char *)(uintptr_t) "x", NULL};
+    char *envp[] = {NULL};
+    /* Everything a careless parent leaves behind: ignored and blocked signals, open descriptors. */
+    for (int signal_number = 1; signal_number <= 64; signal_number++)
+        if (signal_number != SIGCHLD)
+            (void)signal(signal_number, SIG_IGN);
+    sigset_t all;
+    sigfillset(&all);
+    ck_assert_sys(sigprocmask(SIG_BLOCK, &all, NULL));
+    for (int i = 0; i < 20; i++)
+        (void)!dup(0);
+    ck_assert_int_eq(dup2(0, 200), 200);
+
+    const char *text = run(FIXTURE("show_state"), "", argv, envp);
+    ck_assert_str_eq(line(text, "SigIgn"), "0000000000000000");
+    ck_assert_str_eq(line(text, "SigBlk"), "0000000000000000");
+    ck_assert_str_eq(line(text, "SigCgt"), "0000000000000000");
+    ck_assert_str_eq(line(text, "fds"), "0 1 2");
+    int pid = atoi(line(text, "pid"));
+    ck_assert_int_eq(atoi(line(text, "sid")), pid);
+    ck_assert_int_eq(atoi(line(text, "pgid")), pid);
+    ck_assert_int_eq(atoi(line(text, "ppid")), getpid());
+}
+END_TEST
+
+START_TEST(arguments_and_environment_are_exact)
+{
+    char *argv[] = {(char *)(uintptr_t) "name", (char *)(uintptr_t) "",
+                    (char *)(uintptr_t) "two words\nand a line", NULL};
+    char *envp[] = {(char *)(uintptr_t) "A=1", (char *)(uintptr_t) "EMPTY=", NULL};
+    ck_assert_str_eq(run(FIXTURE("show_exec"), "", argv, envp),
+                     "argc 3\n4:name\n0:\n20:two words\nand a line\nenvc 2\n3:A=1\n6:EMPTY=\n");
+}
+END_TEST
+
+START_TEST(no_environment_is_none)
+{
+    char *argv[] = {(char *)(uintptr_t) "x", NULL};
+    char *envp[] = {NULL};
+    ck_assert_str_eq(run(FIXTURE("show_exec"), "", argv, envp), "argc 1\n1:x\nenvc 0\n");
+}
+END_TEST
+
+START_TEST(missing_descriptors_are_dev_null)
+{
+    char *argv[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c",
+                    (char *)(uintptr_t) "readlink /proc/self/fd/0; readlink /proc/$$/fd/2; cat",
+                    NULL};
+    char *envp[] = {(char *)(uintptr_t) "PATH=/usr/bin:/bin", NULL};
+    ck_assert_str_eq(run("/bin/sh", "", argv, envp), "/dev/null\n/dev/null\n");
+}
+END_TEST
+
+START_TEST(merged_stderr_is_stdout)
+{
+    char *argv[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c",
+                    (char *)(uintptr_t) "echo out; echo err >&2; echo again", NULL};
+    char *envp[] = {NULL};
+    order.spawn.flags = NR_SPAWN_STDOUT | NR_SPAWN_MERGE;
+    ck_assert_str_eq(run("/bin/sh", "", argv, envp), "out\nerr\nagain\n");
+}
+END_TEST
+
+/* Each permutation of where the given descriptors lie, targets and exec pipe's place included. */
+START_TEST(descriptors_are_placed_wherever_they_come_from)
+{
+    for (int seed = 0; seed < 4 * 4 * 4; seed++) {
+        int at[3] = {seed % 4, seed / 4 % 4, seed / 16};
+        if (at[0] == at[1] || at[1] == at[2] || at[0] == at[2])
+            continue;
+        pid_t pid = fork();
+        ck_assert_sys(pid);
+        if (pid == 0) {
+            int files[3];
+            struct stat before[3];
+            struct stat after;
+            for (int i = 0; i < 3; i++) {
+                int ends[2];
+                if (nr_fd_pipe(ends) < 0 || fstat(ends[0], &before[i]) < 0)
+                    _exit(1);
+                files[i] = fcntl(ends[0], F_DUPFD, 100);
+            }
+            for (int i = 0; i < 3; i++)
+                if (dup2(files[i], at[i]) < 0)
+                    _exit(2);
+            if (nr_stdfds_place(at, false) < 0)
+                _exit(3);
+            for (int i = 0; i < 3; i++)
+                if (fstat(i, &after) < 0 || after.st_ino != before[i].st_ino ||
+                    fcntl(i, F_GETFD) != 0)
+                    _exit(4 + i);
+            _exit(0);
+        }
+        int status;
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert_msg(status == 0, "from %d %d %d: %d", at[0], at[1], at[2], WEXITSTATUS(status));
+    }
+}
+END_TEST
+
+START_TEST(out_of_descriptors_fails_in_the_parent_or_at_stdio)
+{
+    struct nr_pidref child;
+    struct nr_program program = {.exe = "/bin/true", .cd = ""};
+    enum nr_stage stage;
+    int pipe;
+    while (dup(0) >= 0)
+        ;
+    ck_assert_int_eq(nr_exec(&order, &program, &child, &pipe, &stage), -EMFILE);
+    ck_assert_int_eq(stage, NR_STAGE_SETUP);
+    ck_assert_int_eq(child.pid, 0);
+    ck_assert_int_eq(pipe, -EBADF);
+}
+END_TEST
+
+#ifndef NR_PORTABLE
+static int strings_file(const char *bytes, size_t length, int seals)
+{
+    int fd = memfd_create("strings", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    ck_assert_sys(fd);
+    ck_assert_int_eq(write(fd, bytes, length), (ssize_t)length);
+    ck_assert_sys(fcntl(fd, F_ADD_SEALS, seals));
+    return fd;
+}
+
+START_TEST(strings_are_believed_only_from_a_sealed_memfd_of_the_right_size)
+{
+    int fd = strings_file("/x\0\0x", 6, F_SEAL_SHRINK | F_SEAL_WRITE);
+    ck_assert_int_eq(nr_sys_strings_check(fd, 6), 0);
+    ck_assert_int_eq(nr_sys_strings_check(fd, 5), -EBADMSG);
+    ck_assert_int_eq(nr_sys_strings_check(fd, 7), -EBADMSG);
+    (void)close(fd);
+    fd = strings_file("/x\0\0x", 6, F_SEAL_SHRINK | F_SEAL_FUTURE_WRITE);
+    ck_assert_int_eq(nr_sys_strings_check(fd, 6), 0);
+    (void)close(fd);
+    fd = strings_file("/x\0\0x", 6, F_SEAL_SHRINK);
+    ck_assert_int_eq(nr_sys_strings_check(fd, 6), -EBADMSG);
+    (void)close(fd);
+    fd = strings_file("/x\0\0x", 6, F_SEAL_WRITE);
+    ck_assert_int_eq(nr_sys_strings_check(fd, 6), -EBADMSG);
+    (void)close(fd);
+
+    make_file("file", "123456", 0644);
+    fd = open(in_folder("file"), O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(nr_sys_strings_check(fd, 6), -EBADMSG);
+    (void)close(fd);
+    ck_assert_int_eq(nr_sys_strings_check(out[0], 6), -EBADMSG);
+    ck_assert_int_eq(nr_sys_strings_check(-EBADF, 6), -EBADF);
+}
+END_TEST
+
+START_TEST(a_program_is_built_from_the_memfd)
+{
+    static const char strings[] = "/x\0cd\0a0\0a1\0E=1";
+    struct nr_program program;
+    order.spawn.argc = 2;
+    order.spawn.envc = 1;
+    order.spawn.strings_length = sizeof(strings);
+    order.strings_fd = strings_file(strings, sizeof(strings), F_SEAL_SHRINK | F_SEAL_WRITE);
+    ck_assert_int_eq(nr_order_program(&order, &program), 0);
+    ck_assert_str_eq(program.exe, "/x");
+    ck_assert_str_eq(program.cd, "cd");
+    ck_assert_str_eq(program.argv[0], "a0");
+    ck_assert_str_eq(program.argv[1], "a1");
+    ck_assert_ptr_null(program.argv[2]);
+    ck_assert_str_eq(program.envp[0], "E=1");
+    ck_assert_ptr_null(program.envp[1]);
+    ck_assert_int_eq(order.strings_fd, -EBADF);
+
+    order = NR_ORDER_NONE;
+    order.spawn.argc = 3; /* one string too few */
+    order.spawn.envc = 1;
+    order.spawn.strings_length = sizeof(strings);
+    order.strings_fd = strings_file(strings, sizeof(strings), F_SEAL_SHRINK | F_SEAL_WRITE);
+    ck_assert_int_eq(nr_order_program(&order, &program), -EBADMSG);
+    nr_order_close(&order);
+    nr_order_close(&order);
+}
+END_TEST
+#endif
+
+int main(void)
+{
+    Suite *suite = suite_create("exec");
+    TCase *tcase = tcase_create("exec");
+    tcase_set_timeout(tcase, 30);
+    tcase_add_checked_fixture(tcase, prepare, clean_up);
+    tcase_add_test(tcase, each_exec_error_arrives_as_itself);
+    tcase_add_test(tcase, an_argument_list_too_long_is_e2big);
+    tcase_add_test(tcase, a_directory_that_cannot_be_entered_is_the_cd_stage);
+    tcase_add_test(tcase, cd_is_relative_to_the_given_directory);
+    tcase_add_test(tcase, the_given_directory_alone_is_entered);
+    tcase_add_test(tcase, the_child_starts_clean);
+    tcase_add_test(tcase, arguments_and_environment_are_exact);
+    tcase_add_test(tcase, no_environment_is_none);
+    tcase_add_test(tcase, missing_descriptors_are_dev_null);
+    tcase_add_test(tcase, merged_stderr_is_stdout);
+    tcase_add_test(tcase, descriptors_are_placed_wherever_they_come_from);
+    tcase_add_test(tcase, out_of_descriptors_fails_in_the_parent_or_at_stdio);
+#ifndef NR_PORTABLE
+    tcase_add_test(tcase, strings_are_believed_only_from_a_sealed_memfd_of_the_right_size);
+    tcase_add_test(tcase, a_program_is_built_from_the_memfd);
+#endif
+    suite_add_tcase(suite, tcase);
+    return run_suite(suite);
+}
