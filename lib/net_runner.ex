@@ -158,14 +158,20 @@ defmodule NetRunner do
         size = size + byte_size(chunk)
         output = %{output | tag => {[chunk | chunks], size}}
 
-        if size > limit do
-          Pipe.disarm(armed)
-          partial = binary(elem(output.stdout, 0))
+        cond do
+          size > limit ->
+            Pipe.disarm(armed)
+            partial = binary(elem(output.stdout, 0))
 
-          {:error,
-           {:max_output_exceeded, binary_part(partial, 0, min(byte_size(partial), limit))}}
-        else
-          read_all(handles, limit, deadline, armed, output)
+            {:error,
+             {:max_output_exceeded, binary_part(partial, 0, min(byte_size(partial), limit))}}
+
+          Pipe.over?(deadline) ->
+            Pipe.disarm(armed)
+            {:error, :timeout}
+
+          true ->
+            read_all(handles, limit, deadline, armed, output)
         end
 
       {tag, :eof, armed} ->

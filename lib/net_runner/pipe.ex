@@ -26,6 +26,10 @@ defmodule NetRunner.Pipe do
   def left(deadline),
     do: (deadline - System.monotonic_time(:millisecond)) |> max(0) |> min(@wait_max)
 
+  @doc "Whether a deadline is over: to be asked between moves, for a pipe may never make us wait."
+  @spec over?(deadline) :: boolean
+  def over?(deadline), do: left(deadline) == 0
+
   @spec read(handle, pos_integer, deadline) ::
           {:ok, binary} | :eof | {:error, :timeout | :busy | :closed | atom}
   def read(handle, max, deadline) do
@@ -62,7 +66,10 @@ defmodule NetRunner.Pipe do
 
     case Nif.write(handle, iovec, ref) do
       {:ok, n} ->
-        write(handle, drop(iovec, n), deadline, taken + n)
+        case drop(iovec, n) do
+          [] -> :ok
+          rest -> write_rest(handle, rest, deadline, taken + n)
+        end
 
       :again ->
         receive do
@@ -76,6 +83,12 @@ defmodule NetRunner.Pipe do
       error ->
         error
     end
+  end
+
+  defp write_rest(handle, rest, deadline, taken) do
+    if over?(deadline),
+      do: {:error, {:timeout, taken}},
+      else: write(handle, rest, deadline, taken)
   end
 
   @doc """
