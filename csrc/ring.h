@@ -83,10 +83,10 @@ struct nr_event {
 typedef void nr_event_fn(void *context, const struct nr_event *event);
 
 struct nr_ring_options {
+    size_t slot_size;    /* bytes, 0: 16384 */
     unsigned entries;    /* submission queue, 0: 128 */
     unsigned cq_entries; /* completion queue, 0: 4096 */
     unsigned slots;      /* 0: 64 */
-    size_t slot_size;    /* bytes, 0: 16384 */
     bool coop_taskrun;   /* IORING_SETUP_COOP_TASKRUN | TASKRUN_FLAG where the kernel knows them */
     bool no_register;    /* tests: behave as if buffer registration had been refused */
 };

@@ -1,7 +1,6 @@
 /* See slots.h: a ring's pool of registered buffers. */
 #include "slots.h"
 
-#include "base/cleanup.h"
 #include "base/error.h"
 
 #include <liburing.h>
@@ -49,13 +48,14 @@ int nr_slots_init(struct nr_slots *slots, unsigned count, size_t size)
 
 int nr_slots_register(struct nr_slots *slots, struct io_uring *uring)
 {
-    NR_CLEANUP_FREE struct iovec *vectors = calloc(slots->count, sizeof(*vectors));
+    struct iovec *vectors = calloc(slots->count, sizeof(*vectors));
     if (vectors == NULL)
         return -ENOMEM;
     for (unsigned i = 0; i < slots->count; i++)
         vectors[i] = (struct iovec){.iov_base = nr_slots_at(slots, i), .iov_len = slots->size};
 
     int r = io_uring_register_buffers(uring, vectors, slots->count);
+    free(vectors);
     if (r == -EPERM || r == -ENOMEM)
         return NR_SLOTS_REFUSED;
     if (r < 0)

@@ -814,7 +814,7 @@ START_TEST(limit_is_kept_and_nothing_is_lost)
     wait_announced(ring);
     for (unsigned i = 1; i <= 3; i++) {
         ck_assert_int_eq(nr_ring_harvest(ring, 3, on_event, NULL), NR_RING_MORE);
-        ck_assert_uint_eq(total_events, 3 * i);
+        ck_assert_uint_eq(total_events, 3UL * i);
         ck_assert(nr_ring_pending(ring));
         ck_assert(is_announced(ring));
     }
