@@ -13,6 +13,7 @@ defmodule Bench.Runner do
   alias Bench.{Contestant, Cpu, Machine, Native, Stats}
 
   @time_limit 120_000
+  @calm_cores 0.1
 
   @type result :: %{
           name: String.t(),
@@ -36,9 +37,7 @@ defmodule Bench.Runner do
     rounds = options[:rounds] || if(quick, do: 2, else: scenario.rounds())
     columns = scenario |> columns(sizes) |> choose(options[:columns], scenario.baseline())
     load_before = Machine.load()
-    before = {Cpu.now(), System.monotonic_time(:microsecond)}
-    {measured, failures} = rounds(columns, rounds)
-    strangers = strangers(before)
+    {measured, failures} = rounds(columns, rounds, options[:calm])
     rows = for {column, _run} <- columns, do: {column, Map.get(measured, column, [])}
     table = table(rows, scenario, failures)
 
@@ -54,7 +53,7 @@ defmodule Bench.Runner do
       bars: if(quick, do: [], else: bars(scenario, table)),
       failures: failures,
       load: {load_before, Machine.load()},
-      strangers: strangers
+      strangers: strangers(measured)
     }
   end
 
@@ -79,9 +78,10 @@ defmodule Bench.Runner do
 
   ## Rounds
 
-  defp rounds(columns, rounds) do
+  defp rounds(columns, rounds, calm) do
     for round <- 0..rounds, reduce: {%{}, []} do
       {measured, failures} ->
+        await_calm(calm)
         failed = Enum.map(failures, &elem(&1, 0))
 
         columns
@@ -117,7 +117,15 @@ defmodule Bench.Runner do
         measurement = run.()
         wall = (System.monotonic_time(:nanosecond) - begin) / 1000
         used = Cpu.between(before, Cpu.now())
-        clocks = %{wall_us: wall, own_us: used.own, other_us: used.other}
+
+        clocks = %{
+          wall_us: wall,
+          own_us: used.own,
+          other_us: used.other,
+          strangers_us: used.strangers,
+          whole_us: wall
+        }
+
         exit({:measured, Map.merge(clocks, measurement)})
       end)
 
@@ -136,10 +144,30 @@ defmodule Bench.Runner do
     end
   end
 
-  # Cores that neither we nor what we started used, on average.
-  defp strangers({before, begin}) do
-    elapsed = System.monotonic_time(:microsecond) - begin
-    Cpu.between(before, Cpu.now()).strangers / max(elapsed, 1)
+  # Cores that neither we nor what we started used, on average over all measurements.
+  defp strangers(measured) do
+    all = measured |> Map.values() |> List.flatten()
+    sum(all, :strangers_us) / max(sum(all, :whole_us), 1)
+  end
+
+  defp sum(measurements, key), do: measurements |> Enum.map(& &1[key]) |> Enum.sum()
+
+  # Waits, up to `seconds` per round, until others use next to nothing for half a second.
+  defp await_calm(nil), do: :ok
+
+  defp await_calm(seconds) do
+    deadline = System.monotonic_time(:millisecond) + seconds * 1000
+    until_calm(deadline)
+  end
+
+  defp until_calm(deadline) do
+    before = Cpu.now()
+    Process.sleep(500)
+    strangers = Cpu.between(before, Cpu.now()).strangers / 500_000
+
+    if strangers > @calm_cores and System.monotonic_time(:millisecond) < deadline,
+      do: until_calm(deadline),
+      else: :ok
   end
 
   ## Figures

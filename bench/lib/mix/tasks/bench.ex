@@ -12,6 +12,7 @@ defmodule Mix.Tasks.Bench do
 
     * `--rounds N`: timed rounds (each scenario has a default). One more, untimed, goes first.
     * `--columns auto,poll,C`: only these contestants, and the baseline.
+    * `--calm SECONDS`: before each round, wait up to so long for others to leave the machine alone.
     * `--save`: also writes `results/<date>-<scenario>.md`, with the machine's facts.
     * `--quick`: small sizes and two rounds: does everything work? The figures mean nothing.
 
@@ -21,7 +22,14 @@ defmodule Mix.Tasks.Bench do
   use Mix.Task
 
   @requirements ["app.start"]
-  @switches [rounds: :integer, columns: :string, save: :boolean, quick: :boolean, list: :boolean]
+  @switches [
+    rounds: :integer,
+    columns: :string,
+    calm: :integer,
+    save: :boolean,
+    quick: :boolean,
+    list: :boolean
+  ]
 
   @impl true
   def run(argv) do
