@@ -246,7 +246,8 @@ defmodule NetRunner.Protocol do
     105 => :enobufs,
     109 => :etoomanyrefs,
     110 => :etimedout,
-    116 => :estale
+    116 => :estale,
+    125 => :ecanceled
   }
 
   @doc "The POSIX atom of an errno of this system, `:eunknown` for one without a name here."
