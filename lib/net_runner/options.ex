@@ -204,7 +204,8 @@ defmodule NetRunner.Options do
   defp check(:input, value) when is_binary(value) or is_list(value), do: :ok
 
   defp check(:input, value) do
-    if Enumerable.impl_for(value) != nil and not is_function(value, 1),
+    # Of functions only those of arity 2 are enumerable.
+    if Enumerable.impl_for(value) != nil and (not is_function(value) or is_function(value, 2)),
       do: :ok,
       else: {:wrong, "a binary, iodata, an enumerable of iodata, :null or :pipe"}
   end
