@@ -1,0 +1,490 @@
+/* See shepherd_support.h. */
+#include "shepherd_support.h"
+
+#include "clock.h"
+#include "codec.h"
+#include "fd.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static uint64_t last_id = 100;
+
+uint64_t now_ms(void)
+{
+    return nr_clock_ms();
+}
+
+/* ---- the zygote ----------------------------------------------------------------------------- */
+
+struct shepherd shepherd_start(const char *const *wrapper)
+{
+    struct shepherd shepherd = {0};
+    int ends[2];
+    char beam[16];
+    const char *argv[16];
+    unsigned argc = 0;
+    uint64_t id;
+
+    (void)snprintf(beam, sizeof(beam), "%d", getpid());
+    while (wrapper != NULL && wrapper[argc] != NULL) {
+        argv[argc] = wrapper[argc];
+        argc++;
+    }
+    argv[argc++] = NR_TEST_SHEPHERD;
+    argv[argc++] = beam;
+    argv[argc] = NULL;
+
+    ck_assert_sys(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends));
+    shepherd.pid = fork();
+    ck_assert_sys(shepherd.pid);
+    if (shepherd.pid == 0) {
+        (void)setsid();
+        /* A careless starter: what the zygote and its children must not keep. */
+        (void)signal(SIGTERM, SIG_DFL);
+        (void)signal(SIGPIPE, SIG_IGN);
+        if (dup2(ends[1], 3) < 0 || dup2(2, 77) < 0)
+            _exit(99);
+        if (ends[1] == 3)
+            (void)nr_fd_cloexec(3, false);
+        (void)execv(argv[0], (char *const *)(uintptr_t)argv);
+        _exit(98);
+    }
+    (void)close(ends[1]);
+    shepherd.socket = ends[0];
+    ck_assert_int_eq(next_frame(shepherd.socket, &id, &shepherd.hello, sizeof(shepherd.hello)),
+                     NR_HELLO);
+    ck_assert_uint_eq(id, 0);
+    ck_assert_uint_eq(shepherd.hello.pid, (uint32_t)shepherd.pid);
+    return shepherd;
+}
+
+int shepherd_await_end(struct shepherd *shepherd)
+{
+    int status;
+    uint64_t limit = now_ms() + WAIT_MS;
+    pid_t pid;
+    while ((pid = waitpid(shepherd->pid, &status, WNOHANG)) == 0 && now_ms() < limit)
+        (void)poll(NULL, 0, 1);
+    ck_assert_msg(pid == shepherd->pid, "the zygote does not end");
+    return status;
+}
+
+void shepherd_end(struct shepherd *shepherd)
+{
+    shepherd->socket = nr_fd_close(shepherd->socket);
+    ck_assert_int_eq(shepherd_await_end(shepherd), 0);
+}
+
+unsigned count_fds(pid_t pid)
+{
+    char path[64];
+    unsigned count = 0;
+    (void)snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+    DIR *directory = opendir(path);
+    ck_assert_msg(directory != NULL, "%s: %s", path, strerror(errno));
+    for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory))
+        if (entry->d_name[0] != '.')
+            count++;
+    (void)closedir(directory);
+    return count;
+}
+
+unsigned count_children(pid_t pid)
+{
+    char path[64];
+    unsigned count = 0;
+    int child;
+    (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
+    FILE *file = fopen(path, "re");
+    ck_assert_msg(file != NULL, "%s: %s", path, strerror(errno));
+    while (fscanf(file, "%d", &child) == 1)
+        count++;
+    (void)fclose(file);
+    return count;
+}
+
+/* ---- orders --------------------------------------------------------------------------------- */
+
+static size_t append(unsigned char *strings, size_t at, size_t room, const char *string)
+{
+    size_t length = strlen(string) + 1;
+    ck_assert_uint_le(at + length, room);
+    memcpy(strings + at, string, length);
+    return at + length;
+}
+
+static size_t spawn_strings(const struct order *order, struct nr_spawn *spawn,
+                            unsigned char *strings, size_t room)
+{
+    size_t at = append(strings, 0, room, order->exe != NULL ? order->exe : order->argv[0]);
+    at = append(strings, at, room, order->cd != NULL ? order->cd : "");
+    for (spawn->argc = 0; order->argv[spawn->argc] != NULL; spawn->argc++)
+        at = append(strings, at, room, order->argv[spawn->argc]);
+    for (spawn->envc = 0; order->env != NULL && order->env[spawn->envc] != NULL; spawn->envc++)
+        at = append(strings, at, room, order->env[spawn->envc]);
+    spawn->strings_length = (uint32_t)at;
+    return at;
+}
+
+static struct nr_spawn spawn_header(const struct order *order)
+{
+    return (struct nr_spawn){
+        .flags = order->flags | (order->cwd > 0 ? NR_SPAWN_CWD : 0) |
+                 (order->memfd ? NR_SPAWN_STRINGS : 0),
+        .stop_signal = order->stop_signal != 0 ? order->stop_signal : SIGTERM,
+        .kill_timeout_ms = order->kill_timeout_ms,
+        .drain_timeout_ms = order->drain_timeout_ms,
+    };
+}
+
+size_t spawn_frame(const struct order *order, uint64_t id, unsigned char *out, size_t room)
+{
+    static unsigned char payload[NR_WIRE_FRAME_MAX];
+    struct nr_spawn spawn = spawn_header(order);
+    size_t length = sizeof(spawn) + spawn_strings(order, &spawn, payload + sizeof(spawn),
+                                                  sizeof(payload) - sizeof(spawn));
+    memcpy(payload, &spawn, sizeof(spawn));
+    length = nr_codec_write(out, room, NR_SPAWN, id, payload, length);
+    ck_assert_uint_gt(length, 0);
+    return length;
+}
+
+void send_message(int socket, const void *bytes, size_t length, const int *fds, unsigned count)
+{
+    union {
+        struct cmsghdr align;
+        unsigned char bytes[CMSG_SPACE(sizeof(int) * 253)];
+    } control;
+    struct iovec part = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = length};
+    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+
+    if (count > 0) {
+        memset(&control, 0, sizeof(control));
+        header.msg_control = control.bytes;
+        header.msg_controllen = CMSG_SPACE(sizeof(int) * count);
+        struct cmsghdr *c = CMSG_FIRSTHDR(&header);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int) * count);
+        memcpy(CMSG_DATA(c), fds, sizeof(int) * count);
+    }
+    ck_assert_int_eq(sendmsg(socket, &header, MSG_NOSIGNAL), (ssize_t)length);
+}
+
+static int sealed_strings(const unsigned char *strings, size_t length)
+{
+#ifdef NR_PORTABLE
+    char path[] = "/tmp/nr_test_strings_XXXXXX";
+    int fd = mkstemp(path);
+    ck_assert_sys(fd);
+    (void)unlink(path);
+    ck_assert_int_eq(write(fd, strings, length), (ssize_t)length);
+#else
+    int fd = memfd_create("strings", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    ck_assert_sys(fd);
+    ck_assert_int_eq(write(fd, strings, length), (ssize_t)length);
+    ck_assert_sys(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL));
+#endif
+    return fd;
+}
+
+/* A pipe whose end number `theirs` travels. */
+static int make_pipe(int *fds, unsigned *count, int theirs)
+{
+    int ends[2];
+    ck_assert_int_eq(nr_fd_pipe(ends), 0);
+    fds[(*count)++] = ends[theirs];
+    return ends[1 - theirs];
+}
+
+struct command spawn(struct shepherd *shepherd, const struct order *order)
+{
+    static unsigned char bytes[NR_WIRE_FRAME_MAX];
+    struct command command = {.id = ++last_id, .control = -1, .in = -1, .out = -1, .err = -1};
+    int fds[NR_SPAWN_FDS_MAX];
+    unsigned count = 0;
+    unsigned ours = 0; /* those we keep */
+    int control[2];
+    size_t length;
+
+    ck_assert_sys(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control));
+    command.control = control[0];
+    fds[count++] = control[1];
+    if (order->flags & NR_SPAWN_STDIN)
+        command.in = make_pipe(fds, &count, 0);
+    if (order->flags & NR_SPAWN_STDOUT)
+        command.out = make_pipe(fds, &count, 1);
+    if (order->flags & NR_SPAWN_STDERR)
+        command.err = make_pipe(fds, &count, 1);
+    if (order->cwd > 0) {
+        ours = count;
+        fds[count++] = order->cwd;
+    }
+    if (order->memfd) {
+        struct nr_spawn header = spawn_header(order);
+        size_t room = 4U * 1024 * 1024;
+        unsigned char *strings = malloc(room);
+        ck_assert_ptr_nonnull(strings);
+        size_t size = spawn_strings(order, &header, strings, room);
+        fds[count++] = sealed_strings(strings, size);
+        free(strings);
+        length =
+            nr_codec_write(bytes, sizeof(bytes), NR_SPAWN, command.id, &header, sizeof(header));
+    } else {
+        length = spawn_frame(order, command.id, bytes, sizeof(bytes));
+    }
+    send_message(shepherd->socket, bytes, length, fds, count);
+    for (unsigned i = 0; i < count; i++)
+        if (ours == 0 || i != ours)
+            (void)close(fds[i]);
+    return command;
+}
+
+struct command start(struct shepherd *shepherd, const struct order *order)
+{
+    struct command command = spawn(shepherd, order);
+    struct nr_started started;
+    expect_frame(command.control, NR_STARTED, command.id, &started, sizeof(started));
+    command.pid = (pid_t)started.pid;
+    command.guardian = (pid_t)started.guardian_pid;
+    return command;
+}
+
+struct nr_failed start_and_fail(struct shepherd *shepherd, const struct order *order)
+{
+    struct command command = spawn(shepherd, order);
+    struct nr_failed failed;
+    expect_frame(command.control, NR_FAILED, command.id, &failed, sizeof(failed));
+    expect_hangup(command.control);
+    drop(&command);
+    return failed;
+}
+
+void drop(struct command *command)
+{
+    command->control = nr_fd_close(command->control);
+    command->in = nr_fd_close(command->in);
+    command->out = nr_fd_close(command->out);
+    command->err = nr_fd_close(command->err);
+}
+
+/* ---- frames --------------------------------------------------------------------------------- */
+
+bool has_frame(int socket, int ms)
+{
+    struct pollfd wait = {.fd = socket, .events = POLLIN};
+    return poll(&wait, 1, ms) == 1;
+}
+
+uint8_t next_frame(int socket, uint64_t *id, void *payload, size_t size)
+{
+    unsigned char bytes[4096];
+    struct nr_frame frame;
+
+    ck_assert_msg(has_frame(socket, WAIT_MS), "no frame, no hang-up");
+    ssize_t got = recv(socket, bytes, sizeof(bytes), 0);
+    ck_assert_msg(got >= 0, "recv: %s", strerror(errno));
+    if (got == 0)
+        return 0;
+    ck_assert_int_eq(nr_codec_open(bytes, (size_t)got, &frame), 0);
+    *id = frame.id;
+    memcpy(payload, frame.payload, frame.length < size ? frame.length : size);
+    return frame.type;
+}
+
+void expect_frame(int socket, enum nr_frame_type type, uint64_t id, void *payload, size_t size)
+{
+    unsigned char bytes[256] = {0};
+    uint64_t got_id = 0;
+    uint32_t words[2];
+    uint8_t got = next_frame(socket, &got_id, bytes, sizeof(bytes));
+    memcpy(words, bytes, sizeof(words));
+    ck_assert_msg(got == type, "frame %u (%u, %u) instead of %u", got, words[0], words[1], type);
+    ck_assert_uint_eq(got_id, id);
+    memcpy(payload, bytes, size);
+}
+
+struct nr_exited expect_exited(struct command *command)
+{
+    struct nr_exited exited;
+    expect_frame(command->control, NR_EXITED, command->id, &exited, sizeof(exited));
+    return exited;
+}
+
+void expect_exit(struct command *command, enum nr_exit_how how, uint32_t value)
+{
+    struct nr_exited exited = expect_exited(command);
+    ck_assert_uint_eq(exited.how, how);
+    ck_assert_uint_eq(exited.value, value);
+    expect_hangup(command->control);
+    drop(command);
+}
+
+void expect_hangup(int socket)
+{
+    uint64_t id;
+    unsigned char bytes[256];
+    ck_assert_uint_eq(next_frame(socket, &id, bytes, sizeof(bytes)), 0);
+}
+
+void expect_rejected(struct shepherd *shepherd, uint64_t id, int error)
+{
+    struct nr_rejected rejected;
+    expect_frame(shepherd->socket, NR_REJECTED, id, &rejected, sizeof(rejected));
+    ck_assert_msg(rejected.error == (uint32_t)error, "rejected with %s instead of errno %d",
+                  strerror((int)rejected.error), error);
+}
+
+static void send_frame(int socket, enum nr_frame_type type, uint64_t id, const void *payload,
+                       size_t size)
+{
+    unsigned char bytes[128];
+    size_t length = nr_codec_write(bytes, sizeof(bytes), type, id, payload, size);
+    send_message(socket, bytes, length, NULL, 0);
+}
+
+void send_stop(struct command *command, uint32_t grace_ms)
+{
+    struct nr_stop stop = {.grace_ms = grace_ms};
+    send_frame(command->control, NR_STOP, 0, &stop, sizeof(stop));
+}
+
+void send_kill(struct command *command, uint64_t id, uint32_t signal_number, uint32_t scope)
+{
+    struct nr_kill kill_frame = {.signal = signal_number, .scope = scope};
+    send_frame(command->control, NR_KILL, id, &kill_frame, sizeof(kill_frame));
+}
+
+uint32_t signal_command(struct command *command, uint32_t signal_number, uint32_t scope)
+{
+    struct nr_killed killed;
+    uint64_t id = ++last_id;
+    send_kill(command, id, signal_number, scope);
+    expect_frame(command->control, NR_KILLED, id, &killed, sizeof(killed));
+    return killed.error;
+}
+
+void escalate(struct shepherd *shepherd, uint64_t id)
+{
+    send_frame(shepherd->socket, NR_ESCALATE, id, NULL, 0);
+}
+
+/* ---- output --------------------------------------------------------------------------------- */
+
+static ssize_t read_some(int fd, char *bytes, size_t room)
+{
+    ck_assert_msg(has_frame(fd, WAIT_MS), "no output, no end");
+    ssize_t got = read(fd, bytes, room);
+    ck_assert_sys(got);
+    return got;
+}
+
+const char *read_line(int fd)
+{
+    static char line[1024];
+    size_t length = 0;
+    while (length < sizeof(line) - 1 && read_some(fd, line + length, 1) == 1 &&
+           line[length] != '\n')
+        length++;
+    line[length] = '\0';
+    return line;
+}
+
+const char *read_all(int fd)
+{
+    static char text[1 << 20];
+    size_t length = 0;
+    ssize_t got;
+    while (length < sizeof(text) - 1 &&
+           (got = read_some(fd, text + length, sizeof(text) - 1 - length)) > 0)
+        length += (size_t)got;
+    text[length] = '\0';
+    return text;
+}
+
+void expect_broken(int fd)
+{
+    struct pollfd wait = {.fd = fd};
+    ck_assert_msg(poll(&wait, 1, WAIT_MS) == 1 && (wait.revents & POLLERR),
+                  "somebody still holds the reading end");
+}
+
+void expect_ready(struct command *command)
+{
+    ck_assert_str_eq(read_line(command->out), "ready");
+}
+
+/* ---- who is dead ---------------------------------------------------------------------------- */
+
+static char lock_path[64];
+static pid_t lock_owner;
+
+static void remove_lock(void)
+{
+    if (lock_owner == getpid())
+        (void)unlink(lock_path);
+}
+
+const char *lock_file(void)
+{
+    (void)strcpy(lock_path, "/tmp/nr_test_lock_XXXXXX");
+    int fd = mkstemp(lock_path);
+    ck_assert_sys(fd);
+    (void)close(fd);
+    lock_owner = getpid();
+    (void)atexit(remove_lock);
+    return lock_path;
+}
+
+bool is_locked(const char *path)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    ck_assert_sys(fd);
+    ck_assert_sys(fcntl(fd, F_OFD_GETLK, &lock));
+    (void)close(fd);
+    return lock.l_type != F_UNLCK;
+}
+
+uint64_t await_unlocked(const char *path, uint64_t limit_ms)
+{
+    uint64_t begin = now_ms();
+    while (is_locked(path)) {
+        ck_assert_msg(now_ms() - begin < limit_ms, "somebody still holds the lock");
+        (void)poll(NULL, 0, 2);
+    }
+    return now_ms() - begin;
+}
+
+void await_gone(pid_t pid, uint64_t limit_ms)
+{
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    struct pollfd wait = {.fd = pidfd, .events = POLLIN};
+    if (pidfd < 0 && errno == ESRCH)
+        return;
+    ck_assert_sys(pidfd);
+    ck_assert_msg(poll(&wait, 1, (int)limit_ms) == 1, "process %d is still there", pid);
+    (void)close(pidfd);
+}
+
+void become_subreaper(void)
+{
+    ck_assert_sys(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
+    (void)signal(SIGTERM, SIG_DFL); /* Check's handler would spread it to our group */
+}
+
+void expect_no_children(void)
+{
+    pid_t pid = waitpid(-1, NULL, WNOHANG | __WALL);
+    ck_assert_msg(pid < 0 && errno == ECHILD, pid == 0 ? "somebody was left behind, alive"
+                                                       : "somebody was left behind, a zombie");
+}

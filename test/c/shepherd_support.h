@@ -1,0 +1,121 @@
+/*
+ * The BEAM's part, played in C: starts the built `shepherd`, sends it orders, reads what guardians
+ * say. Every wait has an end (WAIT_MS), so that a lost frame is a failed assertion and not a hang.
+ */
+#ifndef NR_SHEPHERD_SUPPORT_H
+#define NR_SHEPHERD_SUPPORT_H
+
+#include "check_support.h"
+
+#include "protocol.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define FIXTURE(name) NR_TEST_FIXTURES "/fixture_" name
+
+/* Generous, because sanitized builds run beside others; what must be quick is measured apart. */
+#define WAIT_MS 10000
+
+struct shepherd {
+    pid_t pid;
+    int socket;
+    struct nr_hello hello;
+};
+
+/* Starts a zygote whose BEAM is the calling process. `wrapper`: NULL, or arguments to put before
+ * the program (a fixture that refuses system calls), NULL-terminated. */
+struct shepherd shepherd_start(const char *const *wrapper);
+
+/* Hangs up and waits until the zygote has ended; asserts that it was with 0. */
+void shepherd_end(struct shepherd *shepherd);
+
+/* Waits for the zygote's end. Its wait status. */
+int shepherd_await_end(struct shepherd *shepherd);
+
+/* The numbers of open descriptors of a process. */
+unsigned count_fds(pid_t pid);
+unsigned count_children(pid_t pid);
+
+struct order {
+    const char *exe; /* NULL: argv[0] */
+    const char *const *argv;
+    const char *const *env; /* NULL: none */
+    const char *cd;         /* NULL: "" */
+    uint32_t flags;         /* of nr_spawn, without STRINGS and CWD, which follow from the rest */
+    int cwd;                /* 0: none */
+    uint32_t stop_signal;   /* 0: TERM */
+    uint32_t kill_timeout_ms;
+    uint32_t drain_timeout_ms;
+    bool memfd; /* strings travel apart */
+};
+
+struct command {
+    uint64_t id;
+    int control;
+    int in;
+    int out;
+    int err;
+    pid_t pid;
+    pid_t guardian;
+};
+
+/* Sends the order; the pipes are made after the flags. */
+struct command spawn(struct shepherd *shepherd, const struct order *order);
+
+/* spawn() and STARTED. */
+struct command start(struct shepherd *shepherd, const struct order *order);
+
+/* spawn() and FAILED; asserts that a hang-up follows. */
+struct nr_failed start_and_fail(struct shepherd *shepherd, const struct order *order);
+
+/* Closes our ends: the control socket's hang-up is what a killed owner looks like. */
+void drop(struct command *command);
+
+/* A raw message with descriptors. */
+void send_message(int socket, const void *bytes, size_t length, const int *fds, unsigned count);
+
+/* The bytes of a SPAWN frame for `order`, in `out`; the length. */
+size_t spawn_frame(const struct order *order, uint64_t id, unsigned char *out, size_t room);
+
+/* The next frame. Its type; 0 at the end of the socket. ECONNRESET is an assertion. */
+uint8_t next_frame(int socket, uint64_t *id, void *payload, size_t size);
+
+/* The next frame must be this one. */
+void expect_frame(int socket, enum nr_frame_type type, uint64_t id, void *payload, size_t size);
+struct nr_exited expect_exited(struct command *command);
+void expect_exit(struct command *command, enum nr_exit_how how, uint32_t value);
+void expect_hangup(int socket);
+void expect_rejected(struct shepherd *shepherd, uint64_t id, int error);
+bool has_frame(int socket, int ms);
+
+void send_stop(struct command *command, uint32_t grace_ms);
+void send_kill(struct command *command, uint64_t id, uint32_t signal, uint32_t scope);
+uint32_t signal_command(struct command *command, uint32_t signal, uint32_t scope);
+void escalate(struct shepherd *shepherd, uint64_t id);
+
+/* One line, without its newline; "" at the end. */
+const char *read_line(int fd);
+/* All that comes until the end. */
+const char *read_all(int fd);
+/* Waits until nobody holds the reading end of this pipe. */
+void expect_broken(int fd);
+void expect_ready(struct command *command);
+
+/* A lock file of this test; removed at the end of the process. */
+const char *lock_file(void);
+/* Waits until nobody holds the lock. The milliseconds; fails the test after `limit_ms`. */
+uint64_t await_unlocked(const char *path, uint64_t limit_ms);
+bool is_locked(const char *path);
+
+/* Waits until this process, which need not be our child, has ended. */
+void await_gone(pid_t pid, uint64_t limit_ms);
+
+uint64_t now_ms(void);
+
+/* Makes us the subreaper and asserts, at the end, that nobody was left behind. */
+void become_subreaper(void);
+void expect_no_children(void);
+
+#endif

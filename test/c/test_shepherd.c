@@ -1,0 +1,978 @@
+/*
+ * Commands through the built shepherd: start, exit, signals, drain, stop ladder, keep, hang-up. This
+ * process is the BEAM. Each test ends by asserting that the zygote left with 0 and that nobody, not
+ * even a zombie, is left behind.
+ */
+#include "shepherd_support.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/fanotify.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct shepherd shepherd;
+static char folder[64];
+
+static void begin(void)
+{
+    become_subreaper();
+    (void)strcpy(folder, "/tmp/nr_test_shepherd_XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    shepherd = shepherd_start(NULL);
+}
+
+#ifndef NR_PORTABLE
+static const char *const no_new_calls[] = {FIXTURE("refuse_calls"), "clone3,pidfd_open,close_range",
+                                           NULL};
+
+static void begin_without_new_calls(void)
+{
+    become_subreaper();
+    (void)strcpy(folder, "/tmp/nr_test_shepherd_XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    shepherd = shepherd_start(no_new_calls);
+}
+#endif
+
+static void end(void)
+{
+    char command[128];
+    shepherd_end(&shepherd);
+    expect_no_children();
+    (void)snprintf(command, sizeof(command), "rm -rf '%s'", folder);
+    (void)!system(command);
+}
+
+#define ARGV(...)  ((const char *const[]){__VA_ARGS__, NULL})
+#define ORDER(...) ((struct order){.kill_timeout_ms = 2000, .drain_timeout_ms = 1000, __VA_ARGS__})
+
+static const char *const path_env[] = {"PATH=/usr/bin:/bin", NULL};
+
+/* ---- start and exit ------------------------------------------------------------------------- */
+
+START_TEST(hello_says_what_the_machine_gives)
+{
+#ifdef NR_PORTABLE
+    ck_assert_uint_eq(shepherd.hello.features, 0);
+#else
+    ck_assert_uint_eq(shepherd.hello.features & NR_FEATURE_SUBREAPER, NR_FEATURE_SUBREAPER);
+    ck_assert_uint_eq(shepherd.hello.features & NR_FEATURE_CHILDREN, NR_FEATURE_CHILDREN);
+#endif
+}
+END_TEST
+
+START_TEST(output_comes_and_then_the_exit)
+{
+    struct order order = ORDER(.argv = ARGV("/bin/echo", "hello"), .flags = NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    ck_assert_int_gt(command.pid, 1);
+    ck_assert_int_gt(command.guardian, 1);
+    ck_assert_int_ne(command.pid, command.guardian);
+    ck_assert_str_eq(read_all(command.out), "hello\n");
+    struct nr_exited exited = expect_exited(&command);
+    ck_assert_uint_eq(exited.how, NR_EXIT_CODE);
+    ck_assert_uint_eq(exited.value, 0);
+    ck_assert_uint_eq(exited.orphans_killed, 0);
+    ck_assert_uint_eq(exited.stopped, 0);
+    expect_hangup(command.control);
+    drop(&command);
+}
+END_TEST
+
+START_TEST(every_exit_code_is_exact)
+{
+    for (unsigned code = 0; code < 256; code++) {
+        char text[8];
+        (void)snprintf(text, sizeof(text), "%u", code);
+        struct order order = ORDER(.argv = ARGV(FIXTURE("exit_with"), text));
+        struct command command = start(&shepherd, &order);
+        expect_exit(&command, NR_EXIT_CODE, code);
+    }
+}
+END_TEST
+
+START_TEST(a_death_by_signal_is_exact)
+{
+    static const unsigned signals[] = {SIGKILL, SIGTERM, SIGSEGV, SIGPIPE, SIGUSR1, 34, 64};
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+        char text[16];
+        (void)snprintf(text, sizeof(text), "signal %u", signals[i]);
+        struct order order = ORDER(.argv = ARGV(FIXTURE("exit_with"), text));
+        struct command command = start(&shepherd, &order);
+        expect_exit(&command, NR_EXIT_SIGNAL, signals[i]);
+    }
+}
+END_TEST
+
+START_TEST(many_commands_at_once_keep_their_statuses)
+{
+    enum { COUNT = 200 };
+    static struct command commands[COUNT];
+    for (unsigned i = 0; i < COUNT; i++) {
+        char text[8];
+        char output[16];
+        (void)snprintf(text, sizeof(text), "%u", i % 256);
+        (void)snprintf(output, sizeof(output), "output %u", i);
+        struct order order =
+            ORDER(.argv = ARGV(FIXTURE("exit_with"), text, output), .flags = NR_SPAWN_STDOUT);
+        commands[i] = spawn(&shepherd, &order);
+    }
+    for (unsigned i = 0; i < COUNT; i++) {
+        struct nr_started started;
+        char output[16];
+        (void)snprintf(output, sizeof(output), "output %u", i);
+        expect_frame(commands[i].control, NR_STARTED, commands[i].id, &started, sizeof(started));
+        ck_assert_str_eq(read_all(commands[i].out), output);
+        expect_exit(&commands[i], NR_EXIT_CODE, i % 256);
+    }
+}
+END_TEST
+
+START_TEST(a_start_that_fails_says_where_and_why)
+{
+    char missing[128];
+    (void)snprintf(missing, sizeof(missing), "%s/missing", folder);
+
+    struct order order = ORDER(.argv = ARGV(missing));
+    struct nr_failed failed = start_and_fail(&shepherd, &order);
+    ck_assert_uint_eq(failed.stage, NR_STAGE_EXEC);
+    ck_assert_uint_eq(failed.error, ENOENT);
+
+    order = ORDER(.argv = ARGV(folder));
+    failed = start_and_fail(&shepherd, &order);
+    ck_assert_uint_eq(failed.stage, NR_STAGE_EXEC);
+    ck_assert_uint_eq(failed.error, EACCES);
+
+    order = ORDER(.argv = ARGV("/bin/true"), .cd = missing);
+    failed = start_and_fail(&shepherd, &order);
+    ck_assert_uint_eq(failed.stage, NR_STAGE_CD);
+    ck_assert_uint_eq(failed.error, ENOENT);
+}
+END_TEST
+
+START_TEST(a_failed_start_closes_the_pipes)
+{
+    struct order order =
+        ORDER(.argv = ARGV("/nonexistent"), .flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT);
+    struct command command = spawn(&shepherd, &order);
+    ck_assert_str_eq(read_all(command.out), "");
+    expect_broken(command.in);
+    drop(&command);
+}
+END_TEST
+
+static const char *state_line(const char *text, const char *name)
+{
+    static char found[512];
+    const char *at = strstr(text, name);
+    ck_assert_msg(at != NULL, "no %s in:\n%s", name, text);
+    (void)snprintf(found, sizeof(found), "%.*s", (int)strcspn(at, "\n"), at);
+    return found;
+}
+
+START_TEST(the_child_starts_clean)
+{
+    /* shepherd_start ignored SIGPIPE and left descriptor 77 open. */
+    int cwd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    char want[128];
+    struct order order =
+        ORDER(.argv = ARGV(FIXTURE("show_state")), .flags = NR_SPAWN_STDOUT, .cwd = cwd);
+    struct command command = start(&shepherd, &order);
+    const char *text = read_all(command.out);
+    ck_assert_str_eq(state_line(text, "SigIgn"), "SigIgn 0000000000000000");
+    ck_assert_str_eq(state_line(text, "SigBlk"), "SigBlk 0000000000000000");
+    ck_assert_str_eq(state_line(text, "fds"), "fds 0 1 2");
+    (void)snprintf(want, sizeof(want), "cwd %s", folder);
+    ck_assert_str_eq(state_line(text, "cwd"), want);
+    (void)snprintf(want, sizeof(want), "sid %d", command.pid);
+    ck_assert_str_eq(state_line(text, "sid"), want);
+    (void)snprintf(want, sizeof(want), "ppid %d", command.guardian);
+    ck_assert_str_eq(state_line(text, "ppid"), want);
+    expect_exit(&command, NR_EXIT_CODE, 0);
+    (void)close(cwd);
+}
+END_TEST
+
+START_TEST(a_thousand_parallel_children_start_clean)
+{
+    enum { COUNT = 250 };
+    static struct command commands[COUNT];
+    struct order order = ORDER(.argv = ARGV(FIXTURE("show_state")), .flags = NR_SPAWN_STDOUT);
+    for (int round = 0; round < 4; round++) {
+        for (unsigned i = 0; i < COUNT; i++)
+            commands[i] = spawn(&shepherd, &order);
+        for (unsigned i = 0; i < COUNT; i++) {
+            struct nr_started started;
+            expect_frame(commands[i].control, NR_STARTED, commands[i].id, &started,
+                         sizeof(started));
+            const char *text = read_all(commands[i].out);
+            ck_assert_str_eq(state_line(text, "SigIgn"), "SigIgn 0000000000000000");
+            ck_assert_str_eq(state_line(text, "SigBlk"), "SigBlk 0000000000000000");
+            ck_assert_str_eq(state_line(text, "fds"), "fds 0 1 2");
+            expect_exit(&commands[i], NR_EXIT_CODE, 0);
+        }
+    }
+}
+END_TEST
+
+START_TEST(big_argument_lists_travel_in_a_memfd)
+{
+    enum { STRINGS = 20, LENGTH = 100 * 1000 };
+    static char strings[STRINGS][LENGTH + 1];
+    const char *argv[STRINGS + 2] = {FIXTURE("show_exec")};
+    for (unsigned i = 0; i < STRINGS; i++) {
+        memset(strings[i], 'a' + (int)i, LENGTH);
+        argv[1 + i] = strings[i];
+    }
+    argv[STRINGS + 1] = NULL;
+    struct order order =
+        ORDER(.argv = argv, .env = path_env, .flags = NR_SPAWN_STDOUT, .memfd = true);
+    struct command command = start(&shepherd, &order);
+    ck_assert_str_eq(read_line(command.out), "argc 21");
+    size_t total = 0;
+    char block[65536];
+    ssize_t got;
+    while ((got = read(command.out, block, sizeof(block))) > 0)
+        total += (size_t)got;
+    ck_assert_uint_gt(total, (size_t)STRINGS * LENGTH);
+    expect_exit(&command, NR_EXIT_CODE, 0);
+
+    const char *small[] = {FIXTURE("show_exec"), "", "x", NULL};
+    order = ORDER(.argv = small, .flags = NR_SPAWN_STDOUT, .memfd = true);
+    command = start(&shepherd, &order);
+    ck_assert_ptr_nonnull(strstr(read_all(command.out), "\n0:\n1:x\nenvc 0\n"));
+    expect_exit(&command, NR_EXIT_CODE, 0);
+}
+END_TEST
+
+START_TEST(the_three_descriptors_are_apart)
+{
+    struct order order =
+        ORDER(.argv = ARGV("/bin/sh", "-c", "cat; echo err >&2; exit 4"), .env = path_env,
+              .flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT | NR_SPAWN_STDERR);
+    struct command command = start(&shepherd, &order);
+    ck_assert_int_eq(write(command.in, "in", 2), 2);
+    (void)close(command.in);
+    command.in = -1;
+    ck_assert_str_eq(read_all(command.out), "in");
+    ck_assert_str_eq(read_all(command.err), "err\n");
+    expect_exit(&command, NR_EXIT_CODE, 4);
+}
+END_TEST
+
+START_TEST(closing_stdin_breaks_the_pipe_while_the_command_runs_on)
+{
+    struct order order = ORDER(.argv = ARGV(FIXTURE("close_stdin"), "300"),
+                               .flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    ck_assert_int_eq(write(command.in, "x", 1), 1);
+    ck_assert_str_eq(read_line(command.out), "closed");
+    /* Nobody else, zygote or guardian, holds the reading end. */
+    expect_broken(command.in);
+    ck_assert_str_eq(read_line(command.out), "end");
+    expect_exit(&command, NR_EXIT_CODE, 3);
+}
+END_TEST
+
+START_TEST(closing_stdout_is_an_end_long_before_the_exit)
+{
+    struct order order =
+        ORDER(.argv = ARGV(FIXTURE("close_stdout"), "500"), .flags = NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    uint64_t begin_ms = now_ms();
+    ck_assert_str_eq(read_all(command.out), "before\n");
+    uint64_t closed_ms = now_ms();
+    ck_assert(!has_frame(command.control, 0));
+    expect_exit(&command, NR_EXIT_CODE, 7);
+    ck_assert_uint_lt(closed_ms - begin_ms, now_ms() - begin_ms);
+}
+END_TEST
+
+START_TEST(the_rusage_is_the_commands)
+{
+    struct order order =
+        ORDER(.argv = ARGV("/bin/sh", "-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done"));
+    struct command command = start(&shepherd, &order);
+    struct nr_exited exited = expect_exited(&command);
+    ck_assert_uint_gt(exited.rusage.user_us + exited.rusage.system_us, 5000);
+    ck_assert_uint_gt(exited.rusage.max_rss_kb, 100);
+    drop(&command);
+}
+END_TEST
+
+/* ---- signals -------------------------------------------------------------------------------- */
+
+START_TEST(a_signal_reaches_the_leader_or_the_group)
+{
+    struct order order =
+        ORDER(.argv =
+                  ARGV("/bin/sh", "-c",
+                       "trap 'echo leader' USR1; "
+                       "(trap 'echo member; exit' USR2; echo ready; while :; do read x; done) & "
+                       "while :; do wait; done"),
+              .env = path_env, .flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    expect_ready(&command);
+    ck_assert_uint_eq(signal_command(&command, SIGUSR1, NR_SCOPE_LEADER), 0);
+    ck_assert_str_eq(read_line(command.out), "leader");
+    ck_assert_uint_eq(signal_command(&command, SIGKILL, NR_SCOPE_GROUP), 0);
+    struct nr_exited exited = expect_exited(&command);
+    ck_assert_uint_eq(exited.how, NR_EXIT_SIGNAL);
+    ck_assert_uint_eq(exited.value, SIGKILL);
+    ck_assert_uint_eq(exited.stopped, 0);
+    drop(&command);
+}
+END_TEST
+
+START_TEST(bad_signals_and_scopes_are_refused)
+{
+    struct order order = ORDER(.argv = ARGV("/bin/sleep", "100"));
+    struct command command = start(&shepherd, &order);
+    ck_assert_uint_eq(signal_command(&command, 0, NR_SCOPE_LEADER), EINVAL);
+    ck_assert_uint_eq(signal_command(&command, 65, NR_SCOPE_LEADER), EINVAL);
+    ck_assert_uint_eq(signal_command(&command, UINT32_MAX, NR_SCOPE_GROUP), EINVAL);
+    ck_assert_uint_eq(signal_command(&command, SIGTERM, 2), EINVAL);
+    ck_assert_uint_eq(signal_command(&command, SIGTERM, NR_SCOPE_LEADER), 0);
+    expect_exit(&command, NR_EXIT_SIGNAL, SIGTERM);
+}
+END_TEST
+
+#ifndef NR_PORTABLE
+START_TEST(once_the_leader_has_ended_there_is_nobody_to_signal)
+{
+    const char *lock = lock_file();
+    struct order order = ORDER(.argv = ARGV(FIXTURE("background_stdout"), lock),
+                               .flags = NR_SPAWN_STDOUT, .drain_timeout_ms = 60000);
+    struct command command = start(&shepherd, &order);
+    ck_assert_str_eq(read_line(command.out), "leader");
+    await_gone(command.pid, 2000); /* its zombie keeps the pid */
+    uint32_t error;
+    while ((error = signal_command(&command, SIGUSR1, NR_SCOPE_LEADER)) == 0)
+        ;
+    ck_assert_uint_eq(error, ESRCH);
+    ck_assert_uint_eq(signal_command(&command, SIGUSR1, NR_SCOPE_GROUP), ESRCH);
+    ck_assert(is_locked(lock));
+    send_stop(&command, 1000);
+    struct nr_exited exited = expect_exited(&command);
+    ck_assert_uint_eq(exited.how, NR_EXIT_CODE);
+    ck_assert_uint_eq(exited.value, 0);
+    ck_assert_uint_eq(exited.orphans_killed, 1);
+    ck_assert_uint_eq(exited.stopped, 0);
+    ck_assert(!is_locked(lock));
+    drop(&command);
+}
+END_TEST
+#endif
+
+START_TEST(malformed_commands_are_ignored)
+{
+    struct order order = ORDER(.argv = ARGV("/bin/cat"), .flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    unsigned seed = 7;
+    for (int i = 0; i < 2000; i++) {
+        unsigned char bytes[256];
+        size_t length = 1 + (size_t)rand_r(&seed) % sizeof(bytes);
+        for (size_t k = 0; k < length; k++)
+            bytes[k] = (unsigned char)rand_r(&seed);
+        send_message(command.control, bytes, length, (int[]){0, 1, 2}, (unsigned)i % 4);
+        while (send(command.control, bytes, 0, MSG_DONTWAIT) < 0)
+            ck_assert_int_eq(errno, EAGAIN);
+    }
+    ck_assert_uint_eq(signal_command(&command, SIGCONT, NR_SCOPE_LEADER), 0);
+    ck_assert_uint_le(count_fds(command.guardian), 10);
+    (void)close(command.in);
+    command.in = -1;
+    expect_exit(&command, NR_EXIT_CODE, 0);
+}
+END_TEST
+
+START_TEST(a_beam_that_does_not_read_loses_nothing)
+{
+    /* More answers than the socket holds: the guardian stops taking commands, not its duties. */
+    struct order order = ORDER(.argv = ARGV("/bin/cat"), .flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    int room = 4096;
+    ck_assert_sys(setsockopt(command.control, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room)));
+    struct pollfd wait = {.fd = command.control, .events = POLLOUT};
+    unsigned sent = 0;
+    while (sent < 5000 && poll(&wait, 1, 100) == 1 && (wait.revents & POLLOUT))
+        send_kill(&command, ++sent, SIGCONT, NR_SCOPE_LEADER);
+    ck_assert_int_eq(kill(command.pid, SIGKILL), 0);
+    unsigned got = 0;
+    struct nr_killed killed;
+    uint64_t id = 0;
+    uint8_t type;
+    while ((type = next_frame(command.control, &id, &killed, sizeof(killed))) == NR_KILLED)
+        ck_assert_uint_eq(id, ++got);
+    ck_assert_uint_eq(type, NR_EXITED);
+    ck_assert_uint_le(got, sent);
+    ck_assert_uint_ge(got, 10);
+    expect_hangup(command.control);
+    drop(&command);
+}
+END_TEST
+
+START_TEST(a_command_unread_at_the_exit_does_not_hide_it)
+{
+    for (int i = 0; i < 100; i++) {
+        struct order order = ORDER(.argv = ARGV("/bin/true"));
+        struct command command = spawn(&shepherd, &order);
+        /* Some of these arrive before the exit, some after it, some after the close. */
+        for (unsigned k = 0; k < 8; k++) {
+            unsigned char bytes[24] = {0};
+            (void)send(command.control, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT);
+        }
+        struct nr_started started;
+        expect_frame(command.control, NR_STARTED, command.id, &started, sizeof(started));
+        for (unsigned k = 0; k < 200; k++) {
+            unsigned char bytes[24] = {0};
+            if (send(command.control, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+                break;
+        }
+        expect_exit(&command, NR_EXIT_CODE, 0);
+    }
+}
+END_TEST
+
+/* ---- the end of a family -------------------------------------------------------------------- */
+
+START_TEST(the_stop_ladder_begins_politely)
+{
+    struct order order = ORDER(.argv = ARGV("/bin/sleep", "100"));
+    struct command command = start(&shepherd, &order);
+    uint64_t begin_ms = now_ms();
+    send_stop(&command, 5000);
+    struct nr_exited exited = expect_exited(&command);
+    ck_assert_uint_eq(exited.how, NR_EXIT_SIGNAL);
+    ck_assert_uint_eq(exited.value, SIGTERM);
+    ck_assert_uint_eq(exited.stopped, 1);
+    ck_assert_uint_lt(now_ms() - begin_ms, 2000);
+    drop(&command);
+}
+END_TEST
+
+START_TEST(the_stop_signal_can_be_another)
+{
+    struct order order =
+        ORDER(.argv =
+                  ARGV("/bin/sh", "-c", "trap 'exit 9' INT; echo ready; while :; do read x; done"),
+              .flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT, .stop_signal = SIGINT);
+    struct command command = start(&shepherd, &order);
+    expect_ready(&command);
+    send_stop(&command, 5000);
+    expect_exit(&command, NR_EXIT_CODE, 9);
+}
+END_TEST
+
+START_TEST(who_ignores_the_stop_signal_is_killed_after_the_grace)
+{
+    struct order order = ORDER(.argv = ARGV(FIXTURE("ignore_term")), .flags = NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    expect_ready(&command);
+    uint64_t begin_ms = now_ms();
+    send_stop(&command, 400);
+    struct nr_exited exited = expect_exited(&command);
+    uint64_t took = now_ms() - begin_ms;
+    ck_assert_uint_eq(exited.how, NR_EXIT_SIGNAL);
+    ck_assert_uint_eq(exited.value, SIGKILL);
+    ck_assert_uint_eq(exited.stopped, 1);
+    ck_assert_uint_ge(took, 400);
+    ck_assert_uint_lt(took, 1400);
+    drop(&command);
+}
+END_TEST
+
+START_TEST(no_grace_is_an_immediate_kill_and_a_second_stop_hastens)
+{
+    struct order order = ORDER(.argv = ARGV(FIXTURE("ignore_term")), .flags = NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    expect_ready(&command);
+    uint64_t begin_ms = now_ms();
+    send_stop(&command, 0);
+    expect_exit(&command, NR_EXIT_SIGNAL, SIGKILL);
+    ck_assert_uint_lt(now_ms() - begin_ms, 1000);
+
+    command = start(&shepherd, &order);
+    expect_ready(&command);
+    begin_ms = now_ms();
+    send_stop(&command, 60000);
+    send_stop(&command, 120000); /* does not lengthen */
+    send_stop(&command, 100);
+    expect_exit(&command, NR_EXIT_SIGNAL, SIGKILL);
+    ck_assert_uint_lt(now_ms() - begin_ms, 2000);
+}
+END_TEST
+
+START_TEST(a_stopped_command_is_continued_to_hear_the_stop)
+{
+    struct order order = ORDER(.argv = ARGV(FIXTURE("stop_itself")), .flags = NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    expect_ready(&command);
+    uint64_t begin_ms = now_ms();
+    send_stop(&command, 5000);
+    expect_exit(&command, NR_EXIT_SIGNAL, SIGTERM);
+    ck_assert_uint_lt(now_ms() - begin_ms, 2000);
+}
+END_TEST
+
+START_TEST(members_that_outlive_the_leaders_stop_are_killed_at_once)
+{
+    const char *lock = lock_file();
+    struct order order =
+        ORDER(.argv = ARGV(FIXTURE("term_ignoring_member"), lock), .flags = NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    expect_ready(&command);
+    ck_assert(is_locked(lock));
+    uint64_t begin_ms = now_ms();
+    send_stop(&command, 60000);
+    struct nr_exited exited = expect_exited(&command);
+    ck_assert_uint_eq(exited.value, SIGTERM);
+    ck_assert_uint_eq(exited.stopped, 1);
+#ifndef NR_PORTABLE
+    ck_assert_uint_eq(exited.orphans_killed, 1);
+#endif
+    ck_assert_uint_lt(now_ms() - begin_ms, 2000);
+    await_unlocked(lock, 1000);
+    drop(&command);
+}
+END_TEST
+
+START_TEST(a_hangup_ends_the_command)
+{
+    struct order order = ORDER(.argv = ARGV(FIXTURE("ignore_term")), .flags = NR_SPAWN_STDOUT,
+                               .kill_timeout_ms = 300);
+    struct command command = start(&shepherd, &order);
+    expect_ready(&command);
+    uint64_t begin_ms = now_ms();
+    (void)close(command.control);
+    command.control = -1;
+    ck_assert_str_eq(read_all(command.out), "");
+    uint64_t took = now_ms() - begin_ms;
+    ck_assert_uint_ge(took, 300);
+    ck_assert_uint_lt(took, 1300);
+    await_gone(command.guardian, 1000);
+    drop(&command);
+}
+END_TEST
+
+START_TEST(a_hangup_with_unread_frames_ends_the_command_too)
+{
+    struct order order = ORDER(.argv = ARGV("/bin/sleep", "100"), .kill_timeout_ms = 300);
+    struct command command = spawn(&shepherd, &order);
+    ck_assert(has_frame(command.control, 5000)); /* STARTED, unread */
+    drop(&command);
+    /* end() finds nobody */
+}
+END_TEST
+
+START_TEST(a_hangup_before_the_start_starts_nothing)
+{
+    char path[128];
+    (void)snprintf(path, sizeof(path), "%s/touched", folder);
+    ck_assert_sys(kill(shepherd.pid, SIGSTOP));
+    struct order order = ORDER(.argv = ARGV("/usr/bin/touch", path));
+    struct command command = spawn(&shepherd, &order);
+    drop(&command); /* the BEAM's time-out */
+    ck_assert_sys(kill(shepherd.pid, SIGCONT));
+    /* A later command proves that the first was dealt with. */
+    order = ORDER(.argv = ARGV("/bin/true"));
+    command = start(&shepherd, &order);
+    expect_exit(&command, NR_EXIT_CODE, 0);
+    ck_assert_int_eq(access(path, F_OK), -1);
+}
+END_TEST
+
+#ifndef NR_PORTABLE
+START_TEST(a_background_job_is_killed_after_the_drain)
+{
+    const char *lock = lock_file();
+    struct order order = ORDER(.argv = ARGV(FIXTURE("background_stdout"), lock),
+                               .flags = NR_SPAWN_STDOUT, .drain_timeout_ms = 300);
+    struct command command = start(&shepherd, &order);
+    ck_assert_str_eq(read_line(command.out), "leader");
+    uint64_t begin_ms = now_ms();
+    ck_assert_str_eq(read_all(command.out), "");
+    uint64_t took = now_ms() - begin_ms;
+    struct nr_exited exited = expect_exited(&command);
+    ck_assert_uint_eq(exited.how, NR_EXIT_CODE);
+    ck_assert_uint_eq(exited.value, 0);
+    ck_assert_uint_eq(exited.orphans_killed, 1);
+    ck_assert_uint_eq(exited.stopped, 0);
+    ck_assert_uint_ge(took, 250);
+    ck_assert_uint_lt(took, 1300);
+    ck_assert(!is_locked(lock));
+    drop(&command);
+}
+END_TEST
+
+START_TEST(a_background_job_that_ends_by_itself_ends_the_drain)
+{
+    struct order order =
+        ORDER(.argv = ARGV("/bin/sh", "-c", "(sleep 0.2; echo late) & exit 5"), .env = path_env,
+              .flags = NR_SPAWN_STDOUT, .drain_timeout_ms = 60000);
+    struct command command = start(&shepherd, &order);
+    ck_assert_str_eq(read_all(command.out), "late\n");
+    struct nr_exited exited = expect_exited(&command);
+    ck_assert_uint_eq(exited.value, 5);
+    ck_assert_uint_eq(exited.orphans_killed, 0);
+    drop(&command);
+}
+END_TEST
+
+START_TEST(no_drain_kills_at_once)
+{
+    const char *lock = lock_file();
+    struct order order = ORDER(.argv = ARGV(FIXTURE("background_stdout"), lock),
+                               .flags = NR_SPAWN_STDOUT, .drain_timeout_ms = 0);
+    struct command command = start(&shepherd, &order);
+    uint64_t begin_ms = now_ms();
+    ck_assert_str_eq(read_all(command.out), "leader\n");
+    ck_assert_uint_eq(expect_exited(&command).orphans_killed, 1);
+    ck_assert_uint_lt(now_ms() - begin_ms, 1000);
+    drop(&command);
+}
+END_TEST
+
+START_TEST(a_daemon_is_found_and_ended_with_its_command)
+{
+    const char *lock = lock_file();
+    struct order order = ORDER(.argv = ARGV(FIXTURE("daemonize"), lock), .flags = NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    expect_ready(&command);
+    send_stop(&command, 5000);
+    struct nr_exited exited = expect_exited(&command);
+    ck_assert_uint_eq(exited.value, SIGTERM);
+    ck_assert_uint_eq(exited.orphans_killed, 1);
+    ck_assert(!is_locked(lock));
+    drop(&command);
+
+    order = ORDER(.argv = ARGV(FIXTURE("daemonize"), lock, "exit"), .flags = NR_SPAWN_STDOUT,
+                  .drain_timeout_ms = 100);
+    command = start(&shepherd, &order);
+    expect_ready(&command);
+    exited = expect_exited(&command);
+    ck_assert_uint_eq(exited.how, NR_EXIT_CODE);
+    ck_assert_uint_eq(exited.orphans_killed, 1);
+    ck_assert(!is_locked(lock));
+    drop(&command);
+}
+END_TEST
+
+START_TEST(endless_fork_chains_are_ended)
+{
+    const char *lock = lock_file();
+    struct order order =
+        ORDER(.argv = ARGV(FIXTURE("fork_chain"), "64", lock), .flags = NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    expect_ready(&command);
+    uint64_t begin_ms = now_ms();
+    send_stop(&command, 100);
+    ck_assert_uint_eq(expect_exited(&command).value, SIGKILL);
+    uint64_t took = now_ms() - begin_ms;
+    printf("64 chains: %llu ms, 100 of them grace\n", (unsigned long long)took);
+    ck_assert_uint_lt(took, 2100);
+    ck_assert(!is_locked(lock));
+    drop(&command);
+}
+END_TEST
+
+START_TEST(orphans_are_reaped_while_the_command_runs)
+{
+    struct order order = ORDER(.argv = ARGV(FIXTURE("orphan_maker"), "300"),
+                               .flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    expect_ready(&command);
+    /* An answered KILL: the guardian has been through its loop since the last of them. */
+    ck_assert_uint_eq(signal_command(&command, SIGCONT, NR_SCOPE_LEADER), 0);
+    ck_assert_uint_eq(signal_command(&command, SIGCONT, NR_SCOPE_LEADER), 0);
+    ck_assert_uint_eq(count_children(command.guardian), 1);
+    (void)close(command.in);
+    command.in = -1;
+    struct nr_exited exited = expect_exited(&command);
+    ck_assert_uint_eq(exited.value, 0);
+    ck_assert_uint_eq(exited.orphans_killed, 0);
+    drop(&command);
+}
+END_TEST
+
+/* ---- orphans: :keep ------------------------------------------------------------------------- */
+
+static struct command start_kept(const char *lock)
+{
+    struct order order = ORDER(.argv = ARGV(FIXTURE("daemonize"), lock, "exit"),
+                               .flags = NR_SPAWN_STDOUT | NR_SPAWN_KEEP, .drain_timeout_ms = 60000,
+                               .kill_timeout_ms = 300);
+    struct command command = start(&shepherd, &order);
+    uint64_t begin_ms = now_ms();
+    expect_ready(&command);
+    struct nr_exited exited = expect_exited(&command);
+    ck_assert_uint_lt(now_ms() - begin_ms, 2000);
+    ck_assert_uint_eq(exited.how, NR_EXIT_CODE);
+    ck_assert_uint_eq(exited.value, 0);
+    ck_assert_uint_eq(exited.orphans_killed, 0);
+    ck_assert(is_locked(lock));
+    ck_assert_int_eq(kill(command.pid, 0), -1); /* reaped: no zombie for the daemon's life */
+    ck_assert(!has_frame(command.control, 300));
+    return command;
+}
+
+START_TEST(kept_orphans_live_on_until_a_stop)
+{
+    const char *lock = lock_file();
+    struct command command = start_kept(lock);
+    ck_assert_uint_eq(signal_command(&command, SIGTERM, NR_SCOPE_LEADER), ESRCH);
+    ck_assert(is_locked(lock));
+    send_stop(&command, 1000);
+    expect_hangup(command.control);
+    ck_assert(!is_locked(lock));
+    drop(&command);
+}
+END_TEST
+
+START_TEST(kept_orphans_end_with_a_hangup)
+{
+    const char *lock = lock_file();
+    struct command command = start_kept(lock);
+    drop(&command);
+    await_unlocked(lock, 2000);
+    await_gone(command.guardian, 1000);
+}
+END_TEST
+
+START_TEST(a_guardian_leaves_with_the_last_kept_orphan)
+{
+    struct order order = ORDER(.argv = ARGV("/bin/sh", "-c", "sleep 0.3 & exit 6"), .env = path_env,
+                               .flags = NR_SPAWN_KEEP);
+    struct command command = start(&shepherd, &order);
+    struct nr_exited exited = expect_exited(&command);
+    ck_assert_uint_eq(exited.value, 6);
+    expect_hangup(command.control);
+    await_gone(command.guardian, 1000);
+    drop(&command);
+}
+END_TEST
+
+START_TEST(a_stop_while_the_leader_lives_keeps_nobody)
+{
+    const char *lock = lock_file();
+    struct order order =
+        ORDER(.argv = ARGV(FIXTURE("daemonize"), lock), .flags = NR_SPAWN_STDOUT | NR_SPAWN_KEEP);
+    struct command command = start(&shepherd, &order);
+    expect_ready(&command);
+    send_stop(&command, 5000);
+    ck_assert_uint_eq(expect_exited(&command).orphans_killed, 1);
+    ck_assert(!is_locked(lock));
+    drop(&command);
+}
+END_TEST
+
+/* ---- who cannot be killed ------------------------------------------------------------------- */
+
+#define UNPRIVILEGED 65534
+
+START_TEST(survivors_of_sigkill_are_reported_and_awaited)
+{
+    /* A set-uid program that becomes root is out of an unprivileged guardian's reach. */
+    char path[128];
+    char command_line[512];
+    if (geteuid() != 0)
+        skip("needs root, to make a set-uid program");
+    (void)snprintf(path, sizeof(path), "%s/become_root", folder);
+    (void)snprintf(command_line, sizeof(command_line),
+                   "chmod 755 '%s' && cp '%s' '%s' && chmod 4755 '%s'", folder,
+                   FIXTURE("become_root"), path, path);
+    ck_assert_int_eq(system(command_line), 0);
+
+    struct shepherd root = shepherd;
+    int tell[2];
+    ck_assert_sys(pipe(tell));
+    pid_t beam = fork();
+    ck_assert_sys(beam);
+    if (beam == 0) { /* an unprivileged BEAM; it ends by exit, so assertions end it too */
+        (void)close(root.socket);
+        ck_assert_sys(setresgid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED));
+        ck_assert_sys(setresuid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED));
+        struct shepherd unprivileged = shepherd_start(NULL);
+        struct order order = ORDER(.argv = ARGV(path), .flags = NR_SPAWN_STDOUT);
+        struct command command = start(&unprivileged, &order);
+        const char *line = read_line(command.out);
+        if (strcmp(line, "ready") != 0)
+            _exit(77);
+        uint64_t begin_ms = now_ms();
+        send_stop(&command, 100);
+        struct nr_unkillable unkillable;
+        expect_frame(command.control, NR_UNKILLABLE, command.id, &unkillable, sizeof(unkillable));
+        uint64_t took = now_ms() - begin_ms;
+        ck_assert_uint_ge(took, 2000);
+        ck_assert_uint_lt(took, 4000);
+        ck_assert_uint_eq(unkillable.count, 1);
+        ck_assert_uint_eq(unkillable.pids[0], (uint32_t)command.pid);
+        ck_assert_uint_eq(unkillable.pids[1], 0);
+        /* The guardian still listens, and cannot signal it either. */
+        ck_assert_uint_eq(signal_command(&command, SIGTERM, NR_SCOPE_LEADER), EPERM);
+        ck_assert_int_eq(write(tell[1], &command.pid, sizeof(command.pid)),
+                         (ssize_t)sizeof(command.pid));
+        struct nr_exited exited = expect_exited(&command);
+        ck_assert_uint_eq(exited.value, SIGUSR1);
+        ck_assert_uint_eq(exited.stopped, 1);
+
+        /* And with nobody listening it does not wait for ever. */
+        command = start(&unprivileged, &order);
+        expect_ready(&command);
+        begin_ms = now_ms();
+        ck_assert_int_eq(write(tell[1], &command.pid, sizeof(command.pid)),
+                         (ssize_t)sizeof(command.pid));
+        (void)close(command.control);
+        await_gone(command.guardian, 6000);
+        ck_assert_uint_ge(now_ms() - begin_ms, 2000);
+        _exit(0);
+    }
+    (void)close(tell[1]);
+    pid_t survivor;
+    if (read(tell[0], &survivor, sizeof(survivor)) == (ssize_t)sizeof(survivor)) {
+        ck_assert_sys(kill(survivor, SIGUSR1));
+        if (read(tell[0], &survivor, sizeof(survivor)) == (ssize_t)sizeof(survivor)) {
+            int status;
+            ck_assert_int_eq(waitpid(beam, &status, 0), beam);
+            ck_assert_sys(kill(survivor, SIGKILL));
+            ck_assert_int_eq(status, 0);
+        }
+    } else {
+        int status;
+        ck_assert_int_eq(waitpid(beam, &status, 0), beam);
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 77, "status %x", status);
+        skip("set-uid programs have no effect here");
+    }
+    /* The unprivileged zygote and the survivor come to us, the subreaper. */
+    while (count_children(getpid()) > 1) {
+        siginfo_t info = {0};
+        ck_assert_sys(waitid(P_ALL, 0, &info, WEXITED | WNOWAIT));
+        ck_assert_int_ne(info.si_pid, shepherd.pid);
+        (void)waitpid(info.si_pid, NULL, 0);
+    }
+}
+END_TEST
+
+/* ---- a start that hangs --------------------------------------------------------------------- */
+
+START_TEST(a_stop_reaches_a_start_that_hangs)
+{
+    /* fanotify holds the exec until somebody says yes; nobody does. */
+    char path[128];
+    char command_line[256];
+    (void)snprintf(path, sizeof(path), "%s/held", folder);
+    (void)snprintf(command_line, sizeof(command_line), "cp /bin/true '%s'", path);
+    ck_assert_int_eq(system(command_line), 0);
+    int fan = fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, O_RDONLY | O_CLOEXEC);
+    if (fan < 0)
+        skip("fanotify_init: %s", strerror(errno));
+    if (fanotify_mark(fan, FAN_MARK_ADD, FAN_OPEN_EXEC_PERM, AT_FDCWD, path) < 0)
+        skip("fanotify_mark: %s", strerror(errno));
+
+    struct order order = ORDER(.argv = ARGV(path), .kill_timeout_ms = 60000);
+    struct command command = spawn(&shepherd, &order);
+    ck_assert(has_frame(fan, 5000)); /* it is in execve */
+    ck_assert(!has_frame(command.control, 100));
+    uint64_t begin_ms = now_ms();
+    send_stop(&command, 60000);
+    struct nr_failed failed;
+    expect_frame(command.control, NR_FAILED, command.id, &failed, sizeof(failed));
+    ck_assert_uint_eq(failed.stage, NR_STAGE_SETUP);
+    ck_assert_uint_eq(failed.error, ECANCELED);
+    ck_assert_uint_lt(now_ms() - begin_ms, 1000);
+    expect_hangup(command.control);
+    drop(&command);
+
+    command = spawn(&shepherd, &order);
+    ck_assert(has_frame(fan, 5000));
+    drop(&command);
+    while (count_children(shepherd.pid) > 0)
+        (void)poll(NULL, 0, 1);
+    (void)close(fan);
+}
+END_TEST
+#endif
+
+/* ---- what the machine refuses --------------------------------------------------------------- */
+
+#ifndef NR_PORTABLE
+START_TEST(hello_does_not_promise_what_is_refused)
+{
+    ck_assert_uint_eq(shepherd.hello.features & NR_FEATURE_PIDFD, 0);
+    ck_assert_uint_eq(shepherd.hello.features & NR_FEATURE_SUBREAPER, NR_FEATURE_SUBREAPER);
+}
+END_TEST
+#endif
+
+static void add_basic_tests(TCase *tcase)
+{
+    tcase_add_test(tcase, output_comes_and_then_the_exit);
+    tcase_add_test(tcase, every_exit_code_is_exact);
+    tcase_add_test(tcase, a_death_by_signal_is_exact);
+    tcase_add_test(tcase, many_commands_at_once_keep_their_statuses);
+    tcase_add_test(tcase, a_start_that_fails_says_where_and_why);
+    tcase_add_test(tcase, the_child_starts_clean);
+    tcase_add_test(tcase, a_signal_reaches_the_leader_or_the_group);
+    tcase_add_test(tcase, who_ignores_the_stop_signal_is_killed_after_the_grace);
+    tcase_add_test(tcase, members_that_outlive_the_leaders_stop_are_killed_at_once);
+    tcase_add_test(tcase, a_hangup_ends_the_command);
+#ifndef NR_PORTABLE
+    tcase_add_test(tcase, a_background_job_is_killed_after_the_drain);
+    tcase_add_test(tcase, a_daemon_is_found_and_ended_with_its_command);
+    tcase_add_test(tcase, kept_orphans_end_with_a_hangup);
+#endif
+}
+
+int main(void)
+{
+    Suite *suite = suite_create("shepherd");
+    TCase *tcase = tcase_create("commands");
+    tcase_set_timeout(tcase, 60);
+    tcase_add_checked_fixture(tcase, begin, end);
+    add_basic_tests(tcase);
+    tcase_add_test(tcase, hello_says_what_the_machine_gives);
+    tcase_add_test(tcase, a_failed_start_closes_the_pipes);
+    tcase_add_test(tcase, a_thousand_parallel_children_start_clean);
+    tcase_add_test(tcase, big_argument_lists_travel_in_a_memfd);
+    tcase_add_test(tcase, the_three_descriptors_are_apart);
+    tcase_add_test(tcase, closing_stdin_breaks_the_pipe_while_the_command_runs_on);
+    tcase_add_test(tcase, closing_stdout_is_an_end_long_before_the_exit);
+    tcase_add_test(tcase, the_rusage_is_the_commands);
+    tcase_add_test(tcase, bad_signals_and_scopes_are_refused);
+    tcase_add_test(tcase, malformed_commands_are_ignored);
+    tcase_add_test(tcase, a_beam_that_does_not_read_loses_nothing);
+    tcase_add_test(tcase, a_command_unread_at_the_exit_does_not_hide_it);
+    tcase_add_test(tcase, the_stop_ladder_begins_politely);
+    tcase_add_test(tcase, the_stop_signal_can_be_another);
+    tcase_add_test(tcase, no_grace_is_an_immediate_kill_and_a_second_stop_hastens);
+    tcase_add_test(tcase, a_stopped_command_is_continued_to_hear_the_stop);
+    tcase_add_test(tcase, a_hangup_with_unread_frames_ends_the_command_too);
+    tcase_add_test(tcase, a_hangup_before_the_start_starts_nothing);
+#ifndef NR_PORTABLE
+    tcase_add_test(tcase, once_the_leader_has_ended_there_is_nobody_to_signal);
+    tcase_add_test(tcase, a_background_job_that_ends_by_itself_ends_the_drain);
+    tcase_add_test(tcase, no_drain_kills_at_once);
+    tcase_add_test(tcase, endless_fork_chains_are_ended);
+    tcase_add_test(tcase, orphans_are_reaped_while_the_command_runs);
+    tcase_add_test(tcase, kept_orphans_live_on_until_a_stop);
+    tcase_add_test(tcase, a_guardian_leaves_with_the_last_kept_orphan);
+    tcase_add_test(tcase, a_stop_while_the_leader_lives_keeps_nobody);
+    tcase_add_test(tcase, survivors_of_sigkill_are_reported_and_awaited);
+    tcase_add_test(tcase, a_stop_reaches_a_start_that_hangs);
+#endif
+    suite_add_tcase(suite, tcase);
+
+#ifndef NR_PORTABLE
+    tcase = tcase_create("commands without clone3, pidfd_open and close_range");
+    tcase_set_timeout(tcase, 60);
+    tcase_add_checked_fixture(tcase, begin_without_new_calls, end);
+    tcase_add_test(tcase, hello_does_not_promise_what_is_refused);
+    add_basic_tests(tcase);
+    suite_add_tcase(suite, tcase);
+#endif
+    return run_suite(suite);
+}
