@@ -183,7 +183,11 @@ defmodule NetRunner.Process do
   @doc "Closes stdin: the command sees the end of its input. Also fine the second time."
   @spec close_stdin(t) :: :ok | {:error, :closed}
   def close_stdin(p) do
-    with {:ok, handle} <- handle(p, :stdin), do: Nif.close(handle)
+    with {:ok, %{stdin: stdin}} when stdin != nil <- pipes(p) do
+      Nif.close(stdin)
+    else
+      _none -> {:error, :closed}
+    end
   end
 
   @doc false
@@ -284,15 +288,20 @@ defmodule NetRunner.Process do
   """
   @spec stats(t) :: {:ok, map} | {:error, :closed}
   def stats(p) do
-    case Registry.lookup(NetRunner.Registry, p) do
-      [{_pid, handles}] ->
-        {:ok,
-         for name <- [:stdin, :stdout, :stderr], into: %{} do
-           {name, handles[name] && Nif.handle_info(handles[name])}
-         end}
+    with {:ok, handles} <- pipes(p) do
+      {:ok,
+       for name <- [:stdin, :stdout, :stderr], into: %{} do
+         {name, handles[name] && Nif.handle_info(handles[name])}
+       end}
+    end
+  end
 
-      [] ->
-        {:error, :closed}
+  # The registry forgets a server a moment after its end. read and write need not ask: their handles
+  # are closed by then.
+  defp pipes(p) do
+    case Registry.lookup(NetRunner.Registry, p) do
+      [{pid, pipes}] -> if Process.alive?(pid), do: {:ok, pipes}, else: {:error, :closed}
+      [] -> {:error, :closed}
     end
   end
 
