@@ -1,0 +1,89 @@
+defmodule NetRunner.BackendTest do
+  # config :net_runner, backend: is a wish, a call's backend: a demand. Not async: the application is
+  # started anew with other configuration.
+  use NetRunner.Test.Case
+
+  @moduletag :capture_log
+
+  setup do
+    configured = Application.fetch_env(:net_runner, :backend)
+
+    on_exit(fn ->
+      case configured do
+        {:ok, backend} -> Application.put_env(:net_runner, :backend, backend)
+        :error -> Application.delete_env(:net_runner, :backend)
+      end
+
+      restart!()
+    end)
+  end
+
+  defp restart(backend) do
+    Application.stop(:net_runner)
+    Application.put_env(:net_runner, :backend, backend)
+    Application.ensure_all_started(:net_runner)
+  end
+
+  defp restart! do
+    Application.stop(:net_runner)
+    {:ok, _} = Application.ensure_all_started(:net_runner)
+  end
+
+  test "backend: :poll uses no ring, says so, and refuses the demand for one" do
+    {:ok, _} = restart(:poll)
+    assert %{data: :poll, registered_buffers: false, why: why} = NetRunner.backend()
+    assert why =~ "config :net_runner, backend: :poll"
+
+    for opts <- [[], [backend: :auto], [backend: :poll]],
+        do: assert(NetRunner.run(["cat"], [input: "x"] ++ opts) == {"x", 0})
+
+    assert NetRunner.run(["true"], backend: :io_uring) == {:error, {:backend, why}}
+    assert NetRunner.stream(["true"], backend: :io_uring) == {:error, {:backend, why}}
+    assert NetRunner.Process.start("true", [], backend: :io_uring) == {:error, {:backend, why}}
+
+    error =
+      assert_raise NetRunner.Error, fn ->
+        Stream.run(NetRunner.stream!(["true"], backend: :io_uring))
+      end
+
+    assert error.reason == {:backend, why}
+  end
+
+  test "backend: :auto and :io_uring use rings where they work, poll where not" do
+    for configured <- [:auto, :io_uring] do
+      {:ok, _} = restart(configured)
+      assert %{data: data, why: why} = NetRunner.backend()
+
+      assert data ==
+               if(:io_uring in NetRunner.Test.Backends.expected(), do: :io_uring, else: :poll)
+
+      assert why != ""
+      assert NetRunner.run(["cat"], input: "x") == {"x", 0}
+    end
+  end
+
+  test "anything else keeps the application from starting, and the reason names the key" do
+    assert {:error, {:net_runner, reason}} = restart(:epoll)
+    assert inspect(reason) =~ "config :net_runner, backend:"
+    Application.put_env(:net_runner, :backend, :auto)
+    {:ok, _} = Application.ensure_all_started(:net_runner)
+    assert NetRunner.run(["echo", "x"]) == {"x\n", 0}
+  end
+
+  test "a new start has a new zygote; the old one leaves" do
+    before = NetRunner.Shepherd.info().os_pid
+    restart!()
+    refute NetRunner.Shepherd.info().os_pid == before
+    eventually("the old zygote is gone", fn -> not running?(before) end)
+
+    for backend <- NetRunner.Test.Backends.expected(),
+        do: assert(NetRunner.run(["cat"], input: "x", backend: backend) == {"x", 0})
+  end
+
+  test "calls while the application is stopped are errors, and exit nobody" do
+    Application.stop(:net_runner)
+    assert {:error, _reason} = NetRunner.run(["echo", "x"])
+    assert {:error, _reason} = NetRunner.Process.start("cat")
+    assert Process.info(self(), :messages) == {:messages, []}
+  end
+end

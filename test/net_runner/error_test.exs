@@ -1,0 +1,104 @@
+defmodule NetRunner.ErrorTest do
+  # What people read: every reason of the closed list has a sentence, and commands are quoted as a
+  # shell would need them.
+  use ExUnit.Case, async: true
+  doctest NetRunner.Quote
+
+  @reasons [
+    {{:invalid_cmd, "expected a list"}, "invalid command: expected a list"},
+    {{:invalid_args, "argument 1 contains a NUL byte"},
+     "invalid arguments: argument 1 contains a NUL byte"},
+    {{:invalid, :cd, "contains a NUL byte"}, "invalid :cd: contains a NUL byte"},
+    {:enoent, "no such file or directory (enoent)"},
+    {:eacces, "permission denied (eacces)"},
+    {:enoexec, "exec format error (enoexec)"},
+    {:e2big, "argument list too long (e2big)"},
+    {:eagain, "resource temporarily unavailable (eagain)"},
+    {:emfile, "too many open files (emfile)"},
+    {:enfile, "file table overflow (enfile)"},
+    {:enomem, "not enough memory (enomem)"},
+    {:etxtbsy, "text file or pseudo-device busy (etxtbsy)"},
+    {:epipe, "broken pipe (epipe)"},
+    {:eunknown, "eunknown"},
+    {{:cd, :enoent}, "cannot change directory: no such file or directory (enoent)"},
+    {:spawn_timeout, "was not started in time"},
+    {:shepherd_lost, "the shepherd ended before it could start the command"},
+    {{:backend, "refused: eperm"}, "the :io_uring backend cannot be used: refused: eperm"},
+    {:timeout, "timed out"},
+    {{:timeout, 17}, "writing timed out after 17 bytes"},
+    {{:max_output_exceeded, "abc"}, "wrote more than the 3 bytes that max_output_size: allows"},
+    {:guardian_lost, "its guardian was lost, the exit status is not known"},
+    {{:unkillable, [12]}, "cannot be killed: pid 12"},
+    {{:unkillable, [12, 13]}, "cannot be killed: pid 12, pid 13"},
+    {:not_running, "is not running"},
+    {:closed, "is closed"},
+    {:busy, "another process uses this end already"}
+  ]
+
+  test "every reason has a sentence" do
+    for {reason, sentence} <- @reasons do
+      assert Exception.message(%NetRunner.Error{reason: reason}) == sentence
+    end
+  end
+
+  test "the sentence follows the command, quoted" do
+    error = %NetRunner.Error{reason: :enoent, cmd: ["my tool", "-x", "it's", "", "$HOME", "a=b"]}
+
+    assert Exception.message(error) ==
+             ~S"'my tool' -x 'it'\''s' '' '$HOME' a=b: no such file or directory (enoent)"
+  end
+
+  test "a quoted command is the same command to a shell" do
+    words = [
+      "a b",
+      "it's",
+      "$HOME",
+      "`x`",
+      "\\",
+      "\"",
+      "*",
+      "é",
+      "a\nb",
+      "",
+      "-n",
+      "~",
+      "#",
+      "a;b"
+    ]
+
+    {output, 0} = System.cmd("sh", ["-c", "printf '%s\\0' " <> NetRunner.Quote.cmd(words)])
+    assert String.split(output, <<0>>) == words ++ [""]
+  end
+
+  test "what is no text is shown as Elixir shows it" do
+    assert Exception.message(%NetRunner.Error{reason: :enoent, cmd: [<<"x", 255>>]}) =~
+             ~s(<<120, 255>>)
+  end
+
+  describe "ExitError" do
+    defp message(fields) do
+      fields
+      |> Keyword.put_new(:cmd, ["gcc", "a b.c"])
+      |> Keyword.put_new(:status, 0)
+      |> then(&struct!(NetRunner.ExitError, &1))
+      |> Exception.message()
+    end
+
+    test "says command and status" do
+      assert message(exit: {:exited, 3}) == "gcc 'a b.c' exited with status 3"
+    end
+
+    test "says the signal's name, or its number where it has none" do
+      assert message(exit: {:signaled, :sigkill}) == "gcc 'a b.c' was ended by SIGKILL"
+      assert message(exit: {:signaled, 40}) == "gcc 'a b.c' was ended by signal 40"
+    end
+
+    test "ends with the last of stderr, as text if it is" do
+      assert message(exit: {:exited, 1}, stderr: "one\ntwo\n\n") ==
+               "gcc 'a b.c' exited with status 1; stderr ended with:\none\ntwo"
+
+      assert message(exit: {:exited, 1}, stderr: <<"x", 255>>) ==
+               "gcc 'a b.c' exited with status 1; stderr ended with:\n<<120, 255>>"
+    end
+  end
+end
