@@ -379,8 +379,9 @@ START_TEST(malformed_commands_are_ignored)
         for (size_t k = 0; k < length; k++)
             bytes[k] = (unsigned char)rand_r(&seed);
         send_message(command.control, bytes, length, (int[]){0, 1, 2}, (unsigned)i % 4);
-        while (send(command.control, bytes, 0, MSG_DONTWAIT) < 0)
-            ck_assert_int_eq(errno, EAGAIN);
+#ifndef NR_PORTABLE /* there, an empty message is a hang-up */
+        send_message(command.control, bytes, 0, NULL, 0);
+#endif
     }
     ck_assert_uint_eq(signal_command(&command, SIGCONT, NR_SCOPE_LEADER), 0);
     ck_assert_uint_le(count_fds(command.guardian), 10);

@@ -336,7 +336,7 @@ START_TEST(random_requests_do_no_harm)
         for (int change = rand_r(&seed) % 4; change > 0; change--)
             frame[(size_t)rand_r(&seed) % 60] = (unsigned char)rand_r(&seed);
         if (rand_r(&seed) % 4 == 0)
-            length = (size_t)rand_r(&seed) % (length + 64);
+            length = 1 + (size_t)rand_r(&seed) % (length + 64);
         ck_assert_sys(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control));
         for (int k = 0; k < 8; k++)
             many[k] = k == 0 ? control[1] : STDIN_FILENO;
@@ -407,6 +407,7 @@ END_TEST
 static void expect_fork_failure(const char *call)
 {
     ck_assert_sys(setenv("NR_REFUSE_ERRNO", "11", 1));
+    ck_assert_sys(setenv("ASAN_OPTIONS", "detect_leaks=0", 1)); /* the detector forks, too */
     become_subreaper();
     shepherd = shepherd_start(ARGV(FIXTURE("refuse_calls"), call));
     struct order order = ORDER(.argv = ARGV("/bin/true"), .flags = NR_SPAWN_STDOUT);
@@ -503,6 +504,25 @@ START_TEST(a_killed_guardians_fork_chains_are_swept)
     ck_assert_uint_lt(took, 5000);
     expect_alive();
     drop(&command);
+}
+END_TEST
+
+START_TEST(the_leader_dies_with_guardian_and_zygote)
+{
+    const char *lock = lock_file();
+    struct order order =
+        ORDER(.argv = ARGV(FIXTURE("ignore_term"), lock), .flags = NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    expect_ready(&command);
+    ck_assert_sys(kill(shepherd.pid, SIGKILL));
+    (void)shepherd_await_end(&shepherd);
+    ck_assert_sys(kill(command.guardian, SIGKILL));
+    await_unlocked(lock, 1000);
+    drop(&command);
+    (void)close(shepherd.socket);
+    while (waitpid(-1, NULL, 0) > 0)
+        ;
+    shepherd = shepherd_start(NULL);
 }
 END_TEST
 
@@ -849,6 +869,7 @@ int main(void)
     tcase_add_test(tcase, strings_in_a_memfd_are_checked);
     tcase_add_test(tcase, a_killed_guardian_takes_its_whole_family_with_it);
     tcase_add_test(tcase, a_killed_guardians_fork_chains_are_swept);
+    tcase_add_test(tcase, the_leader_dies_with_guardian_and_zygote);
     tcase_add_test(tcase, strays_are_swept_without_touching_other_commands);
     tcase_add_test(tcase, a_frozen_guardian_is_killed_by_escalation);
     tcase_add_test(tcase, signals_to_everybody_take_no_grace_away);
