@@ -74,22 +74,53 @@ static void on_data(struct nr_handle *handle, const struct nr_event *event)
     handle->has_late = true;
 }
 
+/* Ends the wait in progress, mutex held: true if its message is to be sent after unlocking. */
+static bool take_waiter(ErlNifEnv *env, struct nr_handle *handle, ErlNifPid *pid, ERL_NIF_TERM *ref)
+{
+    if (!handle->waiting)
+        return false;
+    *pid = handle->waiter;
+    *ref = enif_make_copy(env, handle->wait_ref);
+    handle->waiting = false;
+    return true;
+}
+
+static void on_gone(ErlNifEnv *env, struct nr_handle *handle)
+{
+    ErlNifPid pid;
+    ERL_NIF_TERM ref = 0;
+    enif_mutex_lock(handle->mutex);
+    bool open = atomic_load(&handle->state) == NR_HANDLE_OPEN;
+    bool notify = false;
+    if (open) {
+        /* Unasked: the kernel gave the poll up. An open handle goes on without a ring. */
+        notify = take_waiter(env, handle, &pid, &ref);
+        handle->backend = &nr_backend_poll;
+        handle->mode = NR_MODE_POLL;
+        atomic_fetch_and(&handle->holders, ~(unsigned)NR_HOLDER_RING);
+    }
+    enif_mutex_unlock(handle->mutex);
+    if (notify)
+        nr_handle_notify(env, &pid, ref);
+    if (!open)
+        nr_handle_release(handle, NR_HOLDER_RING);
+    enif_release_resource(handle); /* the registration's reference */
+}
+
 static void on_event(void *context, const struct nr_event *event)
 {
     ErlNifEnv *env = context;
     struct nr_handle *handle = event->stream->owner;
 
     if (event->kind == NR_EVENT_GONE) {
-        nr_handle_release(handle, NR_HOLDER_RING);
-        enif_release_resource(handle); /* the registration's reference */
+        on_gone(env, handle);
         return;
     }
 
     ErlNifPid pid;
     ERL_NIF_TERM ref = 0;
     enif_mutex_lock(handle->mutex);
-    bool open = atomic_load(&handle->state) == NR_HANDLE_OPEN;
-    if (event->kind == NR_EVENT_DATA && open)
+    if (event->kind == NR_EVENT_DATA && atomic_load(&handle->state) == NR_HANDLE_OPEN)
         on_data(handle, event);
     if (event->kind == NR_EVENT_WRITTEN) {
         handle->has_written = true;
@@ -103,12 +134,7 @@ static void on_event(void *context, const struct nr_event *event)
         else
             handle->stats.unfixed++;
     }
-    bool notify = handle->waiting;
-    if (notify) {
-        pid = handle->waiter;
-        ref = enif_make_copy(env, handle->wait_ref);
-        handle->waiting = false;
-    }
+    bool notify = take_waiter(env, handle, &pid, &ref);
     enif_mutex_unlock(handle->mutex);
     if (notify)
         nr_handle_notify(env, &pid, ref);
@@ -160,7 +186,7 @@ static int ring_cancel(ErlNifEnv *env, struct nr_handle *handle)
 static void ring_close(ErlNifEnv *env, struct nr_handle *handle)
 {
     /* A pending read is not closed under, it would swallow bytes: GONE comes after the last
-     * completion, and only then is the descriptor closed. */
+     * completion, and only then is the descriptor closed. Fails only if GONE is already on its way. */
     (void)nr_ring_remove(handle->ring, &handle->stream);
     nr_backend_ring_pass(env, handle);
 }
