@@ -11,10 +11,15 @@ defmodule NetRunner.Options do
 
   # {name, calls, default, type, doc}
   @schema [
-    {:input, @calls, {:per_call, %{process: :pipe}, :null}, :input,
+    {:input, @calls, {:per_call, %{process: :pipe}, :null},
+     {:per_call, %{process: :input_or_pipe}, :input},
      "What the command reads on stdin: a binary, iodata, any enumerable of iodata, `:null` (/dev/null), " <>
-       "or `:pipe` (only `NetRunner.Process`: you write). Default: `:null`, for `NetRunner.Process` `:pipe`."},
-    {:stderr, @calls, :consume, {:one_of, [:consume, :capture, :merge, :discard, :pipe]},
+       "or `:pipe` (only `NetRunner.Process`: you write). An enumerable is pulled by a process of its own " <>
+       "(`$callers` names yours), which is ended with the command. Default: `:null`, for " <>
+       "`NetRunner.Process` `:pipe`."},
+    {:stderr, @calls, :consume,
+     {:per_call, %{process: {:one_of, [:consume, :capture, :merge, :discard, :pipe]}},
+      {:one_of, [:consume, :capture, :merge, :discard]}},
      "`:consume` (read away, the last bytes kept for messages), `:capture` (all of it, in the result of " <>
        "`run/2`), `:merge` (into stdout, order kept), `:discard` (/dev/null), `:pipe` (only " <>
        "`NetRunner.Process`: read it with `read_stderr/3`). Default: `:consume`."},
@@ -87,12 +92,6 @@ defmodule NetRunner.Options do
     |> cross_check(call)
   end
 
-  defp cross_check({:ok, %{input: :pipe}}, call) when call != :process,
-    do: wrong!(:input, "input (only NetRunner.Process takes :pipe)", :pipe)
-
-  defp cross_check({:ok, %{stderr: :pipe}}, call) when call != :process,
-    do: wrong!(:stderr, "one of :consume, :capture, :merge, :discard", :pipe)
-
   defp cross_check({:ok, %{stderr: :capture}}, :stream) do
     {:error,
      {:invalid, :stderr,
@@ -103,16 +102,20 @@ defmodule NetRunner.Options do
 
   defp defaults(call) do
     for {name, calls, default, _type, _doc} <- @schema, call in calls, into: %{} do
-      case default do
-        {:per_call, special, general} -> {name, Map.get(special, call, general)}
+      case for_call(default, call) do
         {:caller} -> {name, self()}
         value -> {name, value}
       end
     end
   end
 
+  # What the schema says of an option may differ between calls.
+  defp for_call({:per_call, special, general}, call), do: Map.get(special, call, general)
+  defp for_call(same_for_all, _call), do: same_for_all
+
   for {name, calls, _default, type, _doc} <- @schema, call <- calls do
-    defp type!(unquote(name), _given, unquote(call)), do: unquote(Macro.escape(type))
+    defp type!(unquote(name), _given, unquote(call)),
+      do: for_call(unquote(Macro.escape(type)), unquote(call))
   end
 
   defp type!(_name, given, call) do
@@ -200,14 +203,20 @@ defmodule NetRunner.Options do
 
   defp check(:path, _value), do: {:wrong, "a path as a binary"}
 
-  defp check(:input, value) when value in [:null, :pipe], do: :ok
+  defp check(:input_or_pipe, :pipe), do: :ok
+
+  defp check(:input_or_pipe, value) do
+    with {:wrong, expected} <- check(:input, value), do: {:wrong, expected <> " or :pipe"}
+  end
+
+  defp check(:input, :null), do: :ok
   defp check(:input, value) when is_binary(value) or is_list(value), do: :ok
 
   defp check(:input, value) do
     # Of functions only those of arity 2 are enumerable.
     if Enumerable.impl_for(value) != nil and (not is_function(value) or is_function(value, 2)),
       do: :ok,
-      else: {:wrong, "a binary, iodata, an enumerable of iodata, :null or :pipe"}
+      else: {:wrong, "a binary, iodata, an enumerable of iodata, :null"}
   end
 
   defp check(:env, {:replace, env}) do
