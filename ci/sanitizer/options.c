@@ -10,7 +10,7 @@ SHOWN const char *__ubsan_default_options(void);
 
 const char *__asan_default_options(void)
 {
-    return "log_path='" NET_RUNNER_REPORTS "/asan'";
+    return "quarantine_size_mb=1:log_path='" NET_RUNNER_REPORTS "/asan'";
 }
 
 const char *__ubsan_default_options(void)
