@@ -4,7 +4,7 @@
 #include "atoms.h"
 #include "base/error.h"
 #include "base/fd.h"
-#include "protocol.h"
+#include "launch_os.h"
 #include "term.h"
 
 #include <stdatomic.h>
@@ -182,6 +182,23 @@ ERL_NIF_TERM nr_nif_control_send(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     ERL_NIF_TERM result = n < 0 ? nr_term_error(env, nr_errno()) : nr_atoms.ok_;
     nr_control_unlock(control);
     return result;
+}
+
+ERL_NIF_TERM nr_nif_control_kill(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    int pid;
+    struct nr_control *control;
+    if (!enif_get_int(env, argv[1], &pid))
+        return enif_make_badarg(env);
+    int fd = nr_control_lock(env, argv[0], &control);
+    if (control == NULL)
+        return enif_make_badarg(env);
+    if (fd < 0)
+        return closed(env);
+    int r = nr_os_kill_peer(fd, pid);
+    nr_control_unlock(control);
+    return r < 0 ? nr_term_error(env, r) : nr_atoms.ok_;
 }
 
 ERL_NIF_TERM nr_nif_control_close(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])

@@ -32,6 +32,11 @@ ERL_NIF_TERM nr_nif_control_recv(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
  * peer does not read. */
 ERL_NIF_TERM nr_nif_control_send(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
+/* control_kill(control, os_pid) -> :ok | {:error, :closed | :esrch | posix}: SIGKILL to the process that
+ * holds the other end, known by the pid it gave in STARTED. Only for a guardian that does not answer
+ * while its zygote, whose task this is, is gone. */
+ERL_NIF_TERM nr_nif_control_kill(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
 /* control_close(control) -> :ok, also the second time. The peer sees a hang-up. */
 ERL_NIF_TERM nr_nif_control_close(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 

@@ -1,4 +1,4 @@
-/* What launch.c needs that differs between Linux and other POSIX systems: twin files
+/* What launch.c and control.c need and that differs between Linux and other POSIX systems: twin files
  * launch_os_linux.c and launch_os_posix.c, picked by the build. */
 #ifndef NR_LAUNCH_OS_H
 #define NR_LAUNCH_OS_H
@@ -11,5 +11,10 @@ int nr_os_open_cwd(void);
 /* A close-on-exec descriptor of a file without a name that holds these bytes and cannot be changed
  * any more, as far as the system can promise that. fd or -errno. */
 int nr_os_sealed_file(const void *data, size_t size);
+
+/* SIGKILL to the process `pid`, provided that it still holds the other end of the connected socket
+ * fd, which only it has: that is what makes the pid the right one. 0, -ESRCH if it has gone, -ENOSYS
+ * where that cannot be known, -errno. */
+int nr_os_kill_peer(int fd, int pid);
 
 #endif

@@ -4,7 +4,10 @@
 #include "launch_os.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 int nr_os_open_cwd(void)
@@ -30,4 +33,20 @@ int nr_os_sealed_file(const void *data, size_t size)
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
         return nr_errno();
     return nr_fd_take(&fd);
+}
+
+int nr_os_kill_peer(int fd, int pid)
+{
+    if (pid <= 1)
+        return -EINVAL;
+    NR_CLEANUP_FD int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (pidfd < 0)
+        return nr_errno();
+    /* In this order: a socket that is open now was held by the pid when its pidfd was made. */
+    struct pollfd peer = {.fd = fd, .events = 0};
+    if (poll(&peer, 1, 0) < 0)
+        return nr_errno();
+    if (peer.revents & (POLLHUP | POLLERR | POLLNVAL))
+        return -ESRCH;
+    return syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 ? nr_errno() : 0;
 }

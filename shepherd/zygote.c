@@ -190,6 +190,8 @@ static void reject(struct zygote *z, uint64_t id, int error)
 {
     struct nr_rejected rejected = {.error = (uint32_t)-error};
     (void)nr_outbox_post(&z->outbox, NR_REJECTED, id, &rejected, sizeof(rejected));
+    /* Before the control end is closed: whoever sees that hang up finds the reason here. */
+    (void)nr_outbox_flush(&z->outbox, z->socket);
 }
 
 static void fork_failed(const struct nr_order *order, int error)

@@ -35,6 +35,8 @@ defmodule NetRunner.Process do
   @answer_timeout 5_000
   # After the grace: one second for SIGKILL to work and two to sweep (docs/reliability.md: K + S).
   @after_grace 3_000
+  # A guardian that said nothing by then, ladder and sweep over, is taken for frozen.
+  @overdue @after_grace + 1_000
   @u32_max 0xFFFF_FFFF
   # Reads of stderr between two looks into the mailbox.
   @stderr_burst 16
@@ -46,6 +48,7 @@ defmodule NetRunner.Process do
 
   defstruct [
     :cmd,
+    :start,
     :control,
     :stdin,
     :stdout,
@@ -61,7 +64,7 @@ defmodule NetRunner.Process do
     :exit_info,
     :stderr_ref,
     stderr_tail: "",
-    stopping?: false,
+    unkillable?: false,
     leaving?: false,
     awaiting: [],
     kills: %{},
@@ -111,8 +114,8 @@ defmodule NetRunner.Process do
     with {:ok, mode} <- Backend.mode(options.backend),
          env = Executable.env(options.env),
          {:ok, path} <- Executable.resolve(hd(cmd), env),
-         request = request(cmd, path, env, options),
-         {:fits, true} <- {:fits, Protocol.fits?(request)} do
+         {_id, spawn} = request = request(cmd, path, env, options),
+         {:fits, true} <- {:fits, Protocol.fits?(spawn)} do
       case GenServer.start(__MODULE__, {cmd, request, mode, options, self(), link?}) do
         # :shutdown keeps a start that failed from being logged as a crash.
         {:error, {:shutdown, reason}} -> {:error, reason}
@@ -125,7 +128,9 @@ defmodule NetRunner.Process do
   end
 
   defp request(cmd, path, env, options) do
-    Protocol.spawn(System.unique_integer([:positive]), %{
+    id = System.unique_integer([:positive])
+
+    spawn = %{
       exe: path,
       cd: options.cd || "",
       argv: cmd,
@@ -137,7 +142,9 @@ defmodule NetRunner.Process do
       stdout: :pipe,
       stderr: stderr(options.stderr),
       orphans: :kill
-    })
+    }
+
+    {id, Protocol.spawn(id, spawn)}
   end
 
   defp stderr(:discard), do: :null
@@ -208,7 +215,7 @@ defmodule NetRunner.Process do
   @spec kill(t, Signal.t(), :group | :leader) ::
           :ok | {:error, :not_running | :timeout | atom}
   def kill(p, signal \\ :sigterm, scope \\ :group) when scope in [:group, :leader] do
-    case call(p, {:kill, Signal.resolve(signal), scope}, @answer_timeout) do
+    case call(p, {:kill, Signal.resolve(signal), scope}, :infinity) do
       {:error, :closed} -> {:error, :not_running}
       answer -> answer
     end
@@ -335,19 +342,18 @@ defmodule NetRunner.Process do
   ## The server
 
   @impl true
-  def init({cmd, request, mode, options, caller, link?}) do
+  def init({cmd, {id, request}, mode, options, caller, link?}) do
     Process.flag(:trap_exit, true)
     Process.put(:"$callers", [caller])
     deadline = Pipe.deadline(options.spawn_timeout)
     owner_monitor = Process.monitor(options.owner)
 
-    with {:ok, ticket, handles} <- Shepherd.spawn(request, mode, options.spawn_timeout),
-         {control, stdin, stdout, stderr} = handles,
-         answer = await_start(control, deadline),
-         :ok <- Shepherd.arrived(ticket),
-         {:started, os_pid, guardian_pid} <- answer do
+    with {:ok, start} <- Shepherd.spawn(id, request, mode, options.spawn_timeout),
+         {control, stdin, stdout, stderr} = start.handles,
+         {:started, os_pid, guardian_pid} <- control |> await_start(deadline) |> settle(start) do
       state = %__MODULE__{
         cmd: cmd,
+        start: start,
         control: control,
         stdin: stdin,
         stdout: stdout,
@@ -392,8 +398,15 @@ defmodule NetRunner.Process do
         end
 
       _hang_up ->
-        {:error, :shepherd_lost}
+        :hang_up
     end
+  end
+
+  defp settle(:hang_up, start), do: Shepherd.verdict(start.ticket)
+
+  defp settle(answer, start) do
+    Shepherd.arrived(start.ticket)
+    answer
   end
 
   defp feed(%{options: %{input: input}} = state, _caller) when input in [:null, :pipe], do: state
@@ -412,9 +425,16 @@ defmodule NetRunner.Process do
     id = state.next_kill
 
     case Nif.control_send(state.control, Protocol.kill(id, signal, scope)) do
-      :ok -> {:noreply, %{state | next_kill: id + 1, kills: Map.put(state.kills, id, from)}}
-      {:error, :eagain} -> {:reply, {:error, :timeout}, state}
-      {:error, _gone} -> {:reply, {:error, :not_running}, receive_frames(state)}
+      :ok ->
+        Process.send_after(self(), {:overdue, {:kill, id}}, @answer_timeout)
+        {:noreply, %{state | next_kill: id + 1, kills: Map.put(state.kills, id, from)}}
+
+      # Hundreds of requests unread: the guardian has been stopped.
+      {:error, :eagain} ->
+        {:reply, {:error, :timeout}, escalate(state)}
+
+      {:error, _gone} ->
+        {:reply, {:error, :not_running}, receive_frames(state)}
     end
   end
 
@@ -465,6 +485,16 @@ defmodule NetRunner.Process do
       else: {:noreply, state}
   end
 
+  # A guardian that does not answer is frozen. Its family ends with it (docs/shepherd.md).
+  def handle_info({:overdue, {:kill, id}}, %{kills: kills} = state) when is_map_key(kills, id) do
+    {from, kills} = Map.pop(kills, id)
+    GenServer.reply(from, {:error, :timeout})
+    {:noreply, escalate(%{state | kills: kills})}
+  end
+
+  def handle_info({:overdue, :stop}, %{exit: nil, unkillable?: false} = state),
+    do: {:noreply, escalate(state)}
+
   def handle_info({:DOWN, monitor, :process, _pid, _reason}, %{owner_monitor: monitor} = state) do
     %{begin_stop(state, state.options.kill_timeout) | leaving?: true} |> continue()
   end
@@ -483,7 +513,8 @@ defmodule NetRunner.Process do
   def terminate(_reason, state) do
     if state.feeder, do: Process.exit(state.feeder, :kill)
     state = begin_stop(state, state.options.kill_timeout)
-    wait_for_end(state, Pipe.deadline(state.options.kill_timeout + @after_grace))
+    state = wait_for_end(state, Pipe.deadline(state.options.kill_timeout + @after_grace))
+    if state.exit == nil and not state.unkillable?, do: escalate(state)
     for end_name <- [:stdin, :stdout, :stderr], do: close(Map.fetch!(state, end_name))
     Nif.control_close(state.control)
   end
@@ -510,10 +541,18 @@ defmodule NetRunner.Process do
   defp begin_stop(%{exit: nil} = state, grace) do
     # A guardian that cannot be told any more has ended or is about to: its hang-up says so.
     _ = Nif.control_send(state.control, Protocol.stop(grace))
-    %{state | stopping?: true}
+    Process.send_after(self(), {:overdue, :stop}, min(grace + @overdue, @u32_max))
+    state
   end
 
   defp begin_stop(state, _grace), do: state
+
+  defp escalate(state) do
+    with :gone <- Shepherd.escalate(state.start),
+         do: Nif.control_kill(state.control, state.guardian_pid)
+
+    state
+  end
 
   ## Frames from the guardian
 
@@ -537,7 +576,13 @@ defmodule NetRunner.Process do
 
   defp handle_frame({:ok, {:unkillable, _count, pids}}, state) do
     for waiting <- state.awaiting, do: answer(waiting, {:error, {:unkillable, pids}}, state)
-    %{state | awaiting: [], leaving?: state.leaving? or leave?(state.awaiting)}
+
+    %{
+      state
+      | awaiting: [],
+        unkillable?: true,
+        leaving?: state.leaving? or leave?(state.awaiting)
+    }
   end
 
   defp named({:signaled, number}), do: {:signaled, Signal.name(number)}

@@ -22,15 +22,27 @@ defmodule NetRunner.Shepherd do
 
   def start_link(_arg), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
 
-  @doc """
-  Sends one start request (a `Protocol.spawn/2`) on behalf of the calling process, which becomes the
-  owner of what comes back: `{:ok, ticket, {control, stdin, stdout, stderr}}`. Call `arrived/1` with
-  the ticket when the control socket has spoken. `{:error, posix | :spawn_timeout | :shepherd_lost}`.
+  @typedoc """
+  A start that was sent: whose it is is told by `ticket`, whom to ask to kill its guardian by `id` and
+  `zygote`.
   """
-  @spec spawn({binary, binary | nil, non_neg_integer}, 0..2, timeout) ::
-          {:ok, reference, tuple} | {:error, term}
-  def spawn(request, mode, timeout) do
-    GenServer.call(__MODULE__, {:spawn, request, mode}, timeout)
+  @type start :: %{
+          ticket: reference,
+          id: non_neg_integer,
+          zygote: pos_integer,
+          handles: {control :: reference, stdin :: term, stdout :: term, stderr :: term}
+        }
+
+  @doc """
+  Sends one start request (a `Protocol.spawn/2` with its id) on behalf of the calling process, which
+  becomes the owner of the handles. Call `arrived/1` with the ticket when the control socket has spoken,
+  or `verdict/1` when it hung up without a word.
+  `{:error, posix | :spawn_timeout | :shepherd_lost}`.
+  """
+  @spec spawn(non_neg_integer, {binary, binary | nil, non_neg_integer}, 0..2, timeout) ::
+          {:ok, start} | {:error, term}
+  def spawn(id, request, mode, timeout) do
+    GenServer.call(__MODULE__, {:spawn, id, request, mode}, timeout)
   catch
     :exit, {:timeout, _call} -> {:error, :spawn_timeout}
     :exit, _reason -> {:error, :shepherd_lost}
@@ -39,6 +51,28 @@ defmodule NetRunner.Shepherd do
   @doc "The answer to a start came (or will never): makes room for the next request."
   @spec arrived(reference) :: :ok
   def arrived(ticket), do: GenServer.cast(__MODULE__, {:arrived, ticket})
+
+  @doc """
+  Why a start's control socket hung up without a word: the errno with which the zygote refused the
+  request (`:emfile`, when it is out of descriptors), else `:shepherd_lost`. Includes `arrived/1`.
+  """
+  @spec verdict(reference) :: {:error, atom}
+  def verdict(ticket) do
+    GenServer.call(__MODULE__, {:verdict, ticket})
+  catch
+    :exit, _reason -> {:error, :shepherd_lost}
+  end
+
+  @doc """
+  Kills the guardian of a start, which does not answer: the zygote that forked it does that, or, if it
+  is gone, `:gone` says that the caller has to.
+  """
+  @spec escalate(start) :: :ok | :gone
+  def escalate(start) do
+    GenServer.call(__MODULE__, {:escalate, start.id, start.zygote})
+  catch
+    :exit, _reason -> :gone
+  end
 
   @doc "What is known of the zygote: `%{os_pid:, features:, starts:, in_flight:, queued:}`."
   @spec info :: map
@@ -54,7 +88,7 @@ defmodule NetRunner.Shepherd do
       started_at: nil,
       backoff: 0,
       starts: 0,
-      in_flight: MapSet.new(),
+      in_flight: %{},
       queue: :queue.new()
     }
 
@@ -62,16 +96,38 @@ defmodule NetRunner.Shepherd do
   end
 
   @impl true
-  def handle_call({:spawn, request, mode}, from, state) do
-    {:noreply, pump(%{state | queue: :queue.in({from, request, mode}, state.queue)})}
+  def handle_call({:spawn, id, request, mode}, from, state) do
+    {:noreply, pump(%{state | queue: :queue.in({from, id, request, mode}, state.queue)})}
   end
+
+  def handle_call({:verdict, ticket}, _from, state) do
+    # The zygote refuses before it closes the control end: its frame is there by now.
+    state = receive_frames(state)
+
+    reason =
+      case state.in_flight do
+        %{^ticket => {:rejected, reason}} -> reason
+        _no_word -> :shepherd_lost
+      end
+
+    {:reply, {:error, reason}, state |> forget(ticket) |> pump()}
+  end
+
+  def handle_call({:escalate, id, zygote}, _from, %{os_pid: zygote} = state) do
+    case Nif.control_send(state.request, Protocol.escalate(id)) do
+      :ok -> {:reply, :ok, state}
+      {:error, _frozen_or_gone} -> {:reply, :gone, state}
+    end
+  end
+
+  def handle_call({:escalate, _id, _zygote}, _from, state), do: {:reply, :gone, state}
 
   def handle_call(:info, _from, state) do
     info = %{
       os_pid: state.os_pid,
       features: state.features,
       starts: state.starts,
-      in_flight: MapSet.size(state.in_flight),
+      in_flight: map_size(state.in_flight),
       queued: :queue.len(state.queue)
     }
 
@@ -79,14 +135,11 @@ defmodule NetRunner.Shepherd do
   end
 
   @impl true
-  def handle_cast({:arrived, ticket}, state) do
-    Process.demonitor(ticket, [:flush])
-    {:noreply, pump(%{state | in_flight: MapSet.delete(state.in_flight, ticket)})}
-  end
+  def handle_cast({:arrived, ticket}, state), do: {:noreply, state |> forget(ticket) |> pump()}
 
   @impl true
   def handle_info({:DOWN, ticket, :process, _pid, _reason}, state) do
-    {:noreply, pump(%{state | in_flight: MapSet.delete(state.in_flight, ticket)})}
+    {:noreply, state |> forget(ticket) |> pump()}
   end
 
   def handle_info({:select, request, _ref, :ready_input}, %{request: request} = state) do
@@ -122,6 +175,8 @@ defmodule NetRunner.Shepherd do
     end
   end
 
+  defp receive_frames(%{request: nil} = state), do: state
+
   defp receive_frames(state) do
     case Nif.control_recv(state.request) do
       :again ->
@@ -140,10 +195,14 @@ defmodule NetRunner.Shepherd do
   defp handle_frame({:ok, {:hello, os_pid, features}}, state),
     do: %{state | ready?: true, os_pid: os_pid, features: features}
 
-  # Cannot happen between halves of one build; the control socket's hang-up tells the caller.
+  # Whose request it was asks for it (verdict/1) once its control socket hangs up.
   defp handle_frame({:ok, {:rejected, id, reason}}, state) do
-    Logger.error("NetRunner's zygote refused request #{id}: #{reason}")
-    state
+    in_flight =
+      for {ticket, what} <- state.in_flight, into: %{} do
+        {ticket, if(what == id, do: {:rejected, reason}, else: what)}
+      end
+
+    %{state | in_flight: in_flight}
   end
 
   defp handle_frame(other, state) do
@@ -167,10 +226,15 @@ defmodule NetRunner.Shepherd do
     %{state | backoff: backoff}
   end
 
+  defp forget(state, ticket) do
+    Process.demonitor(ticket, [:flush])
+    %{state | in_flight: Map.delete(state.in_flight, ticket)}
+  end
+
   defp pump(%{ready?: false} = state), do: state
 
   defp pump(state) do
-    with true <- MapSet.size(state.in_flight) < @window,
+    with true <- map_size(state.in_flight) < @window,
          {{:value, entry}, queue} <- :queue.out(state.queue) do
       send_request(entry, %{state | queue: queue})
     else
@@ -178,16 +242,17 @@ defmodule NetRunner.Shepherd do
     end
   end
 
-  defp send_request({{pid, _tag} = from, request, mode} = entry, state) do
+  defp send_request({{pid, _tag} = from, id, request, mode} = entry, state) do
     case nif_spawn(state.request, request, mode, pid) do
       {:ok, handles} ->
         ticket = Process.monitor(pid)
-        GenServer.reply(from, {:ok, ticket, handles})
-        pump(%{state | in_flight: MapSet.put(state.in_flight, ticket)})
+        start = %{ticket: ticket, id: id, zygote: state.os_pid, handles: handles}
+        GenServer.reply(from, {:ok, start})
+        pump(%{state | in_flight: Map.put(state.in_flight, ticket, id)})
 
       # Nothing was sent: wait for room, in order.
       {:error, reason} when reason in [:eagain, :etoomanyrefs, :enobufs] ->
-        if MapSet.size(state.in_flight) == 0, do: Process.send_after(self(), :pump, @full_retry)
+        if map_size(state.in_flight) == 0, do: Process.send_after(self(), :pump, @full_retry)
         %{state | queue: :queue.in_r(entry, state.queue)}
 
       # The zygote is gone and we have not read its hang-up yet: the next one takes the request.

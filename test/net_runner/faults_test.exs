@@ -431,4 +431,50 @@ defmodule NetRunner.FaultsTest do
     NetRunner.Process.stop(p)
     refute running?(zygote)
   end
+
+  describe "a guardian is stopped with SIGSTOP" do
+    setup do
+      lock = tmp_path("lock")
+      {tag, env} = tag()
+      opts = [kill_timeout: 100, env: env]
+      {:ok, p} = NetRunner.Process.start(fixture("daemonize"), [lock, "stay"], opts)
+      {:ok, "ready\n"} = NetRunner.Process.read(p)
+      {:ok, lock: lock, tag: tag, p: p, guardian: :sys.get_state(p).guardian_pid}
+    end
+
+    defp freeze(guardian) do
+      {_, 0} = System.cmd("kill", ["-STOP", to_string(guardian)])
+      eventually("the guardian is stopped", fn -> proc_state(guardian) == "T" end)
+    end
+
+    test "and kill/3 is called: a time-out, then the zygote ends it and its family (12)",
+         context do
+      freeze(context.guardian)
+      assert NetRunner.Process.kill(context.p) == {:error, :timeout}
+      assert NetRunner.Process.await_exit(context.p, 2_000) == {:error, :guardian_lost}
+      await_free(context.lock, 2_000)
+      NetRunner.Process.stop(context.p)
+    end
+
+    test "and stop/1 is called: it ends nevertheless", context do
+      freeze(context.guardian)
+      assert NetRunner.Process.stop(context.p) == :ok
+      await_free(context.lock, 2_000)
+    end
+
+    test "after its zygote was replaced: the BEAM ends it", context do
+      zygote = NetRunner.Shepherd.info().os_pid
+      {_, 0} = System.cmd("kill", ["-KILL", to_string(zygote)])
+      assert NetRunner.run(["true"]) == {"", 0}
+      freeze(context.guardian)
+      assert NetRunner.Process.kill(context.p) == {:error, :timeout}
+      assert NetRunner.Process.await_exit(context.p, 2_000) == {:error, :guardian_lost}
+      NetRunner.Process.stop(context.p)
+
+      # With zygote and guardian both killed nobody sweeps (docs/limits.md): the daemon is ours to end.
+      refute running?(context.guardian)
+      for pid <- tagged(context.tag), do: System.cmd("kill", ["-KILL", to_string(pid)])
+      await_free(context.lock, 2_000)
+    end
+  end
 end
