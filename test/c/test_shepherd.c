@@ -417,24 +417,24 @@ START_TEST(a_beam_that_does_not_read_loses_nothing)
 }
 END_TEST
 
-START_TEST(a_command_unread_at_the_exit_does_not_hide_it)
+START_TEST(commands_unread_at_the_exit_do_not_hide_it)
 {
     for (int i = 0; i < 100; i++) {
         struct order order = ORDER(.argv = ARGV("/bin/true"));
         struct command command = spawn(&shepherd, &order);
-        /* Some of these arrive before the exit, some after it, some after the close. */
-        for (unsigned k = 0; k < 8; k++) {
+        /* Somebody sends from before the exit until after the close. */
+        pid_t sender = fork();
+        ck_assert_sys(sender);
+        if (sender == 0) {
             unsigned char bytes[24] = {0};
-            (void)send(command.control, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT);
+            while (send(command.control, bytes, sizeof(bytes), MSG_NOSIGNAL) >= 0)
+                ;
+            _exit(0);
         }
         struct nr_started started;
         expect_frame(command.control, NR_STARTED, command.id, &started, sizeof(started));
-        for (unsigned k = 0; k < 200; k++) {
-            unsigned char bytes[24] = {0};
-            if (send(command.control, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-                break;
-        }
         expect_exit(&command, NR_EXIT_CODE, 0);
+        ck_assert_int_eq(waitpid(sender, NULL, 0), sender);
     }
 }
 END_TEST
@@ -466,6 +466,22 @@ START_TEST(the_stop_signal_can_be_another)
     expect_ready(&command);
     send_stop(&command, 5000);
     expect_exit(&command, NR_EXIT_CODE, 9);
+}
+END_TEST
+
+START_TEST(the_stop_signal_goes_to_the_whole_group)
+{
+    struct order order =
+        ORDER(.argv =
+                  ARGV("/bin/sh", "-c",
+                       "(trap 'echo member; exit' TERM; echo ready; while :; do read x; done) & "
+                       "trap '' TERM; while :; do wait; done"),
+              .flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    expect_ready(&command);
+    send_stop(&command, 300);
+    ck_assert_str_eq(read_line(command.out), "member");
+    expect_exit(&command, NR_EXIT_SIGNAL, SIGKILL);
 }
 END_TEST
 
@@ -946,9 +962,10 @@ int main(void)
     tcase_add_test(tcase, bad_signals_and_scopes_are_refused);
     tcase_add_test(tcase, malformed_commands_are_ignored);
     tcase_add_test(tcase, a_beam_that_does_not_read_loses_nothing);
-    tcase_add_test(tcase, a_command_unread_at_the_exit_does_not_hide_it);
+    tcase_add_test(tcase, commands_unread_at_the_exit_do_not_hide_it);
     tcase_add_test(tcase, the_stop_ladder_begins_politely);
     tcase_add_test(tcase, the_stop_signal_can_be_another);
+    tcase_add_test(tcase, the_stop_signal_goes_to_the_whole_group);
     tcase_add_test(tcase, no_grace_is_an_immediate_kill_and_a_second_stop_hastens);
     tcase_add_test(tcase, a_stopped_command_is_continued_to_hear_the_stop);
     tcase_add_test(tcase, a_hangup_with_unread_frames_ends_the_command_too);
