@@ -28,8 +28,12 @@ static _Atomic size_t pipe_granted;
 static void close_fd(struct nr_handle *handle)
 {
     unsigned closing = NR_HANDLE_CLOSING;
-    if (atomic_compare_exchange_strong(&handle->state, &closing, NR_HANDLE_CLOSED))
-        handle->fd = nr_fd_close(handle->fd);
+    if (!atomic_compare_exchange_strong(&handle->state, &closing, NR_HANDLE_CLOSED))
+        return;
+    handle->fd = nr_fd_close(handle->fd);
+    /* Nothing grows once a handle is closing: `granted` is ours. */
+    atomic_fetch_sub(&pipe_granted, handle->granted);
+    handle->granted = 0;
 }
 
 static void on_destroy(ErlNifEnv *env, void *object)
@@ -181,23 +185,25 @@ void nr_handle_finish(ErlNifEnv *env, struct nr_handle *handle)
         nr_handle_notify(env, &pid, ref);
 }
 
-void nr_handle_grow_pipe(struct nr_handle *handle)
+bool nr_handle_grow_pipe(struct nr_handle *handle)
 {
 #ifdef F_SETPIPE_SZ
     size_t now = (size_t)handle->stats.pipe_bytes;
     if (now >= PIPE_STEP_TWO)
-        return;
+        return false;
     size_t wanted = now < PIPE_STEP_ONE ? PIPE_STEP_ONE : PIPE_STEP_TWO;
     size_t more = wanted - now;
     if (atomic_fetch_add(&pipe_granted, more) + more > PIPE_BUDGET ||
         fcntl(handle->fd, F_SETPIPE_SZ, (int)wanted) < 0) {
         atomic_fetch_sub(&pipe_granted, more);
         handle->stats.pipe_refused++;
-        return;
+        return false;
     }
     handle->granted += more;
     handle->stats.pipe_bytes = wanted;
+    return true;
 #else
     (void)handle;
+    return false;
 #endif
 }

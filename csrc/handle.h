@@ -125,7 +125,7 @@ bool nr_handle_end_wait(ErlNifEnv *env, struct nr_handle *handle, ErlNifPid *pid
 void nr_handle_notify(ErlNifEnv *env, const ErlNifPid *pid, ERL_NIF_TERM ref);
 
 /* Grows the pipe when the stream keeps filling it: 64 KiB, 256 KiB, 1 MiB, within the budget of
- * all handles together; mutex held. Silent when refused (counted). */
-void nr_handle_grow_pipe(struct nr_handle *handle);
+ * all handles together; mutex held. True if it has more room now; silent when refused (counted). */
+bool nr_handle_grow_pipe(struct nr_handle *handle);
 
 #endif

@@ -24,6 +24,9 @@
 /* The slot size of a ring: a rest that fits is written by the ring itself. */
 #define RING_WRITE_MAX ((size_t)16 * 1024)
 
+/* Below this a full pipe says that the reader is slow, not that the pipe is small. */
+#define BULK_WRITE ((size_t)32 * 1024)
+
 #define IOVEC_MAX 64
 
 /* A readiness that turns out stale (another edge came between the system call and the arm) is
@@ -136,7 +139,7 @@ static void learn_from_read(struct nr_handle *handle, size_t asked, size_t got)
     handle->fulls = 0;
     if (handle->chunk < READ_MAX)
         handle->chunk *= 2;
-    nr_handle_grow_pipe(handle);
+    (void)nr_handle_grow_pipe(handle);
 }
 
 static ERL_NIF_TERM give(ErlNifEnv *env, struct nr_handle *handle, ErlNifBinary *binary, size_t n)
@@ -237,6 +240,15 @@ static ERL_NIF_TERM wrote(ErlNifEnv *env, struct nr_handle *handle, size_t n)
     return nr_term_ok(env, enif_make_uint64(env, n));
 }
 
+/* A larger pipe for who keeps finding it full with much to write. True: there is room now. */
+static bool learn_from_full(struct nr_handle *handle, size_t wanted)
+{
+    if (wanted < BULK_WRITE || ++handle->fulls < 2)
+        return false;
+    handle->fulls = 0;
+    return nr_handle_grow_pipe(handle);
+}
+
 /* The iovec cut to what one call moves. */
 static int cut_iovec(struct iovec *cut, const ErlNifIOVec *whole, size_t *bytes)
 {
@@ -285,15 +297,13 @@ static ERL_NIF_TERM write_locked(ErlNifEnv *env, struct nr_handle *handle, const
         } while (n < 0 && errno == EINTR);
         if (n >= 0) {
             handle->stats.bytes += (uint64_t)n;
-            if ((size_t)n < bytes && ++handle->fulls >= 2) {
-                handle->fulls = 0;
-                nr_handle_grow_pipe(handle);
-            }
             return wrote(env, handle, (size_t)n);
         }
         r = nr_errno();
         if (r != -EAGAIN)
             return failure(env, r);
+        if (learn_from_full(handle, bytes))
+            continue;
         /* A small rest is given to the mechanism: a ring writes it itself from a slot. */
         unsigned char rest[RING_WRITE_MAX];
         size_t rest_length = 0;

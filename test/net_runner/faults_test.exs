@@ -418,10 +418,17 @@ defmodule NetRunner.FaultsTest do
     end
   end
 
-  test "the zygote is killed: running commands go on, the next start works (13, in small)" do
-    {:ok, p} = NetRunner.Process.start("cat")
+  # Waits until it is dead: a request that a dying one still took is :shepherd_lost, rightly (14).
+  defp kill_zygote do
     zygote = NetRunner.Shepherd.info().os_pid
     {_, 0} = System.cmd("kill", ["-KILL", to_string(zygote)])
+    eventually("the zygote is dead", fn -> not running?(zygote) end)
+    zygote
+  end
+
+  test "the zygote is killed: running commands go on, the next start works (13, in small)" do
+    {:ok, p} = NetRunner.Process.start("cat")
+    zygote = kill_zygote()
     assert NetRunner.run(["echo", "next"]) == {"next\n", 0}
     assert NetRunner.Shepherd.info().os_pid != zygote
     assert NetRunner.Process.write(p, "still here") == :ok
@@ -463,8 +470,7 @@ defmodule NetRunner.FaultsTest do
     end
 
     test "after its zygote was replaced: the BEAM ends it", context do
-      zygote = NetRunner.Shepherd.info().os_pid
-      {_, 0} = System.cmd("kill", ["-KILL", to_string(zygote)])
+      kill_zygote()
       assert NetRunner.run(["true"]) == {"", 0}
       freeze(context.guardian)
       assert NetRunner.Process.kill(context.p) == {:error, :timeout}
