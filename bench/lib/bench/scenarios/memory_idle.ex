@@ -1,6 +1,7 @@
 defmodule Bench.Scenarios.MemoryIdle do
   # What does a command cost that only waits? N times cat, started and left alone; what is counted is
-  # the memory of the BEAM and of the helpers, not of cat. PSS, so that shared pages count once.
+  # the memory of the BEAM (what it says is in use: it keeps what it was given) and of the helpers, not
+  # of cat. Helpers by PSS, so that shared pages count once.
 
   use Bench.Scenario
 
@@ -56,8 +57,8 @@ defmodule Bench.Scenarios.MemoryIdle do
   end
 
   defp beam do
-    for {pid, _} <- [{self(), nil}], do: :erlang.garbage_collect(pid)
-    field("/proc/self/smaps_rollup", "Pss")
+    :erlang.garbage_collect()
+    :erlang.memory(:total) / 1024
   end
 
   # Everything below us but the commands themselves.
