@@ -25,6 +25,8 @@ uint64_t now_ms(void)
 
 /* ---- the zygote ----------------------------------------------------------------------------- */
 
+const char *shepherd_path = NR_TEST_SHEPHERD;
+
 struct shepherd shepherd_start(const char *const *wrapper)
 {
     struct shepherd shepherd = {0};
@@ -39,7 +41,7 @@ struct shepherd shepherd_start(const char *const *wrapper)
         argv[argc] = wrapper[argc];
         argc++;
     }
-    argv[argc++] = NR_TEST_SHEPHERD;
+    argv[argc++] = shepherd_path;
     argv[argc++] = beam;
     argv[argc] = NULL;
 

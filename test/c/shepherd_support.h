@@ -24,6 +24,9 @@ struct shepherd {
     struct nr_hello hello;
 };
 
+/* What shepherd_start executes: the built one, or a copy that another user can reach. */
+extern const char *shepherd_path;
+
 /* Starts a zygote whose BEAM is the calling process. `wrapper`: NULL, or arguments to put before
  * the program (a fixture that refuses system calls), NULL-terminated. */
 struct shepherd shepherd_start(const char *const *wrapper);
