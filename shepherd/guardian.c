@@ -26,6 +26,8 @@
 #define SWEEP_TICK_MS 5
 /* Survivors of SIGKILL are tried again this often. */
 #define RETRY_TICK_MS 1000
+/* How many commands one turn takes in: a flood of them must not keep us from the family. */
+#define COMMANDS_MAX 64
 
 struct guardian {
     struct nr_order order;
@@ -293,7 +295,9 @@ static void look_at_control(struct guardian *g, short ready)
     if (!(ready & (POLLIN | POLLHUP | POLLERR | POLLNVAL)))
         return;
     /* One answer at a time: who does not read its answers is not asked for more commands. */
-    while (!g->deaf && g->state != NR_STATE_GONE && g->outbox.count == 0 && read_command(g, true))
+    for (int i = 0; i < COMMANDS_MAX && !g->deaf && g->state != NR_STATE_GONE &&
+                    g->outbox.count == 0 && read_command(g, true);
+         i++)
         (void)nr_outbox_flush(&g->outbox, g->order.control);
 }
 

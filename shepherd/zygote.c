@@ -32,6 +32,8 @@
 #define STRAY_SLOW_MS  1000
 /* Where the BEAM's end cannot be polled for, look who our parent is, once nobody can tell us. */
 #define PARENT_TICK_MS 200
+/* How many requests one turn takes in: a flood of them must not keep us from reaping. */
+#define REQUESTS_MAX 64
 /* How much of what strays do one turn takes in. */
 #define REAP_MAX     1024
 #define SWEEP_PASSES 32
@@ -274,7 +276,7 @@ static void look_at_socket(struct zygote *z, short ready)
 {
     if (z->socket < 0 || ready == 0)
         return;
-    for (;;) {
+    for (int i = 0; i < REQUESTS_MAX; i++) {
         /* Who does not read its answers is not asked for more requests. */
         int r = nr_outbox_flush(&z->outbox, z->socket);
         if (r == NR_CHANNEL_WAIT)
