@@ -144,13 +144,14 @@ static int ring_arm(ErlNifEnv *env, struct nr_handle *handle, const void *out, s
 {
     (void)env;
     if (!(atomic_load(&handle->holders) & NR_HOLDER_RING)) {
-        handle->ring = my_ring();
-        if (handle->ring == NULL)
+        struct nr_ring *ring = my_ring();
+        if (ring == NULL)
             return -ENOSYS;
+        atomic_store(&handle->ring, ring);
         enif_keep_resource(handle); /* the registration's reference, released at GONE */
         atomic_fetch_or(&handle->holders, NR_HOLDER_RING);
         nr_stream_begin(&handle->stream);
-        int r = nr_ring_add(handle->ring, &handle->stream);
+        int r = nr_ring_add(ring, &handle->stream);
         if (r < 0) {
             atomic_fetch_and(&handle->holders, ~(unsigned)NR_HOLDER_RING);
             enif_release_resource(handle);
@@ -187,7 +188,7 @@ static void ring_close(ErlNifEnv *env, struct nr_handle *handle)
 {
     /* A pending read is not closed under, it would swallow bytes: GONE comes after the last
      * completion, and only then is the descriptor closed. Fails only if GONE is already on its way. */
-    (void)nr_ring_remove(handle->ring, &handle->stream);
+    (void)nr_ring_remove(atomic_load(&handle->ring), &handle->stream);
     nr_backend_ring_pass(env, handle);
 }
 
@@ -205,8 +206,9 @@ bool nr_backend_ring_usable(void)
 
 void nr_backend_ring_pass(ErlNifEnv *env, struct nr_handle *handle)
 {
-    if (handle->ring != NULL && nr_ring_pending(handle->ring))
-        (void)nr_ring_harvest(handle->ring, 64, on_event, env);
+    struct nr_ring *ring = atomic_load(&handle->ring);
+    if (ring != NULL && nr_ring_pending(ring))
+        (void)nr_ring_harvest(ring, 64, on_event, env);
 }
 
 static bool is_busy_scheduler(const struct nr_handle *handle)

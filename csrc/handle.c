@@ -80,6 +80,19 @@ int nr_handle_type_open(ErlNifEnv *env)
     return handle_type != NULL ? 0 : -ENOMEM;
 }
 
+/* A new pipe may be smaller than 64 KiB: a user past the soft limit gets two pages (pipe(7)). */
+static uint64_t pipe_size(int fd)
+{
+#ifdef F_GETPIPE_SZ
+    int size = fcntl(fd, F_GETPIPE_SZ);
+    if (size > 0)
+        return (uint64_t)size;
+#else
+    (void)fd;
+#endif
+    return PIPE_DEFAULT;
+}
+
 struct nr_handle *nr_handle_new_take(ErlNifEnv *env, int fd, enum nr_direction direction,
                                      enum nr_mode mode, const ErlNifPid *owner)
 {
@@ -94,7 +107,7 @@ struct nr_handle *nr_handle_new_take(ErlNifEnv *env, int fd, enum nr_direction d
     handle->mode = mode;
     handle->backend = nr_backend_first(mode);
     handle->chunk = CHUNK_MIN;
-    handle->stats.pipe_bytes = PIPE_DEFAULT;
+    handle->stats.pipe_bytes = pipe_size(fd);
     handle->stream.fd = fd;
     handle->stream.direction = direction;
     handle->stream.owner = handle;

@@ -14,7 +14,7 @@
  * (data, close, finish), or none if it was cancelled in time: nothing strays into a caller's
  * mailbox.
  *
- * Locking. `mutex` covers everything but `state` and `holders`. It is held over one non-blocking
+ * Locking. `mutex` covers everything but the atomics. It is held over one non-blocking
  * read(2) or writev(2), never over enif_send, a stop callback or a harvest. Order: handle, then ring.
  */
 #ifndef NR_HANDLE_H
@@ -89,7 +89,8 @@ struct nr_handle {
     unsigned fulls; /* full reads, or writes that met a full pipe, in a row */
     size_t granted; /* bytes of the pipe budget this handle holds */
 
-    struct nr_ring *ring; /* where the stream is registered */
+    _Atomic(struct nr_ring *)
+        ring; /* where the stream is registered; set once, read by passers-by */
     struct nr_stream stream;
     struct nr_handle_stats stats;
 };

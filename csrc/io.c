@@ -278,7 +278,7 @@ static ERL_NIF_TERM write_locked(ErlNifEnv *env, struct nr_handle *handle, const
     if (handle->has_written) {
         /* A ring wrote while somebody waited. If it was the caller, this is its answer. */
         handle->has_written = false;
-        if (is_self(env, &handle->writer) && handle->written != -EAGAIN)
+        if (is_self(env, &handle->writer))
             return handle->written < 0 ? failure(env, handle->written)
                                        : wrote(env, handle, (size_t)handle->written);
     }

@@ -127,24 +127,21 @@ defmodule NetRunner do
   ## Collecting
 
   defp collect(process, options, deadline) do
-    {:ok, stdout} = NetRunner.Process.handle(process, :stdout)
+    ends = if options.stderr == :capture, do: [:stdout, :stderr], else: [:stdout]
+    nothing = %{stdout: {[], 0}, stderr: {[], 0}}
 
-    handles =
-      case options.stderr do
-        :capture ->
-          {:ok, stderr} = NetRunner.Process.handle(process, :stderr)
-          [stdout: stdout, stderr: stderr]
-
-        _other ->
-          [stdout: stdout]
-      end
-
-    limit = options.max_output_size
-
-    case read_all(handles, limit, deadline, %{}, %{stdout: {[], 0}, stderr: {[], 0}}) do
-      {:ok, output} -> conclude(process, options, deadline, output)
-      error -> error
+    with {:ok, handles} <- handles(process, ends),
+         {:ok, output} <- read_all(handles, options.max_output_size, deadline, %{}, nothing) do
+      conclude(process, options, deadline, output)
     end
+  end
+
+  defp handles(_process, []), do: {:ok, []}
+
+  defp handles(process, [name | rest]) do
+    with {:ok, handle} <- NetRunner.Process.handle(process, name),
+         {:ok, handles} <- handles(process, rest),
+         do: {:ok, [{name, handle} | handles]}
   end
 
   defp read_all([], _limit, _deadline, _armed, output) do

@@ -2,10 +2,10 @@ defmodule NetRunner.Application do
   @moduledoc false
   # The supervision tree:
   #
-  #   NetRunner.Backend          finds out what the data plane can use, makes the rings
-  #   NetRunner.ReaperSupervisor one NetRunner.Reaper per ring
-  #   NetRunner.Registry         pid of a NetRunner.Process -> its pipe handles
-  #   NetRunner.Shepherd         owns the zygote and the request socket
+  #   NetRunner.Backend   finds out what the data plane can use, makes the rings; supervises
+  #                       one NetRunner.Reaper per ring
+  #   NetRunner.Registry  pid of a NetRunner.Process -> its pipe handles
+  #   NetRunner.Shepherd  owns the zygote and the request socket
   #
   # Commands are not children of it: a NetRunner.Process belongs to whoever starts it.
 

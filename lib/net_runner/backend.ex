@@ -11,6 +11,8 @@ defmodule NetRunner.Backend do
   require Logger
 
   @key {__MODULE__, :info}
+  # What a call's :auto means here: the NIF's number.
+  @auto {__MODULE__, :auto}
 
   @type info :: %{
           data: :io_uring | :poll,
@@ -27,7 +29,7 @@ defmodule NetRunner.Backend do
 
   @doc "The NIF's number for a `backend:` option, or why a demand cannot be met."
   @spec mode(:auto | :poll | :io_uring) :: {:ok, 0..2} | {:error, {:backend, String.t()}}
-  def mode(:auto), do: {:ok, if(info().data == :io_uring, do: 0, else: 1)}
+  def mode(:auto), do: {:ok, :persistent_term.get(@auto, 1)}
   def mode(:poll), do: {:ok, 1}
 
   def mode(:io_uring) do
@@ -42,6 +44,7 @@ defmodule NetRunner.Backend do
     configured = Application.get_env(:net_runner, :backend, :auto)
     {info, rings} = discover(configured)
     :persistent_term.put(@key, info)
+    :persistent_term.put(@auto, auto(info.data, configured))
 
     if info.data == :poll and configured != :poll do
       Logger.info("NetRunner uses poll for pipe I/O: #{info.why}")
@@ -54,6 +57,10 @@ defmodule NetRunner.Backend do
 
     Supervisor.init(children, strategy: :one_for_one)
   end
+
+  defp auto(:poll, _configured), do: 1
+  defp auto(:io_uring, :io_uring), do: 2
+  defp auto(:io_uring, :auto), do: 0
 
   defp discover(:poll), do: {poll("config :net_runner, backend: :poll"), []}
 
@@ -77,7 +84,7 @@ defmodule NetRunner.Backend do
           "config :net_runner, backend: expected :auto, :poll or :io_uring, got: #{inspect(other)}"
   end
 
-  # Measured in docs/decisions: default task work wakes sooner beside CPU-bound Erlang.
+  # design.md, "Ring": default task work wakes sooner beside CPU-bound Erlang, this one moves more.
   defp coop_taskrun?, do: Application.get_env(:net_runner, :coop_taskrun, false)
 
   defp poll(why), do: %{data: :poll, registered_buffers: false, why: why}

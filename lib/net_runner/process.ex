@@ -40,6 +40,8 @@ defmodule NetRunner.Process do
   @u32_max 0xFFFF_FFFF
   # Reads of stderr between two looks into the mailbox.
   @stderr_burst 16
+  # Reads that empty any pipe, should somebody outside the family go on writing into it.
+  @stderr_last 64
 
   @type t :: pid
   @type status :: 0..255
@@ -64,7 +66,7 @@ defmodule NetRunner.Process do
     :exit_info,
     :stderr_ref,
     stderr_tail: "",
-    unkillable?: false,
+    unkillable: nil,
     leaving?: false,
     awaiting: [],
     kills: %{},
@@ -289,7 +291,7 @@ defmodule NetRunner.Process do
 
   @doc """
   Counters of the pipes: `%{stdin: map | nil, stdout: map, stderr: map | nil}`, each with `bytes`, `ops`
-  (system calls that moved bytes on the fast path), `waits_poll`, `waits_io_uring` (waits served by
+  (reads and writes that moved bytes), `waits_poll`, `waits_io_uring` (waits served by
   each mechanism), `fixed` and `unfixed` (moves through registered and other slots), `moves` (to the
   ring by `:auto`), `pipe_bytes` (capacity) and `pipe_refused`.
   """
@@ -386,6 +388,8 @@ defmodule NetRunner.Process do
           {:ok, {:started, _, _} = started} -> started
           {:ok, {:failed, :cd, posix}} -> {:error, {:cd, posix}}
           {:ok, {:failed, _stage, posix}} -> {:error, posix}
+          # Not a word of our guardian's: as good as none.
+          _other -> :hang_up
         end
 
       :again ->
@@ -445,8 +449,7 @@ defmodule NetRunner.Process do
   def handle_call(:exit, _from, state), do: {:reply, result(state), state}
 
   def handle_call(:conclude, from, state) do
-    state = await(state, {:conclude, from})
-    if state.leaving?, do: {:stop, :normal, state}, else: {:noreply, state}
+    state |> await({:conclude, from}) |> continue()
   end
 
   def handle_call(:stop, _from, %{exit: exit} = state) when exit != nil,
@@ -492,7 +495,7 @@ defmodule NetRunner.Process do
     {:noreply, escalate(%{state | kills: kills})}
   end
 
-  def handle_info({:overdue, :stop}, %{exit: nil, unkillable?: false} = state),
+  def handle_info({:overdue, :stop}, %{exit: nil, unkillable: nil} = state),
     do: {:noreply, escalate(state)}
 
   def handle_info({:DOWN, monitor, :process, _pid, _reason}, %{owner_monitor: monitor} = state) do
@@ -514,7 +517,7 @@ defmodule NetRunner.Process do
     if state.feeder, do: Process.exit(state.feeder, :kill)
     state = begin_stop(state, state.options.kill_timeout)
     state = wait_for_end(state, Pipe.deadline(state.options.kill_timeout + @after_grace))
-    if state.exit == nil and not state.unkillable?, do: escalate(state)
+    if state.exit == nil and state.unkillable == nil, do: escalate(state)
     for end_name <- [:stdin, :stdout, :stderr], do: close(Map.fetch!(state, end_name))
     Nif.control_close(state.control)
   end
@@ -580,10 +583,13 @@ defmodule NetRunner.Process do
     %{
       state
       | awaiting: [],
-        unkillable?: true,
+        unkillable: pids,
         leaving?: state.leaving? or leave?(state.awaiting)
     }
   end
+
+  # Both halves are of one build: cannot be, and must not end the server.
+  defp handle_frame(_other, state), do: state
 
   defp named({:signaled, number}), do: {:signaled, Signal.name(number)}
   defp named(exited), do: exited
@@ -596,12 +602,13 @@ defmodule NetRunner.Process do
     # Whoever still holds the other end is not the command: readers get what is there, then :eof.
     Nif.finish(state.stdout)
     if state.stderr, do: Nif.finish(state.stderr)
-    state = drain_stderr(%{state | exit: exit, exit_info: info, kills: %{}})
+    state = finish_stderr(%{state | exit: exit, exit_info: info, kills: %{}})
     for waiting <- Enum.reverse(state.awaiting), do: answer(waiting, result(state), state)
     %{state | awaiting: [], leaving?: state.leaving? or leave?(state.awaiting)}
   end
 
-  defp await(%{exit: nil} = state, waiting), do: %{state | awaiting: [waiting | state.awaiting]}
+  defp await(%{exit: nil, unkillable: nil} = state, waiting),
+    do: %{state | awaiting: [waiting | state.awaiting]}
 
   defp await(state, waiting) do
     answer(waiting, result(state), state)
@@ -610,6 +617,8 @@ defmodule NetRunner.Process do
 
   defp leave?(awaiting), do: Enum.any?(awaiting, fn {what, _from} -> is_atom(what) end)
 
+  # Survivors of SIGKILL were reported: nobody is kept waiting for them.
+  defp result(%{exit: nil, unkillable: pids}), do: {:error, {:unkillable, pids}}
   defp result(%{exit: {:error, reason}}), do: {:error, reason}
   defp result(%{exit: exit}), do: {:ok, exit}
 
@@ -646,6 +655,16 @@ defmodule NetRunner.Process do
       _eof_or_closed -> %{state | stderr_ref: :ended}
     end
   end
+
+  # The end was told on the control socket; what says that stderr is ready may still be on its way
+  # (through a ring's reaper), but its last bytes belong to the end.
+  defp finish_stderr(%{options: %{stderr: :consume}, stderr_ref: ref} = state)
+       when ref != :ended do
+    if ref != nil, do: Pipe.cancel(state.stderr, ref)
+    drain_stderr(%{state | stderr_ref: nil}, @stderr_last)
+  end
+
+  defp finish_stderr(state), do: state
 
   # At most twice the tail is held, so that small pieces are not copied again and again.
   defp keep_tail(state, bytes) do

@@ -76,7 +76,12 @@ defmodule NetRunner.Shepherd do
 
   @doc "What is known of the zygote: `%{os_pid:, features:, starts:, in_flight:, queued:}`."
   @spec info :: map
-  def info, do: GenServer.call(__MODULE__, :info)
+  def info do
+    GenServer.call(__MODULE__, :info)
+  catch
+    :exit, _reason ->
+      %{os_pid: nil, features: [], starts: 0, in_flight: 0, queued: 0}
+  end
 
   @impl true
   def init(nil) do
@@ -88,6 +93,8 @@ defmodule NetRunner.Shepherd do
       started_at: nil,
       backoff: 0,
       starts: 0,
+      asking: [],
+      retry: nil,
       in_flight: %{},
       queue: :queue.new()
     }
@@ -96,8 +103,9 @@ defmodule NetRunner.Shepherd do
   end
 
   @impl true
-  def handle_call({:spawn, id, request, mode}, from, state) do
-    {:noreply, pump(%{state | queue: :queue.in({from, id, request, mode}, state.queue)})}
+  def handle_call({:spawn, id, request, mode}, {pid, _tag} = from, state) do
+    entry = {Process.monitor(pid), from, id, request, mode}
+    {:noreply, pump(%{state | queue: :queue.in(entry, state.queue)})}
   end
 
   def handle_call({:verdict, ticket}, _from, state) do
@@ -122,24 +130,20 @@ defmodule NetRunner.Shepherd do
 
   def handle_call({:escalate, _id, _zygote}, _from, state), do: {:reply, :gone, state}
 
-  def handle_call(:info, _from, state) do
-    info = %{
-      os_pid: state.os_pid,
-      features: state.features,
-      starts: state.starts,
-      in_flight: map_size(state.in_flight),
-      queued: :queue.len(state.queue)
-    }
+  # Before HELLO there is nothing to tell; without a zygote there is nothing to wait for.
+  def handle_call(:info, from, %{ready?: false, request: request} = state) when request != nil,
+    do: {:noreply, %{state | asking: [from | state.asking]}}
 
-    {:reply, info, state}
-  end
+  def handle_call(:info, _from, state), do: {:reply, answer(state), state}
 
   @impl true
   def handle_cast({:arrived, ticket}, state), do: {:noreply, state |> forget(ticket) |> pump()}
 
   @impl true
   def handle_info({:DOWN, ticket, :process, _pid, _reason}, state) do
-    {:noreply, state |> forget(ticket) |> pump()}
+    # On its way, or (its caller gave up) still waiting here.
+    queue = :queue.filter(fn entry -> elem(entry, 0) != ticket end, state.queue)
+    {:noreply, %{state | queue: queue} |> forget(ticket) |> pump()}
   end
 
   def handle_info({:select, request, _ref, :ready_input}, %{request: request} = state) do
@@ -152,7 +156,7 @@ defmodule NetRunner.Shepherd do
   def handle_info(:start_zygote, %{request: nil} = state),
     do: {:noreply, state |> start_zygote() |> pump()}
 
-  def handle_info(:pump, state), do: {:noreply, pump(state)}
+  def handle_info(:retry, state), do: {:noreply, pump(%{state | retry: nil})}
   def handle_info(_other, state), do: {:noreply, state}
 
   defp start_zygote(state) do
@@ -193,7 +197,7 @@ defmodule NetRunner.Shepherd do
   end
 
   defp handle_frame({:ok, {:hello, os_pid, features}}, state),
-    do: %{state | ready?: true, os_pid: os_pid, features: features}
+    do: tell(%{state | ready?: true, os_pid: os_pid, features: features})
 
   # Whose request it was asks for it (verdict/1) once its control socket hangs up.
   defp handle_frame({:ok, {:rejected, id, reason}}, state) do
@@ -213,7 +217,7 @@ defmodule NetRunner.Shepherd do
   defp lost(ended, state) do
     lived = System.monotonic_time(:millisecond) - state.started_at
     Logger.warning("NetRunner's zygote ended (#{inspect(ended)}), starting another")
-    state = %{state | request: nil, os_pid: nil, ready?: false}
+    state = tell(%{state | request: nil, os_pid: nil, ready?: false})
 
     if lived >= @healthy_ms or state.backoff == 0,
       do: start_zygote(%{state | backoff: if(lived >= @healthy_ms, do: 0, else: 10)}),
@@ -224,6 +228,21 @@ defmodule NetRunner.Shepherd do
     backoff = min(max(state.backoff, 10) * 2, @backoff_max)
     Process.send_after(self(), :start_zygote, backoff)
     %{state | backoff: backoff}
+  end
+
+  defp answer(state) do
+    %{
+      os_pid: state.os_pid,
+      features: state.features,
+      starts: state.starts,
+      in_flight: map_size(state.in_flight),
+      queued: :queue.len(state.queue)
+    }
+  end
+
+  defp tell(state) do
+    for from <- state.asking, do: GenServer.reply(from, answer(state))
+    %{state | asking: []}
   end
 
   defp forget(state, ticket) do
@@ -242,18 +261,16 @@ defmodule NetRunner.Shepherd do
     end
   end
 
-  defp send_request({{pid, _tag} = from, id, request, mode} = entry, state) do
+  defp send_request({ticket, {pid, _tag} = from, id, request, mode} = entry, state) do
     case nif_spawn(state.request, request, mode, pid) do
       {:ok, handles} ->
-        ticket = Process.monitor(pid)
         start = %{ticket: ticket, id: id, zygote: state.os_pid, handles: handles}
         GenServer.reply(from, {:ok, start})
         pump(%{state | in_flight: Map.put(state.in_flight, ticket, id)})
 
       # Nothing was sent: wait for room, in order.
       {:error, reason} when reason in [:eagain, :etoomanyrefs, :enobufs] ->
-        if map_size(state.in_flight) == 0, do: Process.send_after(self(), :pump, @full_retry)
-        %{state | queue: :queue.in_r(entry, state.queue)}
+        retry_later(%{state | queue: :queue.in_r(entry, state.queue)})
 
       # The zygote is gone and we have not read its hang-up yet: the next one takes the request.
       {:error, reason} when reason in [:epipe, :enotconn, :econnreset] ->
@@ -261,9 +278,15 @@ defmodule NetRunner.Shepherd do
 
       {:error, reason} ->
         GenServer.reply(from, {:error, reason})
-        pump(state)
+        state |> forget(ticket) |> pump()
     end
   end
+
+  # Whoever is on the way makes room and comes back here; if nobody is, only time can tell.
+  defp retry_later(%{retry: nil, in_flight: in_flight} = state) when map_size(in_flight) == 0,
+    do: %{state | retry: Process.send_after(self(), :retry, @full_retry)}
+
+  defp retry_later(state), do: state
 
   defp nif_spawn(socket, {frame, nil, flags}, mode, pid),
     do: Nif.spawn(socket, frame, nil, flags, mode, pid)

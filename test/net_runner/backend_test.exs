@@ -59,7 +59,24 @@ defmodule NetRunner.BackendTest do
 
       assert why != ""
       assert NetRunner.run(["cat"], input: "x") == {"x", 0}
+      # From the very first call on, not only once the zygote has said hello.
+      assert NetRunner.backend().containment != nil
     end
+  end
+
+  test "backend: :io_uring in the config sends every wait of a plain call to a ring" do
+    {:ok, _} = restart(:io_uring)
+    {:ok, p} = NetRunner.Process.start("cat")
+    reader = Task.async(fn -> NetRunner.Process.read(p) end)
+    eventually("it waits", fn -> NetRunner.Process.read(p, 1, 0) == {:error, :busy} end)
+    NetRunner.Process.write(p, "x")
+    assert Task.await(reader) == {:ok, "x"}
+    {:ok, %{stdout: stats}} = NetRunner.Process.stats(p)
+    NetRunner.Process.stop(p)
+
+    if :io_uring in NetRunner.Test.Backends.expected(),
+      do: assert(stats.waits_poll == 0 and stats.waits_io_uring > 0),
+      else: assert(stats.waits_poll > 0 and stats.waits_io_uring == 0)
   end
 
   test "anything else keeps the application from starting, and the reason names the key" do

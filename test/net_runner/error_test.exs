@@ -26,7 +26,7 @@ defmodule NetRunner.ErrorTest do
     {{:backend, "refused: eperm"}, "the :io_uring backend cannot be used: refused: eperm"},
     {:timeout, "timed out"},
     {{:timeout, 17}, "writing timed out after 17 bytes"},
-    {{:max_output_exceeded, "abc"}, "wrote more than the 3 bytes that max_output_size: allows"},
+    {{:max_output_exceeded, "abc"}, "wrote more than max_output_size: allows"},
     {:guardian_lost, "its guardian was lost, the exit status is not known"},
     {{:unkillable, [12]}, "cannot be killed: pid 12"},
     {{:unkillable, [12, 13]}, "cannot be killed: pid 12, pid 13"},

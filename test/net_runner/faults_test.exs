@@ -261,7 +261,7 @@ defmodule NetRunner.FaultsTest do
       {:ok, path: path}
     end
 
-    defp assert_start_error(cmd, reason, opts \\ []) do
+    defp assert_start_error(cmd, reason, opts) do
       {us, result} = :timer.tc(fn -> NetRunner.run(cmd, opts) end)
       assert result == {:error, reason}
       assert us < 100_000
@@ -269,53 +269,53 @@ defmodule NetRunner.FaultsTest do
       assert NetRunner.Process.start(exe, args, opts) == {:error, reason}
     end
 
-    test "ENOENT", %{path: path} do
-      assert_start_error([path], :enoent)
-      assert_start_error(["no-such-program-anywhere"], :enoent)
+    on_backends "ENOENT", %{path: path} do
+      assert_start_error([path], :enoent, backend: backend)
+      assert_start_error(["no-such-program-anywhere"], :enoent, backend: backend)
       File.write!(path, "#!/no/such/interpreter\n")
       File.chmod!(path, 0o755)
-      assert_start_error([path], :enoent)
+      assert_start_error([path], :enoent, backend: backend)
     end
 
-    test "EACCES", %{path: path} do
+    on_backends "EACCES", %{path: path} do
       File.write!(path, "#!/bin/sh\n")
-      assert_start_error([path], :eacces)
-      assert_start_error([Path.dirname(path)], :eacces)
+      assert_start_error([path], :eacces, backend: backend)
+      assert_start_error([Path.dirname(path)], :eacces, backend: backend)
     end
 
-    test "ENOEXEC", %{path: path} do
+    on_backends "ENOEXEC", %{path: path} do
       File.write!(path, "neither ELF nor script")
       File.chmod!(path, 0o755)
-      assert_start_error([path], :enoexec)
+      assert_start_error([path], :enoexec, backend: backend)
     end
 
-    test "E2BIG" do
+    on_backends "E2BIG" do
       argument = String.duplicate("x", 131_000)
-      assert_start_error(["true" | List.duplicate(argument, 64)], :e2big)
+      assert_start_error(["true" | List.duplicate(argument, 64)], :e2big, backend: backend)
     end
 
-    test "ETXTBSY", %{path: path} do
+    on_backends "ETXTBSY", %{path: path} do
       File.cp!("/bin/true", path)
       {:ok, open} = :file.open(path, [:raw, :append])
-      assert_start_error([path], :etxtbsy)
+      assert_start_error([path], :etxtbsy, backend: backend)
       :file.close(open)
-      assert NetRunner.run([path]) == {"", 0}
+      assert NetRunner.run([path], backend: backend) == {"", 0}
     end
 
-    test "ELOOP", %{path: path} do
+    on_backends "ELOOP", %{path: path} do
       File.ln_s!(path, path)
-      assert_start_error([path], :eloop)
+      assert_start_error([path], :eloop, backend: backend)
     end
 
-    test "ENOTDIR", %{path: path} do
+    on_backends "ENOTDIR", %{path: path} do
       File.write!(path, "")
-      assert_start_error([Path.join(path, "program")], :enotdir)
+      assert_start_error([Path.join(path, "program")], :enotdir, backend: backend)
     end
 
-    test "a directory that cannot be entered (28)", %{path: path} do
-      assert_start_error(["true"], {:cd, :enoent}, cd: path)
+    on_backends "a directory that cannot be entered (28)", %{path: path} do
+      assert_start_error(["true"], {:cd, :enoent}, cd: path, backend: backend)
       File.write!(path, "")
-      assert_start_error(["true"], {:cd, :enotdir}, cd: path)
+      assert_start_error(["true"], {:cd, :enotdir}, cd: path, backend: backend)
     end
   end
 
@@ -373,8 +373,9 @@ defmodule NetRunner.FaultsTest do
   end
 
   describe "the BEAM's surroundings" do
-    test "a script whose output is captured by a shell ends when the BEAM ends (50a)" do
-      code = ~s|{"x\\n", 0} = NetRunner.run(["echo", "x"]); IO.puts("done")|
+    on_backends "a script whose output is captured by a shell ends when the BEAM ends (50a)" do
+      code =
+        ~s|{"x\\n", 0} = NetRunner.run(["echo", "x"], backend: #{inspect(backend)}); IO.puts("done")|
 
       {us, {output, 0}} =
         :timer.tc(fn ->
@@ -397,7 +398,7 @@ defmodule NetRunner.FaultsTest do
       end
     end
 
-    test "the child sees the BEAM's directory and environment of that moment (50b)" do
+    on_backends "the child sees the BEAM's directory and environment of that moment (50b)" do
       dir = Path.dirname(tmp_path("file"))
 
       real =
@@ -409,12 +410,14 @@ defmodule NetRunner.FaultsTest do
           _not_a_link -> dir
         end
 
-      assert File.cd!(dir, fn -> NetRunner.run(["pwd", "-P"]) end) == {real <> "\n", 0}
+      assert File.cd!(dir, fn -> NetRunner.run(["pwd", "-P"], backend: backend) end) ==
+               {real <> "\n", 0}
+
       name = "NET_RUNNER_TEST_#{System.unique_integer([:positive])}"
       System.put_env(name, "now")
-      assert NetRunner.run(["printenv", name]) == {"now\n", 0}
+      assert NetRunner.run(["printenv", name], backend: backend) == {"now\n", 0}
       System.delete_env(name)
-      assert NetRunner.run(["printenv", name]) == {"", 1}
+      assert NetRunner.run(["printenv", name], backend: backend) == {"", 1}
     end
   end
 

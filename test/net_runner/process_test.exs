@@ -641,4 +641,21 @@ defmodule NetRunner.ProcessTest do
     assert P.read(p) == {:ok, "x"}
     assert P.alive?(p)
   end
+
+  test "once survivors of SIGKILL are reported, nobody is kept waiting for them (20)" do
+    # As root nothing here survives SIGKILL: the report is put into the server, and its guardian is
+    # stopped so that it cannot bring better news.
+    {:ok, p} = NetRunner.Process.start("sleep", ["60"])
+    {:ok, pid} = NetRunner.Process.os_pid(p)
+    guardian = :sys.get_state(p).guardian_pid
+    {_, 0} = System.cmd("kill", ["-STOP", to_string(guardian)])
+    :sys.replace_state(p, &%{&1 | unkillable: [pid]})
+    assert NetRunner.Process.await_exit(p) == {:error, {:unkillable, [pid]}}
+    assert NetRunner.Process.stop(p) == :ok
+    assert NetRunner.Process.alive?(p)
+    # The server stays for the end, and leaves with it.
+    monitor = Process.monitor(p)
+    {_, 0} = System.cmd("kill", ["-CONT", to_string(guardian)])
+    assert_receive {:DOWN, ^monitor, :process, ^p, :normal}, 10_000
+  end
 end

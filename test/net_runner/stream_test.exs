@@ -364,4 +364,17 @@ defmodule NetRunner.StreamTest do
     |> Task.async_stream(fn _ -> Enum.join(stream) end, max_concurrency: 10)
     |> Enum.each(&assert &1 == {:ok, "same"})
   end
+
+  on_backends "the last words on stderr are in the error, whatever overtakes them" do
+    cmd = ["sh", "-c", "exec 1>&-; echo oops >&2; exit 3"]
+
+    for _ <- 1..300 do
+      error =
+        assert_raise NetRunner.ExitError, fn ->
+          Stream.run(NetRunner.stream!(cmd, backend: backend))
+        end
+
+      assert error.stderr == "oops\n"
+    end
+  end
 end
