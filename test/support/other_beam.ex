@@ -6,7 +6,7 @@ defmodule NetRunner.Test.OtherBeam do
 
   import ExUnit.Assertions
 
-  @enforce_keys [:port, :os_pid]
+  @enforce_keys [:port, :os_pid, :started]
   defstruct @enforce_keys
 
   @doc """
@@ -26,7 +26,7 @@ defmodule NetRunner.Test.OtherBeam do
       ])
 
     {:os_pid, os_pid} = Port.info(port, :os_pid)
-    beam = %__MODULE__{port: port, os_pid: os_pid}
+    beam = %__MODULE__{port: port, os_pid: os_pid, started: start_time(os_pid)}
     ExUnit.Callbacks.on_exit(fn -> kill(beam) end)
     await_line(beam, "up", 20_000)
     beam
@@ -72,9 +72,21 @@ defmodule NetRunner.Test.OtherBeam do
     end
   end
 
-  @doc "Sends it a signal, SIGKILL by default."
-  def kill(%{os_pid: os_pid}, signal \\ "KILL") do
-    System.cmd("kill", ["-#{signal}", to_string(os_pid)], stderr_to_stdout: true)
+  @doc """
+  Sends it a signal, SIGKILL by default; nothing once it has gone. A pid alone would not do: on a busy
+  machine it is somebody else's after seconds.
+  """
+  def kill(%{os_pid: os_pid, started: started}, signal \\ "KILL") do
+    if start_time(os_pid) == started,
+      do: System.cmd("kill", ["-#{signal}", to_string(os_pid)], stderr_to_stdout: true)
+
     :ok
+  end
+
+  # The 22nd field of proc(5)'s stat, in clock ticks since boot.
+  defp start_time(os_pid) do
+    with {:ok, stat} <- File.read("/proc/#{os_pid}/stat") do
+      stat |> String.split(")") |> List.last() |> String.split() |> Enum.at(19)
+    end
   end
 end
