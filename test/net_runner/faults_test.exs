@@ -40,7 +40,7 @@ defmodule NetRunner.FaultsTest do
       lock = tmp_path("lock")
       opts = [env: env, kill_timeout: 300, drain_timeout: 60_000, backend: backend]
       beam = other_beam("daemonize", [lock, "exit"], opts)
-      assert length(tagged(tag)) == 1
+      eventually("only the daemon is left", fn -> length(tagged(tag)) == 1 end)
       OtherBeam.kill(beam)
       assert await_free(lock, 4_000) < @d + 300 + @k
       assert tagged(tag) == []
