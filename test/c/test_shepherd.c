@@ -474,8 +474,9 @@ START_TEST(the_stop_signal_goes_to_the_whole_group)
     struct order order =
         ORDER(.argv =
                   ARGV("/bin/sh", "-c",
+                       "trap : TERM; " /* before anybody says ready */
                        "(trap 'echo member; exit' TERM; echo ready; while :; do read x; done) & "
-                       "trap '' TERM; while :; do wait; done"),
+                       "while :; do wait; done"),
               .flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT);
     struct command command = start(&shepherd, &order);
     expect_ready(&command);
