@@ -27,6 +27,7 @@ defmodule NetRunner.Process do
 
   # Elixir's Process is meant wherever `Process` stands in this file.
   use GenServer, restart: :temporary
+  require Logger
 
   alias NetRunner.{Backend, Executable, Input, Nif, Options, Pipe, Protocol, Shepherd, Signal}
 
@@ -563,11 +564,21 @@ defmodule NetRunner.Process do
     case Nif.control_recv(state.control) do
       :again -> state
       {:ok, frame} -> frame |> Protocol.decode() |> handle_frame(state) |> receive_frames()
-      _hang_up -> ended(state, {:error, :guardian_lost}, %{})
+      hang_up -> guardian_lost(state, hang_up)
     end
   end
 
   defp receive_frames(state), do: state
+
+  # Only somebody's SIGKILL does this. It has no other witness: say whose it was.
+  defp guardian_lost(state, hang_up) do
+    Logger.warning(
+      "NetRunner lost guardian #{state.guardian_pid} of #{hd(state.cmd)} " <>
+        "(pid #{state.os_pid}): #{inspect(hang_up)}"
+    )
+
+    ended(state, {:error, :guardian_lost}, %{})
+  end
 
   defp handle_frame({:ok, {:exited, exit, info}}, state), do: ended(state, named(exit), info)
 
