@@ -104,6 +104,18 @@ static ERL_NIF_TERM failure(ErlNifEnv *env, int r)
     return nr_term_error(env, r);
 }
 
+/* The answer after the last try at a wait, r: a pipe that was ready each time is looked at again
+ * through the caller's mailbox, so that a call stays short. */
+static ERL_NIF_TERM waits(ErlNifEnv *env, int r, ERL_NIF_TERM ref)
+{
+    ErlNifPid self;
+    if (r < 0)
+        return failure(env, r);
+    if (r == NR_RETRY)
+        nr_handle_notify(env, enif_self(env, &self), ref);
+    return nr_atoms.again_;
+}
+
 /* Hands out up to max of the late bytes as the start of `binary`, which has room for max. */
 static size_t take_late(struct nr_handle *handle, unsigned char *data, size_t max)
 {
@@ -210,13 +222,7 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
             break;
     }
     enif_release_binary(&binary);
-    if (r < 0)
-        return failure(env, r);
-    if (r == NR_RETRY) {
-        ErlNifPid self;
-        nr_handle_notify(env, enif_self(env, &self), ref);
-    }
-    return nr_atoms.again_;
+    return waits(env, r, ref);
 }
 
 ERL_NIF_TERM nr_nif_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
@@ -304,8 +310,10 @@ static ERL_NIF_TERM write_locked(ErlNifEnv *env, struct nr_handle *handle, const
         r = nr_errno();
         if (r != -EAGAIN)
             return failure(env, r);
-        if (learn_from_full(handle, bytes))
+        if (learn_from_full(handle, bytes)) {
+            r = NR_RETRY;
             continue;
+        }
         /* A small rest is given to the mechanism: a ring writes it itself from a slot. */
         unsigned char rest[RING_WRITE_MAX];
         size_t rest_length = 0;
@@ -319,13 +327,7 @@ static ERL_NIF_TERM write_locked(ErlNifEnv *env, struct nr_handle *handle, const
         if (r != NR_RETRY)
             break;
     }
-    if (r < 0)
-        return failure(env, r);
-    if (r == NR_RETRY) {
-        ErlNifPid self;
-        nr_handle_notify(env, enif_self(env, &self), ref);
-    }
-    return nr_atoms.again_;
+    return waits(env, r, ref);
 }
 
 ERL_NIF_TERM nr_nif_write(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
