@@ -641,6 +641,7 @@ defmodule NetRunnerTest do
     end
   end
 
+  @tag :subreaper
   on_backends "drain_timeout: is how long a background job may live on" do
     {tag, env} = tag()
     opts = [env: env, backend: backend]

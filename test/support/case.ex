@@ -15,16 +15,24 @@ defmodule NetRunner.Test.Case do
     end
   end
 
+  # ExUnit gives a @tag to the next test only: every one of ours gets it.
   defmacro on_backends(sentence, context \\ quote(do: %{}), do: block) do
-    for backend <- NetRunner.Test.Backends.expected() do
-      quote do
-        @tag backend: unquote(backend)
-        test unquote("#{sentence} [#{backend}]"), unquote(context) do
-          var!(backend) = unquote(backend)
-          _ = var!(backend)
-          unquote(block)
+    tests =
+      for backend <- NetRunner.Test.Backends.expected() do
+        quote do
+          for tag <- tags, do: @tag(tag)
+          @tag backend: unquote(backend)
+          test unquote("#{sentence} [#{backend}]"), unquote(context) do
+            var!(backend) = unquote(backend)
+            _ = var!(backend)
+            unquote(block)
+          end
         end
       end
+
+    quote do
+      tags = Module.delete_attribute(__MODULE__, :tag)
+      unquote_splicing(tests)
     end
   end
 end

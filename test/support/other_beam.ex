@@ -22,7 +22,7 @@ defmodule NetRunner.Test.OtherBeam do
         {:line, 1024},
         :exit_status,
         args: args,
-        env: env()
+        env: for({name, value} <- preload(), do: {to_charlist(name), to_charlist(value)})
       ])
 
     {:os_pid, os_pid} = Port.info(port, :os_pid)
@@ -45,11 +45,14 @@ defmodule NetRunner.Test.OtherBeam do
       ]
   end
 
-  # Under a sanitizer the BEAM's own commands must not inherit the preload, this one must.
-  defp env do
+  @doc """
+  What another BEAM's environment must have, as `{name, value}`. Under a sanitizer this BEAM's own
+  commands must not inherit the preload, other BEAMs must.
+  """
+  def preload do
     case System.get_env("NET_RUNNER_TEST_PRELOAD") do
       nil -> []
-      preload -> [{~c"LD_PRELOAD", to_charlist(preload)}]
+      preload -> [{"LD_PRELOAD", preload}]
     end
   end
 

@@ -1,0 +1,80 @@
+defmodule NetRunner.Faults.GuardianTest do
+  # The fault matrix (docs/reliability.md) where a guardian is hit.
+  use NetRunner.Test.FaultCase
+
+  @tag :subreaper
+  on_backends "the guardian is killed: the family is gone, the caller is told (10)" do
+    {tag, env} = tag()
+    lock = tmp_path("lock")
+
+    back_at_baseline(fn ->
+      {:ok, p} =
+        NetRunner.Process.start(fixture("daemonize"), [lock, "stay"],
+          backend: backend,
+          env: env,
+          owner: self()
+        )
+
+      {:ok, "ready\n"} = NetRunner.Process.read(p)
+      waiter = Task.async(fn -> NetRunner.Process.await_exit(p) end)
+      reader = Task.async(fn -> NetRunner.Process.read(p) end)
+      guardian = :sys.get_state(p).guardian_pid
+      {_, 0} = System.cmd("kill", ["-KILL", to_string(guardian)])
+      assert Task.await(waiter, d()) == {:error, :guardian_lost}
+      assert Task.await(reader, k()) == :eof
+      await_free(lock, k())
+      eventually("the leader is gone", k(), fn -> tagged(tag) == [] end)
+      assert NetRunner.Process.kill(p) == {:error, :not_running}
+      NetRunner.Process.stop(p)
+      assert NetRunner.run(["echo", "on"], backend: backend) == {"on\n", 0}
+    end)
+  end
+
+  describe "a guardian is stopped with SIGSTOP" do
+    setup do
+      lock = tmp_path("lock")
+      {tag, env} = tag()
+      opts = [kill_timeout: 100, env: env]
+      {:ok, p} = NetRunner.Process.start(fixture("daemonize"), [lock, "stay"], opts)
+      {:ok, "ready\n"} = NetRunner.Process.read(p)
+      {:ok, lock: lock, tag: tag, p: p, guardian: :sys.get_state(p).guardian_pid}
+    end
+
+    defp freeze(guardian) do
+      {_, 0} = System.cmd("kill", ["-STOP", to_string(guardian)])
+      eventually("the guardian is stopped", fn -> proc_state(guardian) == "T" end)
+    end
+
+    @tag :subreaper
+    test "and kill/3 is called: a time-out, then the zygote ends it and its family (12)",
+         context do
+      freeze(context.guardian)
+      assert NetRunner.Process.kill(context.p) == {:error, :timeout}
+      assert NetRunner.Process.await_exit(context.p, 2_000) == {:error, :guardian_lost}
+      await_free(context.lock, 2_000)
+      NetRunner.Process.stop(context.p)
+    end
+
+    @tag :subreaper
+    test "and stop/1 is called: it ends nevertheless", context do
+      freeze(context.guardian)
+      assert NetRunner.Process.stop(context.p) == :ok
+      await_free(context.lock, 2_000)
+    end
+
+    @tag :subreaper
+    test "after its zygote was replaced: the BEAM ends it", context do
+      kill_zygote()
+      eventually("the next start works", 1_000, fn -> NetRunner.run(["true"]) == {"", 0} end)
+      freeze(context.guardian)
+      assert NetRunner.Process.kill(context.p) == {:error, :timeout}
+      assert NetRunner.Process.await_exit(context.p, 2_000) == {:error, :guardian_lost}
+      NetRunner.Process.stop(context.p)
+
+      # With zygote and guardian both killed nobody sweeps (docs/limits.md): the daemon is ours to end.
+      eventually("the guardian is gone", fn -> not running?(context.guardian) end)
+      for pid <- tagged(context.tag), do: System.cmd("kill", ["-KILL", to_string(pid)])
+      await_free(context.lock, 2_000)
+    end
+  end
+end

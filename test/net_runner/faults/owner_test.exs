@@ -1,0 +1,74 @@
+defmodule NetRunner.Faults.OwnerTest do
+  # The fault matrix (docs/reliability.md) where an Erlang process is hit that a command depends on.
+  use NetRunner.Test.FaultCase
+
+  describe "an Erlang process dies (9)" do
+    @tag :subreaper
+    on_backends "the owner, killed" do
+      lock = tmp_path("lock")
+      me = self()
+
+      back_at_baseline(fn ->
+        {owner, monitor} =
+          spawn_monitor(fn ->
+            {:ok, p} =
+              NetRunner.Process.start(fixture("daemonize"), [lock],
+                backend: backend,
+                kill_timeout: 300
+              )
+
+            {:ok, "ready\n"} = NetRunner.Process.read(p)
+            send(me, {:up, p})
+            Process.sleep(:infinity)
+          end)
+
+        assert_receive {:up, p}, 5_000
+        server = Process.monitor(p)
+        Process.exit(owner, :kill)
+        assert_receive {:DOWN, ^monitor, :process, _, :killed}
+        assert await_free(lock, 4_000) < d() + 300 + k()
+        assert_receive {:DOWN, ^server, :process, _, :normal}, k()
+      end)
+    end
+
+    @tag :subreaper
+    on_backends "the command's own server, killed brutally" do
+      lock = tmp_path("lock")
+
+      back_at_baseline(fn ->
+        {:ok, p} =
+          NetRunner.Process.start(fixture("daemonize"), [lock],
+            backend: backend,
+            kill_timeout: 300
+          )
+
+        {:ok, "ready\n"} = NetRunner.Process.read(p)
+        Process.exit(p, :kill)
+        assert await_free(lock, 4_000) < d() + 300 + k()
+        assert NetRunner.Process.read(p) == {:error, :closed}
+        assert {:error, :closed} = NetRunner.Process.await_exit(p)
+      end)
+    end
+
+    @tag :subreaper
+    on_backends "its supervisor, in good order" do
+      lock = tmp_path("lock")
+
+      back_at_baseline(fn ->
+        opts = [backend: backend, kill_timeout: 300]
+
+        {:ok, supervisor} =
+          Supervisor.start_link(
+            [{NetRunner.Process, {fixture("daemonize"), [lock], opts}}],
+            strategy: :one_for_one
+          )
+
+        [{_id, p, _type, _modules}] = Supervisor.which_children(supervisor)
+        {:ok, "ready\n"} = NetRunner.Process.read(p)
+        Supervisor.stop(supervisor)
+        # A supervisor's stop means that it is gone, not that it will be.
+        refute locked?(lock)
+      end)
+    end
+  end
+end

@@ -1,0 +1,58 @@
+defmodule NetRunner.Test.FaultCase do
+  @moduledoc """
+  The case template of test/net_runner/faults/: the rows of the fault matrix (docs/reliability.md), one
+  file for each who may be hit.
+
+  Not async: the budgets are times, and several tests count what the whole node holds.
+
+  Tests tagged `:subreaper` need a guardian that is one; the portable build leaves them out.
+  """
+
+  use ExUnit.CaseTemplate
+
+  alias NetRunner.Test.{OtherBeam, World}
+
+  using do
+    quote do
+      use NetRunner.Test.Case
+      import NetRunner.Test.FaultCase
+      alias NetRunner.Test.OtherBeam
+
+      # Elixir itself starts slowly on a busy machine.
+      @moduletag timeout: 120_000
+    end
+  end
+
+  @doc "D, the budget to notice something, in milliseconds."
+  def d, do: 250
+
+  @doc "K, the budget from SIGKILL to the end."
+  def k, do: 1_000
+
+  @doc "S, the budget of a sweep."
+  def s, do: 2_000
+
+  @doc "Another BEAM with one command in it, which has said that it is ready."
+  def other_beam(fixture, args, opts, launcher \\ []) do
+    OtherBeam.start(
+      """
+      {:ok, p} = NetRunner.Process.start(#{inspect(World.fixture(fixture))}, #{inspect(args)}, #{inspect(opts)});
+      {:ok, "ready\\n"} = NetRunner.Process.read(p);
+      IO.puts("up");
+      Process.sleep(:infinity)
+      """,
+      launcher
+    )
+  end
+
+  @doc """
+  Kills the zygote and gives its pid. Waits until it is dead: a request that a dying one still took is
+  :shepherd_lost, rightly (14).
+  """
+  def kill_zygote do
+    zygote = NetRunner.Shepherd.info().os_pid
+    {_, 0} = System.cmd("kill", ["-KILL", to_string(zygote)])
+    World.eventually("the zygote is dead", fn -> not World.running?(zygote) end)
+    zygote
+  end
+end
