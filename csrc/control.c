@@ -4,10 +4,11 @@
 #include "atoms.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "handle.h"
 #include "launch_os.h"
+#include "protocol.h"
 #include "term.h"
 
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -100,37 +101,75 @@ static struct nr_control *get(ErlNifEnv *env, ERL_NIF_TERM term)
     return enif_get_resource(env, term, control_type, &object) ? object : NULL;
 }
 
-int nr_control_lock(ErlNifEnv *env, ERL_NIF_TERM term, struct nr_control **control)
+/* Locks an open control socket for one system call: its descriptor. Negative: nothing is locked, and
+ * *answer is what the NIF call gives. */
+static int lock(ErlNifEnv *env, ERL_NIF_TERM term, struct nr_control **control,
+                ERL_NIF_TERM *answer)
 {
     *control = get(env, term);
-    if (*control == NULL)
-        return -EBADF;
+    if (*control == NULL) {
+        *answer = enif_make_badarg(env);
+        return -EINVAL;
+    }
     enif_mutex_lock((*control)->mutex);
     if ((*control)->open)
         return (*control)->fd;
     enif_mutex_unlock((*control)->mutex);
+    *answer = enif_make_tuple2(env, nr_atoms.error_, nr_atoms.closed_);
     return -EBADF;
 }
 
-void nr_control_unlock(struct nr_control *control)
+static void unlock(struct nr_control *control)
 {
     enif_mutex_unlock(control->mutex);
 }
 
-static ERL_NIF_TERM closed(ErlNifEnv *env)
+static ssize_t send_message(int fd, const ErlNifBinary *frame, const int fds[], size_t count)
 {
-    return enif_make_tuple2(env, nr_atoms.error_, nr_atoms.closed_);
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int) * NR_SPAWN_FDS_MAX)];
+    } control;
+    struct iovec iovec = {.iov_base = frame->data, .iov_len = frame->size};
+    struct msghdr message = {.msg_iov = &iovec, .msg_iovlen = 1};
+    if (count > 0) {
+        memset(&control, 0, sizeof(control));
+        message.msg_control = control.bytes;
+        message.msg_controllen = CMSG_SPACE(sizeof(int) * count);
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(int) * count);
+        memcpy(CMSG_DATA(header), fds, sizeof(int) * count);
+    }
+    ssize_t n;
+    do {
+        n = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    return n;
+}
+
+int nr_control_send(ErlNifEnv *env, ERL_NIF_TERM term, const ErlNifBinary *frame, const int fds[],
+                    size_t count)
+{
+    struct nr_control *control;
+    ERL_NIF_TERM unused;
+    int fd = lock(env, term, &control, &unused);
+    if (fd < 0)
+        return fd;
+    int r = send_message(fd, frame, fds, count) < 0 ? nr_errno() : 0;
+    unlock(control);
+    return r;
 }
 
 ERL_NIF_TERM nr_nif_control_recv(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
     struct nr_control *control;
-    int fd = nr_control_lock(env, argv[0], &control);
-    if (control == NULL)
-        return enif_make_badarg(env);
+    ERL_NIF_TERM result;
+    int fd = lock(env, argv[0], &control, &result);
     if (fd < 0)
-        return closed(env);
+        return result;
 
     unsigned char frame[512]; /* no frame towards the BEAM is larger; MSG_TRUNC tells */
     ssize_t n;
@@ -142,7 +181,6 @@ ERL_NIF_TERM nr_nif_control_recv(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
             errno = EINTR;
     } while (n < 0 && errno == EINTR);
 
-    ERL_NIF_TERM result;
     if (n > (ssize_t)sizeof(frame)) {
         result = enif_make_tuple2(env, nr_atoms.error_, nr_atoms.eproto_);
     } else if (n > 0) {
@@ -159,8 +197,32 @@ ERL_NIF_TERM nr_nif_control_recv(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
         control->selected = true;
         result = nr_atoms.again_;
     }
-    nr_control_unlock(control);
+    unlock(control);
     return result;
+}
+
+/* Duplicates of the reading ends in a list of handles; those that are closed are passed over. How
+ * many, or -errno with none open. */
+static int dup_handles(ErlNifEnv *env, ERL_NIF_TERM list, int fds[NR_SPAWN_FDS_MAX])
+{
+    ERL_NIF_TERM head;
+    int count = 0;
+    int r = 0;
+
+    while (r == 0 && enif_get_list_cell(env, list, &head, &list)) {
+        struct nr_handle *handle = nr_handle_get(env, head);
+        if (handle == NULL || count == NR_SPAWN_FDS_MAX)
+            r = -EINVAL;
+        else if ((fds[count] = nr_handle_dup(handle)) >= 0)
+            count++;
+        else if (fds[count] != -EBADF)
+            r = fds[count];
+    }
+    if (r == 0)
+        return count;
+    while (count > 0)
+        nr_fd_close(fds[--count]);
+    return r;
 }
 
 ERL_NIF_TERM nr_nif_control_send(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
@@ -168,19 +230,21 @@ ERL_NIF_TERM nr_nif_control_send(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     (void)argc;
     ErlNifBinary frame;
     struct nr_control *control;
-    if (!enif_inspect_iolist_as_binary(env, argv[1], &frame))
+    ERL_NIF_TERM result;
+    int fds[NR_SPAWN_FDS_MAX];
+    if (!enif_inspect_iolist_as_binary(env, argv[1], &frame) || !enif_is_list(env, argv[2]))
         return enif_make_badarg(env);
-    int fd = nr_control_lock(env, argv[0], &control);
-    if (control == NULL)
-        return enif_make_badarg(env);
-    if (fd < 0)
-        return closed(env);
-    ssize_t n;
-    do {
-        n = send(fd, frame.data, frame.size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    } while (n < 0 && errno == EINTR);
-    ERL_NIF_TERM result = n < 0 ? nr_term_error(env, nr_errno()) : nr_atoms.ok_;
-    nr_control_unlock(control);
+    int count = dup_handles(env, argv[2], fds);
+    if (count < 0)
+        return count == -EINVAL ? enif_make_badarg(env) : nr_term_error(env, count);
+    int fd = lock(env, argv[0], &control, &result);
+    if (fd >= 0) {
+        ssize_t n = send_message(fd, &frame, fds, (size_t)count);
+        result = n < 0 ? nr_term_error(env, nr_errno()) : nr_atoms.ok_;
+        unlock(control);
+    }
+    while (count > 0)
+        nr_fd_close(fds[--count]);
     return result;
 }
 
@@ -189,15 +253,14 @@ ERL_NIF_TERM nr_nif_control_kill(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     (void)argc;
     int pid;
     struct nr_control *control;
+    ERL_NIF_TERM result;
     if (!enif_get_int(env, argv[1], &pid))
         return enif_make_badarg(env);
-    int fd = nr_control_lock(env, argv[0], &control);
-    if (control == NULL)
-        return enif_make_badarg(env);
+    int fd = lock(env, argv[0], &control, &result);
     if (fd < 0)
-        return closed(env);
+        return result;
     int r = nr_os_kill_peer(fd, pid);
-    nr_control_unlock(control);
+    unlock(control);
     return r < 0 ? nr_term_error(env, r) : nr_atoms.ok_;
 }
 

@@ -11,6 +11,7 @@
 #define NR_CONTROL_H
 
 #include <erl_nif.h>
+#include <stddef.h>
 
 int nr_control_type_open(ErlNifEnv *env);
 
@@ -18,18 +19,17 @@ int nr_control_type_open(ErlNifEnv *env);
  * or 0 with no memory or a dead owner. */
 ERL_NIF_TERM nr_control_new_take(ErlNifEnv *env, int fd, const ErlNifPid *owner);
 
-/* Borrows the descriptor of an open control resource for one sendmsg, with the resource locked
- * against close until nr_control_unlock. fd or -EBADF (then nothing is locked). */
-struct nr_control;
-int nr_control_lock(ErlNifEnv *env, ERL_NIF_TERM term, struct nr_control **control);
-void nr_control_unlock(struct nr_control *control);
+/* Sends one frame with `count` descriptors (at most NR_SPAWN_FDS_MAX), which stay the caller's. 0 or -errno; -EBADF: closed. Never
+ * blocks: -EAGAIN when the peer does not read. */
+int nr_control_send(ErlNifEnv *env, ERL_NIF_TERM term, const ErlNifBinary *frame, const int fds[],
+                    size_t count);
 
 /* control_recv(control) -> {:ok, frame} | :again | :eof | {:error, :closed | posix}
  * :again: {:select, control, :undefined, :ready_input} will come to the calling process. */
 ERL_NIF_TERM nr_nif_control_recv(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
-/* control_send(control, frame) -> :ok | {:error, :closed | posix}. Never blocks: :eagain when the
- * peer does not read. */
+/* control_send(control, frame, handles) -> :ok | {:error, :closed | posix}, with the descriptors of
+ * those handles that are open (they stay ours too). Never blocks: :eagain when the peer does not read. */
 ERL_NIF_TERM nr_nif_control_send(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
 /* control_kill(control, os_pid) -> :ok | {:error, :closed | :esrch | posix}: SIGKILL to the process that

@@ -198,6 +198,18 @@ void nr_handle_finish(ErlNifEnv *env, struct nr_handle *handle)
         nr_handle_notify(env, &pid, ref);
 }
 
+int nr_handle_dup(struct nr_handle *handle)
+{
+    enif_mutex_lock(handle->mutex);
+    int fd = -EBADF;
+    if (atomic_load(&handle->state) == NR_HANDLE_OPEN) {
+        fd = fcntl(handle->fd, F_DUPFD_CLOEXEC, 0);
+        fd = fd < 0 ? nr_errno() : fd;
+    }
+    enif_mutex_unlock(handle->mutex);
+    return fd;
+}
+
 bool nr_handle_grow_pipe(struct nr_handle *handle)
 {
 #ifdef F_SETPIPE_SZ

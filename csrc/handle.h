@@ -114,6 +114,10 @@ void nr_handle_close(ErlNifEnv *env, struct nr_handle *handle);
 /* The command is over: readers get what is in the pipe, then :eof, and never wait again. */
 void nr_handle_finish(ErlNifEnv *env, struct nr_handle *handle);
 
+/* A second descriptor of an open handle's pipe, close-on-exec, the caller's; or -errno, -EBADF when
+ * it is not open any more. */
+int nr_handle_dup(struct nr_handle *handle);
+
 /* A holder leaves. The last one out of a closing handle closes the descriptor. */
 void nr_handle_release(struct nr_handle *handle, enum nr_holder holder);
 

@@ -136,32 +136,6 @@ static int make_pipe(ErlNifEnv *env, enum nr_direction direction, enum nr_mode m
     return *handle != NULL ? 0 : -ENOMEM;
 }
 
-static int send_request(int fd, const ErlNifBinary *frame, const int fds[], size_t count)
-{
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof(int) * NR_SPAWN_FDS_MAX)];
-    } control;
-    struct iovec iovec = {.iov_base = frame->data, .iov_len = frame->size};
-    struct msghdr message = {
-        .msg_iov = &iovec,
-        .msg_iovlen = 1,
-        .msg_control = control.bytes,
-        .msg_controllen = CMSG_SPACE(sizeof(int) * count),
-    };
-    memset(&control, 0, sizeof(control));
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int) * count);
-    memcpy(CMSG_DATA(header), fds, sizeof(int) * count);
-    ssize_t n;
-    do {
-        n = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    } while (n < 0 && errno == EINTR);
-    return n < 0 ? nr_errno() : 0;
-}
-
 /* Everything one start holds until it is sent, and the way to let go of it. */
 struct start {
     int theirs[NR_SPAWN_FDS_MAX]; /* to pass on, in the order of the protocol */
@@ -237,13 +211,10 @@ ERL_NIF_TERM nr_nif_spawn(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     NR_CLEANUP_FD int ours = pair[0];
     struct start start = {.theirs = {pair[1]}, .count = 1};
     r = start_fill(env, &start, flags, (enum nr_mode)mode, &owner, &strings);
-    if (r == 0) {
-        struct nr_control *request;
-        int fd = nr_control_lock(env, argv[0], &request);
-        r = fd < 0 ? -ENOTCONN : send_request(fd, &frame, start.theirs, start.count);
-        if (fd >= 0)
-            nr_control_unlock(request);
-    }
+    if (r == 0)
+        r = nr_control_send(env, argv[0], &frame, start.theirs, start.count);
+    if (r == -EBADF)
+        r = -ENOTCONN;
     ERL_NIF_TERM control = 0;
     if (r == 0) {
         control = nr_control_new_take(env, nr_fd_take(&ours), &owner);

@@ -21,15 +21,9 @@ int nr_os_sealed_file(const void *data, size_t size)
     NR_CLEANUP_FD int fd = memfd_create("net_runner", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return nr_errno();
-    const char *from = data;
-    for (size_t done = 0; done < size;) {
-        ssize_t n = write(fd, from + done, size - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return nr_errno();
-        done += (size_t)n;
-    }
+    int r = nr_fd_write_all(fd, data, size);
+    if (r < 0)
+        return r;
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
         return nr_errno();
     return nr_fd_take(&fd);

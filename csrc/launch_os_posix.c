@@ -26,17 +26,10 @@ int nr_os_sealed_file(const void *data, size_t size)
         return nr_errno();
     (void)shm_unlink(name);
     int r = nr_fd_cloexec(fd, true);
+    if (r == 0)
+        r = nr_fd_write_all(fd, data, size);
     if (r < 0)
         return r;
-    const char *from = data;
-    for (size_t done = 0; done < size;) {
-        ssize_t n = write(fd, from + done, size - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return nr_errno();
-        done += (size_t)n;
-    }
     return nr_fd_take(&fd);
 }
 

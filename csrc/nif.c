@@ -48,7 +48,7 @@ static ErlNifFunc functions[] = {
     {"finish", 1, nr_nif_finish, 0},
     {"handle_info", 1, nr_nif_handle_info, 0},
     {"control_recv", 1, nr_nif_control_recv, 0},
-    {"control_send", 2, nr_nif_control_send, 0},
+    {"control_send", 3, nr_nif_control_send, 0},
     {"control_kill", 2, nr_nif_control_kill, 0},
     {"control_close", 1, nr_nif_control_close, 0},
     {"zygote_start", 2, nr_nif_zygote_start, ERL_NIF_DIRTY_JOB_IO_BOUND},

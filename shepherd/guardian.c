@@ -1,6 +1,6 @@
 /*
- * See guardian.h. One poll over {control, BEAM, leader, signals, exec pipe}; what it finds becomes
- * events, policy.c says which step follows, the steps are the functions below. It never sleeps, never
+ * See guardian.h. One poll over {control, BEAM, leader, signals, exec pipe, held pipes}; what it finds
+ * becomes events, policy.c says which step follows, the steps are the functions below. It never sleeps, never
  * blocks in a call that a frozen BEAM or a hung child could hold, and keeps no policy of its own.
  */
 #include "guardian.h"
@@ -10,6 +10,7 @@
 #include "error.h"
 #include "exec.h"
 #include "fd.h"
+#include "held.h"
 #include "policy.h"
 #include "reap.h"
 #include "stop.h"
@@ -33,6 +34,7 @@ struct guardian {
     struct nr_order order;
     struct nr_family family;
     struct nr_outbox outbox;
+    struct nr_held held;
 
     enum nr_policy_state state;
     uint64_t deadline; /* of the state */
@@ -194,12 +196,13 @@ static void take_step(struct guardian *g, enum nr_policy_event event)
     }
 }
 
-static void become_deaf(struct guardian *g)
+/* HANGUP or BEAM_GONE. */
+static void become_deaf(struct guardian *g, enum nr_policy_event event)
 {
     g->deaf = true;
     g->outbox.count = 0;
     g->grace_ms = g->order.spawn.kill_timeout_ms;
-    take_step(g, NR_EVENT_DEAF);
+    take_step(g, event);
 }
 
 /* ---- what happened -------------------------------------------------------------------------- */
@@ -250,7 +253,7 @@ static void answer_kill(struct guardian *g, uint64_t id, const struct nr_kill *k
     post(g, NR_KILLED, id, &killed, sizeof(killed));
 }
 
-static void obey(struct guardian *g, const struct nr_frame *frame)
+static void obey(struct guardian *g, const struct nr_frame *frame, struct nr_message *message)
 {
     struct nr_kill kill;
     struct nr_stop stop;
@@ -260,6 +263,9 @@ static void obey(struct guardian *g, const struct nr_frame *frame)
     } else if (nr_codec_payload(frame, NR_STOP, &stop, sizeof(stop)) == 0) {
         g->grace_ms = stop.grace_ms;
         take_step(g, NR_EVENT_STOP);
+    } else if (frame->type == NR_HOLD && frame->length == 0 &&
+               (g->order.spawn.flags & NR_SPAWN_KEEP)) {
+        nr_held_take(&g->held, message);
     }
 }
 
@@ -271,16 +277,16 @@ static bool read_command(struct guardian *g, bool heed)
     struct nr_frame frame;
 
     int r = nr_channel_receive(g->order.control, bytes, sizeof(bytes), &message);
-    nr_message_close(&message);
     if (r == NR_CHANNEL_WAIT)
         return false;
     if (r != 0) {
         if (heed)
-            become_deaf(g);
+            become_deaf(g, NR_EVENT_HANGUP);
         return false;
     }
     if (heed && !message.truncated && nr_codec_open(bytes, message.length, &frame) == 0)
-        obey(g, &frame);
+        obey(g, &frame, &message);
+    nr_message_close(&message);
     return true;
 }
 
@@ -289,7 +295,7 @@ static void look_at_control(struct guardian *g, short ready)
     if (g->deaf)
         return;
     if (g->outbox.count > 0 && nr_outbox_flush(&g->outbox, g->order.control) == NR_CHANNEL_HANGUP) {
-        become_deaf(g);
+        become_deaf(g, NR_EVENT_HANGUP);
         return;
     }
     if (!(ready & (POLLIN | POLLHUP | POLLERR | POLLNVAL)))
@@ -310,7 +316,7 @@ static void look_at_time(struct guardian *g)
         take_step(g, NR_EVENT_DEADLINE);
         /* The new state may be one that only stays for a listener. */
         if (g->deaf)
-            take_step(g, NR_EVENT_DEAF);
+            take_step(g, NR_EVENT_HANGUP);
     }
     if ((g->state == NR_STATE_KILLING || g->state == NR_STATE_REAPING) && g->tick <= now) {
         if (!nr_stop_sweep(&g->family))
@@ -327,7 +333,8 @@ enum watched {
     SIGNALS,
     LEADER,
     EXEC_PIPE,
-    WATCHED,
+    HELD,
+    WATCHED = HELD + NR_HELD_MAX,
 };
 
 static bool sweeping(const struct guardian *g)
@@ -352,6 +359,8 @@ static void turn(struct guardian *g)
         [LEADER] = {.fd = g->family.leader_ended ? -1 : g->family.leader.pidfd, .events = POLLIN},
         [EXEC_PIPE] = {.fd = g->exec_pipe, .events = POLLIN},
     };
+    for (unsigned i = 0; i < NR_HELD_MAX; i++)
+        watched[HELD + i] = (struct pollfd){.fd = g->held.fds[i], .events = POLLIN};
     if (poll(watched, WATCHED, nr_clock_poll_ms(until)) < 0)
         for (int i = 0; i < WATCHED; i++)
             watched[i].revents = 0;
@@ -366,8 +375,11 @@ static void turn(struct guardian *g)
         look_at_exec_pipe(g);
     if (watched[BEAM].revents) {
         g->beam = -EBADF; /* readable for ever: borrowed, so only forgotten */
-        become_deaf(g);
+        become_deaf(g, NR_EVENT_BEAM_GONE);
     }
+    for (unsigned i = 0; i < NR_HELD_MAX; i++)
+        if (watched[HELD + i].revents)
+            nr_held_empty(&g->held, i);
     look_at_control(g, watched[CONTROL].revents);
     look_at_time(g);
 }
@@ -423,6 +435,7 @@ _Noreturn void nr_guardian_run(struct nr_order *order, int beam)
     struct guardian g = {
         .order = *order,
         .family = NR_FAMILY_NONE,
+        .held = NR_HELD_NONE,
         .state = NR_STATE_STARTING,
         .deadline = NR_NEVER,
         .tick = NR_NEVER,
@@ -447,6 +460,7 @@ _Noreturn void nr_guardian_run(struct nr_order *order, int beam)
     while (g.state != NR_STATE_GONE)
         turn(&g);
 
+    nr_held_close(&g.held);
     say_goodbye(&g);
     nr_family_close(&g.family);
     _exit(g.survivors ? NR_GUARDIAN_LEFT : NR_GUARDIAN_CLEAN);

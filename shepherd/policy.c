@@ -10,35 +10,40 @@
     ROW(STARTING, EXECED,       RUNNING,  REPORT_STARTED)   \
     ROW(STARTING, EXEC_FAILED,  GONE,     REPORT_FAILED)    \
     ROW(STARTING, STOP,         KILLING,  BEGIN_KILL)       /* no command yet that could use a grace */ \
-    ROW(STARTING, DEAF,         KILLING,  BEGIN_KILL)       \
+    ROW(STARTING, HANGUP,       KILLING,  BEGIN_KILL)       \
+    ROW(STARTING, BEAM_GONE,    KILLING,  BEGIN_KILL)       \
     \
     ROW(RUNNING,  LEADER_LEFT,  DRAINING, BEGIN_DRAIN)      \
     ROW(RUNNING,  LEADER_KEPT,  KEEPING,  BEGIN_KEEP)       \
     ROW(RUNNING,  FAMILY_GONE,  GONE,     FINISH)           \
     ROW(RUNNING,  STOP,         STOPPING, BEGIN_STOP)       \
-    ROW(RUNNING,  DEAF,         STOPPING, BEGIN_STOP)       \
+    ROW(RUNNING,  HANGUP,       STOPPING, BEGIN_STOP)       \
+    ROW(RUNNING,  BEAM_GONE,    STOPPING, BEGIN_STOP)       \
     \
     ROW(DRAINING, FAMILY_GONE,  GONE,     FINISH)           \
     ROW(DRAINING, DEADLINE,     KILLING,  BEGIN_KILL)       \
     ROW(DRAINING, STOP,         KILLING,  BEGIN_KILL)       /* stops skip the drain */ \
-    ROW(DRAINING, DEAF,         KILLING,  BEGIN_KILL)       \
+    ROW(DRAINING, HANGUP,       KILLING,  BEGIN_KILL)       \
+    ROW(DRAINING, BEAM_GONE,    KILLING,  BEGIN_KILL)       \
     \
     ROW(STOPPING, LEADER_LEFT,  KILLING,  BEGIN_KILL)       /* the grace is the leader's */ \
     ROW(STOPPING, LEADER_KEPT,  KILLING,  BEGIN_KILL)       /* a stop ends what :keep would keep */ \
     ROW(STOPPING, FAMILY_GONE,  GONE,     FINISH)           \
     ROW(STOPPING, DEADLINE,     KILLING,  BEGIN_KILL)       \
     ROW(STOPPING, STOP,         STOPPING, HASTEN)           \
-    ROW(STOPPING, DEAF,         STOPPING, HASTEN)           \
+    ROW(STOPPING, HANGUP,       STOPPING, HASTEN)           \
+    ROW(STOPPING, BEAM_GONE,    STOPPING, HASTEN)           \
     \
     ROW(KILLING,  FAMILY_GONE,  GONE,     FINISH)           \
     ROW(KILLING,  DEADLINE,     REAPING,  REPORT_SURVIVORS) \
     \
     ROW(REAPING,  FAMILY_GONE,  GONE,     FINISH)           \
-    ROW(REAPING,  DEAF,         GONE,     LEAVE)            /* never hang: the zygote takes them */ \
+    ROW(REAPING,  HANGUP,       GONE,     LEAVE)            /* never hang: the zygote takes them */ \
+    ROW(REAPING,  BEAM_GONE,    GONE,     LEAVE)            \
     \
     ROW(KEEPING,  FAMILY_GONE,  GONE,     FINISH)           \
-    ROW(KEEPING,  STOP,         STOPPING, BEGIN_STOP)       \
-    ROW(KEEPING,  DEAF,         STOPPING, BEGIN_STOP)       /* outliving the BEAM is not offered */
+    ROW(KEEPING,  STOP,         STOPPING, BEGIN_STOP)       /* it crossed EXITED on its way */ \
+    ROW(KEEPING,  BEAM_GONE,    STOPPING, BEGIN_STOP)       /* outliving the BEAM is not offered */
 /* clang-format on */
 
 #define CELL(state, event, to, what)                                                               \

@@ -24,7 +24,8 @@
     X(FAMILY_GONE) /* nobody lives (the leader may still be unreaped)                   */         \
     X(DEADLINE)    /* the deadline the last step set has passed                         */         \
     X(STOP)        /* the BEAM asks for the stop ladder                                 */         \
-    X(DEAF)        /* nobody listens: control hung up, or the BEAM died                 */
+    X(HANGUP)      /* nobody listens: the control socket hung up                        */         \
+    X(BEAM_GONE)   /* the BEAM is dead, whoever may still hold its sockets              */
 
 #define NR_POLICY_STEPS(X)                                                                         \
     X(STAY)             /* nothing                                                      */         \

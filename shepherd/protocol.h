@@ -5,7 +5,7 @@
  *
  *   request socket   BEAM <-> zygote, one per zygote:     HELLO, SPAWN, REJECTED, ESCALATE
  *   control socket   BEAM <-> guardian, one per command:  STARTED, FAILED, EXITED, UNKILLABLE,
- *                                                         KILL, KILLED, STOP
+ *                                                         KILL, KILLED, STOP, HOLD
  *
  * A frame is a 16-byte header and a payload. All numbers are little-endian and the structs below
  * have no padding, so on the machines we support (checked here) a frame is the struct. The Elixir
@@ -48,6 +48,7 @@ enum nr_frame_type {
     NR_KILL = 9,       /* BEAM -> guardian: one signal                                            */
     NR_KILLED = 10,    /* guardian -> BEAM: the answer to KILL, same id                           */
     NR_STOP = 11,      /* BEAM -> guardian: run the stop ladder                                   */
+    NR_HOLD = 12,      /* BEAM -> guardian: reading ends to keep open and empty (orphans: :keep)  */
 };
 
 struct nr_header {
@@ -182,5 +183,8 @@ struct nr_stop {
     uint32_t grace_ms; /* between stop_signal and SIGKILL; 0: SIGKILL at once */
 };
 static_assert(sizeof(struct nr_stop) == 4, "stop");
+
+/* HOLD has no payload. It carries one or two descriptors in SCM_RIGHTS, O_NONBLOCK, and is heeded only
+ * under NR_SPAWN_KEEP. */
 
 #endif

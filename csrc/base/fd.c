@@ -52,6 +52,20 @@ int nr_fd_pipe(int fds[2])
 #endif
 }
 
+int nr_fd_write_all(int fd, const void *data, size_t size)
+{
+    const char *from = data;
+    for (size_t done = 0; done < size;) {
+        ssize_t n = write(fd, from + done, size - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return nr_errno();
+        done += (size_t)n;
+    }
+    return 0;
+}
+
 int nr_fd_nonblock(int fd, bool on)
 {
     int flags = fcntl(fd, F_GETFL);

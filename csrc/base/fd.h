@@ -11,6 +11,7 @@
 #define NR_BASE_FD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* Closes fd if it is one. Returns -EBADF, so that `fd = nr_fd_close(fd)` empties the field.
  * errno is kept. EINTR is not retried: on Linux the descriptor is gone (close(2)). */
@@ -22,6 +23,9 @@ int nr_fd_take(int *fd);
 /* pipe2(2) with O_CLOEXEC on both ends; fds[0] reads, fds[1] writes. 0 or -errno; on failure both
  * fields hold -EBADF. */
 int nr_fd_pipe(int fds[2]);
+
+/* Writes all of it to a descriptor that blocks or is a file. 0 or -errno. */
+int nr_fd_write_all(int fd, const void *data, size_t size);
 
 /* Sets or clears O_NONBLOCK on the open file description. 0 or -errno. */
 int nr_fd_nonblock(int fd, bool on);

@@ -22,7 +22,8 @@ defmodule NetRunner.Nif do
   def handle_info(_handle), do: :erlang.nif_error(:not_loaded)
 
   def control_recv(_control), do: :erlang.nif_error(:not_loaded)
-  def control_send(_control, _frame), do: :erlang.nif_error(:not_loaded)
+  def control_send(control, frame), do: control_send(control, frame, [])
+  def control_send(_control, _frame, _handles), do: :erlang.nif_error(:not_loaded)
   def control_kill(_control, _os_pid), do: :erlang.nif_error(:not_loaded)
   def control_close(_control), do: :erlang.nif_error(:not_loaded)
 

@@ -40,6 +40,10 @@ defmodule NetRunner.Options do
     {:ok, [:stream], [0], :exit_codes, "Exit codes that are no failure. Default: `[0]`."},
     {:drain_timeout, @calls, 1000, {:integer, 0, @u32_max},
      "Milliseconds that background processes may live on after the command itself ended. Default: 1000."},
+    {:orphans, @calls, :kill, {:one_of, [:kill, :keep]},
+     "What happens to background processes after `drain_timeout`: `:kill`, or `:keep`: they are not waited " <>
+       "for and live on, their output read away once nobody reads it, until they end or the BEAM does; " <>
+       "where the command is stopped they end with it all the same. Default: `:kill`."},
     {:stop_signal, @calls, NetRunner.Signal.resolve(:sigterm), :signal,
      "The first signal of every stop: time-out, `stop/1`, owner death, BEAM death. Default: `:sigterm`."},
     {:kill_timeout, @calls, 5000, {:integer, 0, @u32_max},

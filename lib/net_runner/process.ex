@@ -144,7 +144,7 @@ defmodule NetRunner.Process do
       stdin: if(options.input == :null, do: :null, else: :pipe),
       stdout: :pipe,
       stderr: stderr(options.stderr),
-      orphans: :kill
+      orphans: options.orphans
     }
 
     {id, Protocol.spawn(id, spawn)}
@@ -519,8 +519,16 @@ defmodule NetRunner.Process do
     state = begin_stop(state, state.options.kill_timeout)
     state = wait_for_end(state, Pipe.deadline(state.options.kill_timeout + @after_grace))
     if state.exit == nil and state.unkillable == nil, do: escalate(state)
+    if state.options.orphans == :keep, do: hand_over(state)
     for end_name <- [:stdin, :stdout, :stderr], do: close(Map.fetch!(state, end_name))
     Nif.control_close(state.control)
+  end
+
+  # Whoever was kept still writes: with the last reading end it would lose its life to SIGPIPE. A guardian
+  # that has nobody to keep is gone.
+  defp hand_over(state) do
+    handles = for end_name <- [:stdout, :stderr], handle = Map.fetch!(state, end_name), do: handle
+    _ = Nif.control_send(state.control, Protocol.hold(), handles)
   end
 
   defp close(nil), do: :ok

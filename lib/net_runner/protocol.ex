@@ -4,7 +4,7 @@ defmodule NetRunner.Protocol do
   # format is shepherd/protocol.h; the golden frames in test/wire/ hold both sides to it.
   #
   # Towards the BEAM: hello, rejected, started, failed, exited, unkillable, killed (decode/1).
-  # From the BEAM: spawn, escalate, kill, stop.
+  # From the BEAM: spawn, escalate, kill, stop, hold.
 
   import Bitwise
 
@@ -22,6 +22,7 @@ defmodule NetRunner.Protocol do
   @kill 9
   @killed 10
   @stop 11
+  @hold 12
 
   @stdin 0x01
   @stdout 0x02
@@ -118,6 +119,10 @@ defmodule NetRunner.Protocol do
 
   @spec stop(non_neg_integer) :: binary
   def stop(grace_ms), do: frame(@stop, 0, <<grace_ms::little-32>>)
+
+  @doc "HOLD: reading ends for the guardian to keep open and to empty; they travel beside the frame."
+  @spec hold :: binary
+  def hold, do: frame(@hold, 0, "")
 
   defp frame(type, id, payload) do
     payload = IO.iodata_to_binary(payload)

@@ -40,6 +40,7 @@ static int decode(const void *bytes, size_t length)
         {NR_KILL, sizeof(struct nr_kill)},
         {NR_KILLED, sizeof(struct nr_killed)},
         {NR_STOP, sizeof(struct nr_stop)},
+        {NR_HOLD, 0},
     };
 
     int r = nr_codec_open(bytes, length, &frame);

@@ -21,29 +21,34 @@ static const struct {
     T(STARTING, EXECED, RUNNING, REPORT_STARTED),
     T(STARTING, EXEC_FAILED, GONE, REPORT_FAILED),
     T(STARTING, STOP, KILLING, BEGIN_KILL),
-    T(STARTING, DEAF, KILLING, BEGIN_KILL),
+    T(STARTING, HANGUP, KILLING, BEGIN_KILL),
+    T(STARTING, BEAM_GONE, KILLING, BEGIN_KILL),
     T(RUNNING, LEADER_LEFT, DRAINING, BEGIN_DRAIN),
     T(RUNNING, LEADER_KEPT, KEEPING, BEGIN_KEEP),
     T(RUNNING, FAMILY_GONE, GONE, FINISH),
     T(RUNNING, STOP, STOPPING, BEGIN_STOP),
-    T(RUNNING, DEAF, STOPPING, BEGIN_STOP),
+    T(RUNNING, HANGUP, STOPPING, BEGIN_STOP),
+    T(RUNNING, BEAM_GONE, STOPPING, BEGIN_STOP),
     T(DRAINING, FAMILY_GONE, GONE, FINISH),
     T(DRAINING, DEADLINE, KILLING, BEGIN_KILL),
     T(DRAINING, STOP, KILLING, BEGIN_KILL),
-    T(DRAINING, DEAF, KILLING, BEGIN_KILL),
+    T(DRAINING, HANGUP, KILLING, BEGIN_KILL),
+    T(DRAINING, BEAM_GONE, KILLING, BEGIN_KILL),
     T(STOPPING, LEADER_LEFT, KILLING, BEGIN_KILL),
     T(STOPPING, LEADER_KEPT, KILLING, BEGIN_KILL),
     T(STOPPING, FAMILY_GONE, GONE, FINISH),
     T(STOPPING, DEADLINE, KILLING, BEGIN_KILL),
     T(STOPPING, STOP, STOPPING, HASTEN),
-    T(STOPPING, DEAF, STOPPING, HASTEN),
+    T(STOPPING, HANGUP, STOPPING, HASTEN),
+    T(STOPPING, BEAM_GONE, STOPPING, HASTEN),
     T(KILLING, FAMILY_GONE, GONE, FINISH),
     T(KILLING, DEADLINE, REAPING, REPORT_SURVIVORS),
     T(REAPING, FAMILY_GONE, GONE, FINISH),
-    T(REAPING, DEAF, GONE, LEAVE),
+    T(REAPING, HANGUP, GONE, LEAVE),
+    T(REAPING, BEAM_GONE, GONE, LEAVE),
     T(KEEPING, FAMILY_GONE, GONE, FINISH),
     T(KEEPING, STOP, STOPPING, BEGIN_STOP),
-    T(KEEPING, DEAF, STOPPING, BEGIN_STOP),
+    T(KEEPING, BEAM_GONE, STOPPING, BEGIN_STOP),
 #undef T
 };
 
@@ -78,18 +83,31 @@ START_TEST(gone_is_final)
 }
 END_TEST
 
-START_TEST(with_nobody_listening_every_state_ends_in_bounded_time)
+/* Nothing ever ends by itself, only deadlines pass: the event, then DEADLINE and the event in turns. */
+static enum nr_policy_state left_alone(enum nr_policy_state state, enum nr_policy_event event)
 {
-    /* Nothing ever ends by itself, only deadlines pass: DEAF, then DEADLINE and DEAF in turns. */
-    for (int start = 0; start < NR_STATE_COUNT; start++) {
-        enum nr_policy_state state = nr_policy((enum nr_policy_state)start, NR_EVENT_DEAF).next;
-        for (int i = 0; i < 4 && state != NR_STATE_GONE; i++) {
-            state = nr_policy(state, NR_EVENT_DEADLINE).next;
-            state = nr_policy(state, NR_EVENT_DEAF).next;
-        }
-        ck_assert_msg(state == NR_STATE_GONE, "%s never ends",
-                      nr_policy_state_name((enum nr_policy_state)start));
+    state = nr_policy(state, event).next;
+    for (int i = 0; i < 4 && state != NR_STATE_GONE; i++) {
+        state = nr_policy(state, NR_EVENT_DEADLINE).next;
+        state = nr_policy(state, event).next;
     }
+    return state;
+}
+
+START_TEST(with_the_beam_gone_every_state_ends_in_bounded_time)
+{
+    for (int start = 0; start < NR_STATE_COUNT; start++)
+        ck_assert_msg(left_alone((enum nr_policy_state)start, NR_EVENT_BEAM_GONE) == NR_STATE_GONE,
+                      "%s never ends", nr_policy_state_name((enum nr_policy_state)start));
+}
+END_TEST
+
+START_TEST(with_nobody_listening_every_state_but_keeping_ends_in_bounded_time)
+{
+    for (int start = 0; start < NR_STATE_COUNT; start++)
+        ck_assert_msg(left_alone((enum nr_policy_state)start, NR_EVENT_HANGUP) ==
+                          (start == NR_STATE_KEEPING ? NR_STATE_KEEPING : NR_STATE_GONE),
+                      "%s", nr_policy_state_name((enum nr_policy_state)start));
 }
 END_TEST
 
@@ -134,7 +152,8 @@ int main(void)
     TCase *tcase = tcase_create("policy");
     tcase_add_test(tcase, each_cell_is_as_wanted_and_no_other_does_anything);
     tcase_add_test(tcase, gone_is_final);
-    tcase_add_test(tcase, with_nobody_listening_every_state_ends_in_bounded_time);
+    tcase_add_test(tcase, with_the_beam_gone_every_state_ends_in_bounded_time);
+    tcase_add_test(tcase, with_nobody_listening_every_state_but_keeping_ends_in_bounded_time);
     tcase_add_test(tcase, once_the_family_is_gone_every_state_after_exec_ends);
     tcase_add_test(tcase, a_stop_reaches_killing_by_deadlines_alone);
     tcase_add_test(tcase, numbers_outside_the_table_change_nothing);

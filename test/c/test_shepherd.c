@@ -751,13 +751,79 @@ START_TEST(kept_orphans_live_on_until_a_stop)
 }
 END_TEST
 
-START_TEST(kept_orphans_end_with_a_hangup)
+START_TEST(kept_orphans_outlive_a_hangup)
 {
-    const char *lock = lock_file();
-    struct command command = start_kept(lock);
+    struct order order = ORDER(.argv = ARGV("/bin/sh", "-c", "sleep 1 & exit 0"), .env = path_env,
+                               .flags = NR_SPAWN_KEEP, .kill_timeout_ms = 100);
+    struct command command = start(&shepherd, &order);
+    ck_assert_uint_eq(expect_exited(&command).value, 0);
+    uint64_t begin_ms = now_ms();
+    pid_t guardian = command.guardian;
     drop(&command);
-    await_unlocked(lock, 2000);
-    await_gone(command.guardian, 1000);
+    await_gone(guardian, WAIT_MS);
+    ck_assert_uint_ge(now_ms() - begin_ms, 700); /* its orphan slept, nothing ended it */
+}
+END_TEST
+
+static void send_hold(struct command *command, const int *fds, unsigned count)
+{
+    struct nr_header header = {.magic = NR_WIRE_MAGIC, .version = NR_WIRE_VERSION, .type = NR_HOLD};
+    send_message(command->control, &header, sizeof(header), fds, count);
+}
+
+#define WRITES_1_MIB_LATER "(head -c 1048576 /dev/zero; echo written >&2) & exit 0"
+
+START_TEST(pipes_of_kept_orphans_are_held_and_emptied)
+{
+    struct order order = ORDER(.argv = ARGV("/bin/sh", "-c", WRITES_1_MIB_LATER), .env = path_env,
+                               .flags = NR_SPAWN_STDOUT | NR_SPAWN_STDERR | NR_SPAWN_KEEP);
+    struct command command = start(&shepherd, &order);
+    ck_assert_uint_eq(expect_exited(&command).value, 0);
+    ck_assert_sys(fcntl(command.out, F_SETFL, O_NONBLOCK));
+    send_hold(&command, &command.out, 1);
+    (void)close(command.out);
+    command.out = -1;
+    ck_assert_str_eq(read_line(command.err), "written");
+    expect_hangup(command.control);
+    drop(&command);
+}
+END_TEST
+
+START_TEST(what_would_block_is_not_held_and_leaks_nowhere)
+{
+    struct order order = ORDER(.argv = ARGV("/bin/sh", "-c", "read x; exit 0"), .env = path_env,
+                               .flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT | NR_SPAWN_KEEP);
+    struct command command = start(&shepherd, &order);
+    unsigned before = count_fds(command.guardian);
+    int many[] = {command.out, command.out, command.out, command.out};
+    send_hold(&command, many, 1); /* blocks */
+    ck_assert_uint_eq(signal_command(&command, SIGCONT, NR_SCOPE_LEADER), 0);
+    ck_assert_uint_eq(count_fds(command.guardian), before);
+    ck_assert_sys(fcntl(command.out, F_SETFL, O_NONBLOCK));
+    send_hold(&command, many, 4); /* more than there is room for */
+    ck_assert_uint_eq(signal_command(&command, SIGCONT, NR_SCOPE_LEADER), 0);
+    ck_assert_uint_eq(count_fds(command.guardian), before + 2);
+    (void)close(command.in);
+    command.in = -1;
+    expect_exit(&command, NR_EXIT_CODE, 0);
+    drop(&command);
+}
+END_TEST
+
+START_TEST(nothing_is_held_unless_orphans_are_kept)
+{
+    struct order order = ORDER(.argv = ARGV("/bin/sh", "-c", "read x; exit 0"), .env = path_env,
+                               .flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    unsigned before = count_fds(command.guardian);
+    ck_assert_sys(fcntl(command.out, F_SETFL, O_NONBLOCK));
+    send_hold(&command, &command.out, 1);
+    ck_assert_uint_eq(signal_command(&command, SIGCONT, NR_SCOPE_LEADER), 0);
+    ck_assert_uint_eq(count_fds(command.guardian), before);
+    (void)close(command.in);
+    command.in = -1;
+    expect_exit(&command, NR_EXIT_CODE, 0);
+    drop(&command);
 }
 END_TEST
 
@@ -945,7 +1011,10 @@ static void add_basic_tests(TCase *tcase)
 #ifndef NR_PORTABLE
     tcase_add_test(tcase, a_background_job_is_killed_after_the_drain);
     tcase_add_test(tcase, a_daemon_is_found_and_ended_with_its_command);
-    tcase_add_test(tcase, kept_orphans_end_with_a_hangup);
+    tcase_add_test(tcase, kept_orphans_outlive_a_hangup);
+    tcase_add_test(tcase, pipes_of_kept_orphans_are_held_and_emptied);
+    tcase_add_test(tcase, what_would_block_is_not_held_and_leaks_nowhere);
+    tcase_add_test(tcase, nothing_is_held_unless_orphans_are_kept);
 #endif
 }
 

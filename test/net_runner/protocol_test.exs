@@ -104,12 +104,13 @@ defmodule NetRunner.ProtocolTest do
     end
   end
 
-  test "ESCALATE, KILL and STOP" do
+  test "ESCALATE, KILL, STOP and HOLD" do
     assert Protocol.escalate(0x1122334455667788) == golden("escalate")
     assert Protocol.kill(42, 10, :leader) == golden("kill_leader")
     assert Protocol.kill(43, 64, :group) == golden("kill_group")
     assert Protocol.stop(5000) == golden("stop")
     assert Protocol.stop(0) == golden("stop_now")
+    assert Protocol.hold() == golden("hold")
   end
 
   test "what comes from the zygote" do
@@ -163,7 +164,7 @@ defmodule NetRunner.ProtocolTest do
       assert length(bad) > 10
       for path <- bad, do: assert(Protocol.decode(File.read!(path)) == :error, path)
 
-      for name <- ~w(spawn_inline spawn_minimal spawn_memfd escalate kill_leader stop),
+      for name <- ~w(spawn_inline spawn_minimal spawn_memfd escalate kill_leader stop hold),
           do: assert(Protocol.decode(golden(name)) == :error, name)
     end
 

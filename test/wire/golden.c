@@ -100,6 +100,7 @@ static const struct source sources[] = {
      {.stop = {.grace_ms = 5000}}, NULL},
     {"stop_now", NR_STOP, 0, sizeof(struct nr_stop),
      {.stop = {.grace_ms = 0}}, NULL},
+    {"hold", NR_HOLD, 0, 0, {{0, 0}}, NULL},
 };
 /* clang-format on */
 
