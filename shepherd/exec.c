@@ -42,6 +42,10 @@ static _Noreturn void child(const struct nr_order *order, const struct nr_progra
     if (program->cd[0] != '\0' && chdir(program->cd) < 0)
         give_up(pipe, NR_STAGE_CD, nr_errno());
 
+    r = nr_sys_oom_set(order->oom_score_adj);
+    if (r < 0)
+        give_up(pipe, NR_STAGE_SETUP, r);
+
     r = nr_sys_leash();
     if (r < 0)
         give_up(pipe, NR_STAGE_SETUP, r);

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -39,14 +40,22 @@ static int on_dev_null(void)
     return 0;
 }
 
-int main(int argc, char **argv)
+/* A request socket: of the right type, and made by the BEAM that we are told of. */
+static bool is_request_socket(int fd, pid_t beam)
 {
     int type = 0;
     socklen_t size = sizeof(type);
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 || type != SOCK_SEQPACKET)
+        return false;
+    pid_t maker = nr_sys_peer(fd);
+    return maker == -ENOSYS || maker == beam;
+}
+
+int main(int argc, char **argv)
+{
     pid_t beam = argc == 2 ? parse_pid(argv[1]) : 0;
 
-    if (beam == 0 || getsockopt(REQUEST_SOCKET, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
-        type != SOCK_SEQPACKET) {
+    if (beam == 0 || !is_request_socket(REQUEST_SOCKET, beam)) {
         static const char sentence[] =
             "shepherd: this program is started by NetRunner and is of no use by itself.\n";
         (void)!write(STDERR_FILENO, sentence, sizeof(sentence) - 1);

@@ -3,7 +3,6 @@
 
 #include "error.h"
 #include "fd.h"
-#include "sys.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,6 +7,7 @@
 
 #include "channel.h"
 #include "codec.h"
+#include "sys.h"
 
 struct nr_order {
     uint64_t id;
@@ -15,6 +16,7 @@ struct nr_order {
     int stdio[3]; /* -EBADF: /dev/null */
     int cwd;      /* -EBADF: stay where we are */
     int strings_fd;
+    int oom_score_adj;   /* that the command gets back; NR_OOM_UNCHANGED: as its guardian's */
     const char *strings; /* inline strings (borrowed from the request's buffer), or once loaded */
 };
 
@@ -22,7 +24,8 @@ struct nr_order {
     ((struct nr_order){.control = -EBADF,                                                          \
                        .stdio = {-EBADF, -EBADF, -EBADF},                                          \
                        .cwd = -EBADF,                                                              \
-                       .strings_fd = -EBADF})
+                       .strings_fd = -EBADF,                                                       \
+                       .oom_score_adj = NR_OOM_UNCHANGED})
 
 /* What execve(2) wants, built from the strings. */
 struct nr_program {

@@ -47,6 +47,18 @@ void nr_sys_signals_unblock(void);
  * caller makes sure that the pid is still the one it means. */
 int nr_sys_watch(pid_t pid);
 
+/* Who made the socket pair of this end (SO_PEERCRED): its pid at that time, or -errno (portable:
+ * -ENOSYS). */
+pid_t nr_sys_peer(int socket);
+
+/* Makes us the last that the out-of-memory killer takes: what we keep would be kept by nobody. Needs
+ * CAP_SYS_RESOURCE. Our oom_score_adj of before (-1000..1000, proc(5)), or NR_OOM_UNCHANGED. */
+#define NR_OOM_UNCHANGED INT32_MIN
+int nr_sys_oom_protect(void);
+
+/* Sets oom_score_adj; NR_OOM_UNCHANGED: nothing. Async-signal-safe. 0 or -errno. */
+int nr_sys_oom_set(int value);
+
 /* fork(2) with a pidfd. 0 in the parent (child->pidfd may be -EBADF), NR_SYS_CHILD in the child, or
  * -errno. */
 #define NR_SYS_CHILD 1

@@ -18,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -97,6 +98,54 @@ int nr_sys_watch(pid_t pid)
 {
     long fd = syscall(SYS_pidfd_open, pid, 0U);
     return fd < 0 ? nr_errno() : (int)fd;
+}
+
+pid_t nr_sys_peer(int socket)
+{
+    struct ucred peer = {0};
+    socklen_t size = sizeof(peer);
+    return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 ? nr_errno() : peer.pid;
+}
+
+#define OOM_SCORE_ADJ "/proc/self/oom_score_adj"
+/* As systemd has it for what a system cannot do without (dbus, its own journal is at -250). */
+#define OOM_PROTECTED (-900)
+
+int nr_sys_oom_protect(void)
+{
+    char text[16] = {0};
+    int file = open(OOM_SCORE_ADJ, O_RDONLY | O_CLOEXEC);
+    ssize_t got = file < 0 ? -1 : read(file, text, sizeof(text) - 1);
+    (void)nr_fd_close(file);
+    if (got <= 0)
+        return NR_OOM_UNCHANGED;
+    int before = atoi(text);
+    if (before <= OOM_PROTECTED || nr_sys_oom_set(OOM_PROTECTED) < 0)
+        return NR_OOM_UNCHANGED;
+    return before;
+}
+
+int nr_sys_oom_set(int value)
+{
+    if (value == NR_OOM_UNCHANGED)
+        return 0;
+
+    char text[16];
+    char *at = text + sizeof(text);
+    unsigned rest = value < 0 ? (unsigned)-value : (unsigned)value;
+    do {
+        *--at = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest > 0);
+    if (value < 0)
+        *--at = '-';
+
+    int file = open(OOM_SCORE_ADJ, O_WRONLY | O_CLOEXEC);
+    if (file < 0)
+        return nr_errno();
+    int r = nr_fd_write_all(file, at, (size_t)(text + sizeof(text) - at));
+    (void)nr_fd_close(file);
+    return r;
 }
 
 int nr_sys_fork(struct nr_pidref *child)

@@ -106,6 +106,23 @@ int nr_sys_watch(pid_t pid)
     return -ENOSYS;
 }
 
+pid_t nr_sys_peer(int socket)
+{
+    (void)socket;
+    return -ENOSYS;
+}
+
+int nr_sys_oom_protect(void)
+{
+    return NR_OOM_UNCHANGED;
+}
+
+int nr_sys_oom_set(int value)
+{
+    (void)value;
+    return 0;
+}
+
 int nr_sys_fork(struct nr_pidref *child)
 {
     *child = NR_PIDREF_NONE;

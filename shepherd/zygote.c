@@ -64,6 +64,10 @@ struct zygote {
     unsigned count;
     struct entry table[GUARDIANS_MAX];
 
+    int oom_score_adj; /* the BEAM's, that commands get back */
+
+    /* Opened at the start: whoever is out of descriptors must still be able to sweep. */
+    struct nr_children children;
     unsigned looks;   /* for strays, still to be clean */
     uint64_t look_at; /* the next one */
     uint64_t looking_since;
@@ -145,7 +149,6 @@ static void sweep_stray(void *context, pid_t pid)
 
 static void look_for_strays(struct zygote *z)
 {
-    struct nr_children children = NR_CHILDREN_NONE; /* not kept open: a fork would inherit it */
     uint64_t now = nr_clock_ms();
     bool seen = false;
 
@@ -153,13 +156,12 @@ static void look_for_strays(struct zygote *z)
         return;
     for (int pass = 0; pass < SWEEP_PASSES; pass++) {
         struct sweeping sweeping = {.zygote = z};
-        if (nr_children_each(&children, sweep_stray, &sweeping) < 0)
+        if (nr_children_each(&z->children, sweep_stray, &sweeping) < 0)
             break;
         seen = seen || sweeping.seen > 0;
         if (sweeping.reaped == 0)
             break;
     }
-    nr_children_close(&children);
 
     z->looks = seen ? STRAY_LOOKS : z->looks - 1;
     bool stubborn = now - z->looking_since > STRAY_LIMIT_MS;
@@ -219,8 +221,10 @@ static void spawn(struct zygote *z, const struct nr_frame *frame, struct nr_mess
         nr_order_close(&order);
         return;
     }
+    order.oom_score_adj = z->oom_score_adj;
     pid_t pid = fork();
     if (pid == 0) {
+        nr_children_close(&z->children);
         (void)nr_fd_close(z->socket);
         (void)nr_fd_close(z->signals);
         nr_guardian_run(&order, z->beam);
@@ -365,6 +369,9 @@ int nr_zygote_run(int socket, pid_t beam)
     if (z->signals < 0)
         return 1;
     (void)nr_sys_subreaper(); /* without it: no strays to see; HELLO says so */
+    z->oom_score_adj = nr_sys_oom_protect();
+    z->children = NR_CHILDREN_NONE;
+    (void)nr_children_each(&z->children, NULL, NULL);
 
     z->beam = nr_sys_watch(beam);
     if (getppid() != beam) /* it died before we watched, or it is not our parent at all */

@@ -94,26 +94,49 @@ START_TEST(started_by_hand_it_says_so_in_one_sentence)
 }
 END_TEST
 
-START_TEST(a_parent_that_is_not_the_beam_is_not_served)
+/* The exit code of a zygote that is told `beam`, on a socket of ours. Its parent is us, or a child
+ * of ours. */
+static int run_for(pid_t beam, bool by_child)
 {
     int ends[2];
     int status;
     char byte;
+    char text[16];
     ck_assert_sys(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends));
+    (void)snprintf(text, sizeof(text), "%d", beam);
     pid_t pid = fork();
     ck_assert_sys(pid);
     if (pid == 0) {
         (void)close(ends[0]);
-        if (dup2(ends[1], 3) < 0)
+        if (dup2(ends[1], 3) < 0 || dup2(open("/dev/null", O_WRONLY), 2) < 0)
             _exit(99);
-        (void)execl(NR_TEST_SHEPHERD, "shepherd", "1", (char *)NULL);
-        _exit(98);
+        pid_t child = by_child ? fork() : 0;
+        if (child == 0)
+            (void)execl(NR_TEST_SHEPHERD, "shepherd", text, (char *)NULL);
+        if (child <= 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
+            _exit(98);
+        _exit(WEXITSTATUS(status));
     }
     (void)close(ends[1]);
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_int_eq(WEXITSTATUS(status), 1);
     ck_assert_int_eq(recv(ends[0], &byte, 1, 0), 0);
     (void)close(ends[0]);
+    return WEXITSTATUS(status);
+}
+
+START_TEST(a_parent_that_is_not_the_beam_is_not_served)
+{
+    ck_assert_int_eq(run_for(getpid(), true), 1);
+}
+END_TEST
+
+START_TEST(a_socket_that_the_beam_did_not_make_is_not_served)
+{
+#ifdef NR_PORTABLE
+    ck_assert_int_eq(run_for(1, false), 1); /* nobody says who made it; its parent is not 1 */
+#else
+    ck_assert_int_eq(run_for(1, false), 64);
+#endif
 }
 END_TEST
 
@@ -121,8 +144,8 @@ START_TEST(it_keeps_nothing_of_who_started_it)
 {
     char path[64];
     char target[256];
-    /* 0 1 2 and the request socket, plus the BEAM's pidfd and the signals. */
-    ck_assert_uint_le(count_fds(shepherd.pid), 6);
+    /* 0 1 2 and the request socket, plus the BEAM's pidfd, the signals and the list of children. */
+    ck_assert_uint_le(count_fds(shepherd.pid), 7);
     for (int fd = 0; fd < 3; fd++) {
         (void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", shepherd.pid, fd);
         ssize_t length = readlink(path, target, sizeof(target) - 1);
@@ -491,6 +514,63 @@ START_TEST(a_killed_guardian_takes_its_whole_family_with_it)
 }
 END_TEST
 
+START_TEST(a_zygote_out_of_descriptors_still_sweeps)
+{
+    const char *lock = lock_file();
+    struct order order = ORDER(.argv = ARGV(FIXTURE("daemonize"), lock), .flags = NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    expect_ready(&command);
+    struct rlimit none = {0};
+    struct rlimit before;
+    ck_assert_sys(prlimit(shepherd.pid, RLIMIT_NOFILE, NULL, &before));
+    none.rlim_max = before.rlim_max;
+    ck_assert_sys(prlimit(shepherd.pid, RLIMIT_NOFILE, &none, NULL));
+    ck_assert_sys(kill(command.guardian, SIGKILL));
+    await_unlocked(lock, 2000);
+    ck_assert_sys(prlimit(shepherd.pid, RLIMIT_NOFILE, &before, NULL));
+    expect_alive();
+    drop(&command);
+}
+END_TEST
+
+static int oom_score_adj(pid_t pid)
+{
+    char path[64];
+    int value;
+    (void)snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", pid);
+    FILE *file = fopen(path, "re");
+    ck_assert_msg(file != NULL && fscanf(file, "%d", &value) == 1, "%s", path);
+    (void)fclose(file);
+    return value;
+}
+
+static bool set_own_oom_score_adj(const char *text)
+{
+    int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    bool done = write(file, text, strlen(text)) > 0;
+    (void)close(file);
+    return done;
+}
+
+START_TEST(the_oom_killer_takes_us_last_and_commands_as_the_beam_is_taken)
+{
+    /* 200 is more than anybody has who may not lower it; -900 is what only root may have. */
+    bool may = set_own_oom_score_adj("-950");
+    ck_assert(set_own_oom_score_adj("200"));
+    struct shepherd other = shepherd_start(NULL);
+    struct order order = ORDER(.argv = ARGV("/bin/cat", "/proc/self/oom_score_adj", "-"),
+                               .flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT);
+    struct command command = start(&other, &order);
+    ck_assert_str_eq(read_line(command.out), "200");
+    ck_assert_int_eq(oom_score_adj(other.pid), may ? -900 : 200);
+    ck_assert_int_eq(oom_score_adj(command.guardian), may ? -900 : 200);
+    (void)close(command.in);
+    command.in = -1;
+    expect_exit(&command, NR_EXIT_CODE, 0);
+    shepherd_end(&other);
+}
+END_TEST
+
 START_TEST(a_killed_guardians_fork_chains_are_swept)
 {
     const char *lock = lock_file();
@@ -856,6 +936,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, begin, end);
     tcase_add_test(tcase, started_by_hand_it_says_so_in_one_sentence);
     tcase_add_test(tcase, a_parent_that_is_not_the_beam_is_not_served);
+    tcase_add_test(tcase, a_socket_that_the_beam_did_not_make_is_not_served);
     tcase_add_test(tcase, it_keeps_nothing_of_who_started_it);
     tcase_add_test(tcase, malformed_requests_are_answered_by_id_and_the_socket_kept);
     tcase_add_test(tcase, every_bad_golden_frame_is_rejected);
@@ -868,6 +949,8 @@ int main(void)
 #ifndef NR_PORTABLE
     tcase_add_test(tcase, strings_in_a_memfd_are_checked);
     tcase_add_test(tcase, a_killed_guardian_takes_its_whole_family_with_it);
+    tcase_add_test(tcase, a_zygote_out_of_descriptors_still_sweeps);
+    tcase_add_test(tcase, the_oom_killer_takes_us_last_and_commands_as_the_beam_is_taken);
     tcase_add_test(tcase, a_killed_guardians_fork_chains_are_swept);
     tcase_add_test(tcase, the_leader_dies_with_guardian_and_zygote);
     tcase_add_test(tcase, strays_are_swept_without_touching_other_commands);
