@@ -1,0 +1,139 @@
+/*
+ * Arbitrary bytes to the codec, as every frame type of both directions. Whatever is accepted must be
+ * what it says, lie inside the bytes given (the copy is exact: AddressSanitizer sees one too many),
+ * and be written back to the same bytes.
+ */
+#include "codec.h"
+#include "invariant.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const struct {
+    enum nr_frame_type type;
+    size_t size;
+} fixed[] = {
+    {NR_HELLO, sizeof(struct nr_hello)},
+    {NR_REJECTED, sizeof(struct nr_rejected)},
+    {NR_ESCALATE, 0},
+    {NR_STARTED, sizeof(struct nr_started)},
+    {NR_FAILED, sizeof(struct nr_failed)},
+    {NR_EXITED, sizeof(struct nr_exited)},
+    {NR_UNKILLABLE, sizeof(struct nr_unkillable)},
+    {NR_KILL, sizeof(struct nr_kill)},
+    {NR_KILLED, sizeof(struct nr_killed)},
+    {NR_STOP, sizeof(struct nr_stop)},
+};
+
+static void written_back(const struct nr_frame *frame, const void *payload, const uint8_t *bytes,
+                         size_t length)
+{
+    unsigned char *again = malloc(length);
+    if (again == NULL)
+        return;
+    INVARIANT(nr_codec_write(again, length, frame->type, frame->id, payload, frame->length) ==
+                      length &&
+                  memcmp(again, bytes, length) == 0,
+              "a frame of type %u is not written back to its bytes", frame->type);
+    INVARIANT(nr_codec_write(again, length - 1, frame->type, frame->id, payload, frame->length) ==
+                  0,
+              "a frame of type %u is written into too little room", frame->type);
+    free(again);
+}
+
+static void as_fixed(const struct nr_frame *frame, const uint8_t *bytes, size_t length)
+{
+    unsigned accepted = 0;
+
+    for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++) {
+        unsigned char *payload = malloc(fixed[i].size);
+        if (payload == NULL && fixed[i].size > 0)
+            return;
+        if (nr_codec_payload(frame, fixed[i].type, payload, fixed[i].size) == 0) {
+            accepted++;
+            INVARIANT(frame->type == fixed[i].type && frame->length == fixed[i].size,
+                      "type %u of %zu bytes is taken for type %u of %zu", frame->type,
+                      frame->length, fixed[i].type, fixed[i].size);
+            written_back(frame, payload, bytes, length);
+        }
+        free(payload);
+    }
+    INVARIANT(accepted <= 1, "one frame is taken for %u", accepted);
+}
+
+/* The strings once more, counted another way. */
+static void strings_hold(const struct nr_spawn *spawn, const char *strings)
+{
+    uint64_t nuls = 0;
+
+    INVARIANT(strings[0] == '/', "the executable is no absolute path");
+    INVARIANT(strings[spawn->strings_length - 1] == '\0', "the last string has no end");
+    for (uint32_t i = 0; i < spawn->strings_length; i++)
+        nuls += strings[i] == '\0';
+    INVARIANT(nuls == 2 + (uint64_t)spawn->argc + spawn->envc, "%llu strings, %u + %u promised",
+              (unsigned long long)nuls, spawn->argc, spawn->envc);
+}
+
+static void as_spawn(const struct nr_frame *frame, const uint8_t *bytes, size_t length)
+{
+    struct nr_spawn spawn;
+    const char *strings;
+
+    if (nr_codec_spawn(frame, &spawn, &strings) != 0) {
+        INVARIANT(strings == NULL, "a refused SPAWN has strings");
+        return;
+    }
+    INVARIANT(frame->type == NR_SPAWN, "type %u is taken for a SPAWN", frame->type);
+    INVARIANT((spawn.flags & ~NR_SPAWN_FLAGS_ALL) == 0, "flags %#x", spawn.flags);
+    INVARIANT(!(spawn.flags & NR_SPAWN_MERGE) || !(spawn.flags & NR_SPAWN_STDERR),
+              "stderr is merged and given");
+    INVARIANT(spawn.stop_signal >= 1 && spawn.stop_signal <= 64, "stop_signal %u",
+              spawn.stop_signal);
+    INVARIANT(spawn.argc >= 1, "no argv[0]");
+    INVARIANT(spawn.reserved == 0, "reserved %u", spawn.reserved);
+    unsigned fds = nr_codec_spawn_fds(spawn.flags);
+    INVARIANT(fds >= 1 && fds <= NR_SPAWN_FDS_MAX, "%u descriptors", fds);
+
+    if (spawn.flags & NR_SPAWN_STRINGS) {
+        INVARIANT(strings == NULL && frame->length == sizeof(spawn),
+                  "strings in the frame and in a memfd");
+        INVARIANT(spawn.strings_length <= NR_WIRE_STRINGS_MAX, "%u bytes of strings",
+                  spawn.strings_length);
+    } else {
+        const char *end = (const char *)bytes + length;
+        INVARIANT(strings > (const char *)bytes && strings + spawn.strings_length == end,
+                  "the strings do not end with the frame");
+        strings_hold(&spawn, strings);
+    }
+    written_back(frame, frame->payload, bytes, length);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct nr_frame frame;
+    uint8_t *bytes = malloc(size > 0 ? size : 1);
+
+    if (bytes == NULL)
+        return 0;
+    if (size > 0)
+        memcpy(bytes, data, size);
+
+    int r = nr_codec_open(bytes, size, &frame);
+    if (r == 0) {
+        INVARIANT(frame.payload == bytes + sizeof(struct nr_header) &&
+                      frame.length == size - sizeof(struct nr_header),
+                  "the payload is not what follows the header");
+        as_fixed(&frame, bytes, size);
+        as_spawn(&frame, bytes, size);
+    } else {
+        INVARIANT(r == NR_FRAME_UNREADABLE || r == NR_FRAME_MALFORMED, "result %d", r);
+        INVARIANT(frame.payload == NULL && frame.length == 0, "a refused frame has a payload");
+        INVARIANT(r == NR_FRAME_MALFORMED || (frame.id == 0 && frame.type == 0),
+                  "an unreadable header is believed");
+    }
+    free(bytes);
+    return 0;
+}

@@ -1,0 +1,494 @@
+/*
+ * A whole guardian, policy and mechanism, in a simulated world: the input says what the machine
+ * refuses, what was ordered, and then event by event what happens: the command execs or fails to,
+ * forks, exits, becomes a daemon, ignores SIGKILL for a while or for ever; the BEAM sends STOP, KILL
+ * or garbage, stops reading, hangs up, dies; time passes. When the input is used up the BEAM ends
+ * too, and the guardian must.
+ *
+ * The invariants sit where they can be broken: those about signals and waiting in world.c, about
+ * descriptors in kernel.c, about frames in beam.c; here those about the end:
+ *
+ *   - with nobody listening it ends within the grace and the sweep's limit;
+ *   - a STOP ends the family within its grace and that limit, or the survivors are reported;
+ *   - it waits for nothing once nobody of the family lives;
+ *   - it leaves with CLEAN only then, and with LEFT only if nobody listens and somebody lives;
+ *   - it never turns round and round without waiting;
+ *   - none of the command's descriptors is open in it while it waits.
+ */
+#include "beam.h"
+#include "guardian.h"
+#include "invariant.h"
+#include "kernel.h"
+#include "script.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <string.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define SWEEP_LIMIT_MS 2000
+/* A tick of the sweep, and the milliseconds that rounding adds. */
+#define SLACK_MS 20
+/* Between the STOP and the BEAM's end, once the input is used up. */
+#define FINALE_MS 4000
+/* Turns without waiting and without anything new. */
+#define SPIN_MAX 200
+
+static const uint32_t spans[] = {0, 1, 10, 100, 1000, 5000, 60000, UINT32_MAX};
+
+struct run {
+    struct nr_script script;
+    struct nr_order order;
+    jmp_buf end;
+    int exit_status;
+
+    unsigned finale;    /* how far the end of the input has come */
+    uint64_t finale_at; /* when its next step is due, at the latest */
+    uint64_t late;      /* ms that the guardian was woken too late, all together */
+    uint64_t late_next; /* the next wake is so late */
+    uint64_t silent_at; /* since when nobody listens, by the guardian's time */
+    unsigned spins;
+    uint64_t spin_at;
+};
+
+static struct run run;
+
+/* Time less what the guardian cannot be blamed for. */
+static uint64_t its_time(void)
+{
+    return nr_world.now - run.late;
+}
+
+/* ---- what happens --------------------------------------------------------------------------- */
+
+static struct nr_creature *leader(void)
+{
+    return nr_world_born(nr_world.watched);
+}
+
+static bool before_exec(const struct nr_creature *creature)
+{
+    return creature == leader() && nr_kernel.exec != NR_EXEC_CLOSED;
+}
+
+/* A member of the family, NULL if there is none. */
+static struct nr_creature *member(void)
+{
+    unsigned count = nr_world_family();
+    uint8_t which = nr_script_byte(&run.script);
+    return count > 0 ? nr_world_member(which % count) : NULL;
+}
+
+static struct nr_temper temper(uint8_t byte)
+{
+    static const uint32_t lingers[] = {0, 0, 1, 30, 1500, 2500, 9000, 0};
+    return (struct nr_temper){
+        .ignores = byte & 1,
+        .parental = byte & 2,
+        .foreign = (byte & 0x1c) == 0x1c,
+        .immortal = (byte & 0xe0) == 0xe0,
+        .linger = lingers[byte >> 5],
+    };
+}
+
+static void it_execs(void)
+{
+    struct nr_creature *who = leader();
+    if (who != NULL && who->life == NR_ALIVE && nr_kernel.exec == NR_EXEC_OPEN) {
+        nr_world_setsid(who);
+        nr_kernel.exec = NR_EXEC_CLOSED;
+    }
+}
+
+static void it_fails(void)
+{
+    uint8_t how = nr_script_byte(&run.script);
+    struct nr_creature *who = leader();
+    if (who == NULL || who->life != NR_ALIVE || nr_kernel.exec != NR_EXEC_OPEN)
+        return;
+    if (how & 1)
+        nr_world_setsid(who);
+    nr_kernel.exec = NR_EXEC_BROUGHT;
+    nr_kernel.exec_failed[0] = NR_STAGE_SETUP + how % 4U;
+    nr_kernel.exec_failed[1] = 1U + (how >> 2);
+    nr_world_leave(who, how & 2 ? 3 : 0, 127 << 8);
+    nr_world_pass(0);
+}
+
+static void it_forks(void)
+{
+    struct nr_creature *who = member();
+    uint8_t byte = nr_script_byte(&run.script);
+    if (who == NULL || before_exec(who))
+        return;
+    struct nr_creature *child = nr_world_birth(who->pid, temper(byte));
+    if (child != NULL && (byte & 4))
+        nr_world_setsid(child);
+}
+
+static void it_ends(bool by_signal)
+{
+    struct nr_creature *who = member();
+    uint8_t byte = nr_script_byte(&run.script);
+    if (who != NULL)
+        nr_world_death(who, by_signal ? 1 + byte % 31 : byte << 8);
+}
+
+static void garbage(void)
+{
+    size_t given;
+    const uint8_t *bytes = nr_script_bytes(&run.script, nr_script_byte(&run.script), &given);
+    nr_beam_send(bytes, given, 0);
+}
+
+static void message_with_gifts(void)
+{
+    uint8_t byte = nr_script_byte(&run.script);
+    struct nr_kill kill = {.signal = 1 + byte % 70U, .scope = byte % 3U};
+    uint8_t bytes[24];
+    size_t length = nr_codec_write(bytes, sizeof(bytes), NR_KILL, byte, &kill, sizeof(kill));
+    nr_beam_send(bytes, byte & 64 ? 0 : length, 1 + byte % 4U);
+}
+
+static void stop_order(void)
+{
+    struct nr_stop stop = {.grace_ms = spans[nr_script_byte(&run.script) % 8]};
+    nr_beam_send_frame(NR_STOP, 0, &stop, sizeof(stop));
+}
+
+static void kill_order(void)
+{
+    uint8_t signal = nr_script_byte(&run.script);
+    uint8_t byte = nr_script_byte(&run.script);
+    struct nr_kill kill = {.signal = signal % 66U, .scope = byte % 3U};
+    nr_beam_send_frame(NR_KILL, byte, &kill, sizeof(kill));
+}
+
+static void falls_silent(void)
+{
+    if (run.silent_at == NR_WORLD_NEVER)
+        run.silent_at = its_time();
+}
+
+/* Under orphans: :keep a hang-up alone need not end anything: the BEAM may still live. */
+static void hang_up(bool reset)
+{
+    nr_tell("%8llu: the BEAM hangs up", (unsigned long long)nr_world.now);
+    nr_beam.hung_up = true;
+    nr_beam.reset = reset;
+    if (!nr_beam.keep)
+        falls_silent();
+}
+
+static void beam_dies(void)
+{
+    nr_tell("%8llu: the BEAM dies", (unsigned long long)nr_world.now);
+    nr_beam.dead = true;
+    if (nr_kernel_count(NR_FD_BEAM) > 0)
+        falls_silent();
+}
+
+static void something_else(void)
+{
+    uint8_t what = nr_script_byte(&run.script);
+    struct nr_creature *who;
+
+    switch (what % 5) {
+    case 0:
+        run.late_next = what;
+        break;
+    case 1:
+        nr_world_stranger();
+        break;
+    case 2:
+        if ((who = member()) != NULL)
+            nr_world_reap(who);
+        break;
+    case 3: /* it comes to its senses */
+        if ((who = member()) != NULL)
+            who->temper = (struct nr_temper){0};
+        break;
+    default: /* somebody else kills it */
+        if ((who = member()) != NULL)
+            nr_world_signal(who, SIGKILL);
+        break;
+    }
+}
+
+static void time_passes(uint64_t most)
+{
+    uint64_t byte = nr_script_byte(&run.script);
+    uint64_t ms = byte * byte / 4;
+    nr_world_pass(ms < most ? ms : most);
+}
+
+/* One event. False: the guardian has its turn. `most`: how long it sleeps. */
+static bool happen(uint64_t most)
+{
+    uint8_t what = nr_script_byte(&run.script) % 16;
+    struct nr_creature *who;
+
+    switch (what) {
+    case 1:
+        it_execs();
+        return true;
+    case 2:
+        it_fails();
+        return true;
+    case 3:
+    case 4:
+        it_ends(what == 4);
+        return true;
+    case 5:
+        it_forks();
+        return true;
+    case 6:
+        if ((who = member()) != NULL)
+            nr_world_setsid(who);
+        return true;
+    case 7:
+        stop_order();
+        return true;
+    case 8:
+        kill_order();
+        return true;
+    case 9:
+        garbage();
+        return true;
+    case 10:
+        message_with_gifts();
+        return true;
+    case 11:
+        hang_up(nr_script_byte(&run.script) & 1);
+        return true;
+    case 12:
+        beam_dies();
+        return true;
+    case 13:
+        nr_beam.blocked = !nr_beam.blocked;
+        return true;
+    case 14:
+        time_passes(most);
+        return true;
+    case 15:
+        something_else();
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* The input is used up: first a STOP (to those who still listen), then the BEAM's end. */
+static void conclude(void)
+{
+    struct nr_stop stop = {.grace_ms = 100};
+
+    run.finale_at = nr_world.now + FINALE_MS;
+    switch (run.finale++) {
+    case 0:
+        nr_beam.blocked = false;
+        nr_beam_send_frame(NR_STOP, 0, &stop, sizeof(stop));
+        break;
+    case 1:
+        beam_dies();
+        hang_up(false);
+        falls_silent();
+        break;
+    default:
+        nr_broken("it waits for ever, and nobody listens");
+    }
+}
+
+/* ---- what must hold ------------------------------------------------------------------------- */
+
+static void bounds_hold(void)
+{
+    uint64_t now = its_time();
+    uint64_t limit = SWEEP_LIMIT_MS + SLACK_MS;
+
+    if (run.silent_at != NR_WORLD_NEVER)
+        INVARIANT(now <= run.silent_at + run.order.spawn.kill_timeout_ms + limit,
+                  "nobody listens since %llu ms, and it is still there",
+                  (unsigned long long)(now - run.silent_at));
+    if (nr_beam.stop_read && nr_beam.unkillable == 0 && !nr_beam.blocked && nr_beam_listens())
+        INVARIANT(now <= nr_beam.stop_due + limit || nr_world_family() == 0,
+                  "a STOP is over since %llu ms, and no survivors were reported",
+                  (unsigned long long)(now - nr_beam.stop_due));
+}
+
+static void it_does_not_spin(void)
+{
+    if (run.spin_at != nr_world.now) {
+        run.spin_at = nr_world.now;
+        run.spins = 0;
+    }
+    INVARIANT(run.spins++ < SPIN_MAX, "%d turns without waiting", SPIN_MAX);
+}
+
+static void waiting_is_right(void)
+{
+    INVARIANT(nr_kernel_count(NR_FD_GIVEN) == 0, "it waits with descriptors of the command open");
+    INVARIANT(nr_kernel_count(NR_FD_GIFT) == 0, "it waits with descriptors that it was sent");
+    INVARIANT(nr_world_family() > 0 || (nr_beam.blocked && nr_beam_listens()),
+              "it waits, and nobody of the family lives");
+}
+
+static void the_end_is_right(void)
+{
+    pid_t children[NR_WORLD_MAX];
+    bool listens = nr_beam_listens();
+
+    nr_tell("%8llu: it leaves with %d", (unsigned long long)nr_world.now, run.exit_status);
+    for (int kind = NR_FD_GIVEN; kind <= NR_FD_GIFT; kind++)
+        INVARIANT(nr_kernel_count((enum nr_fd_kind)kind) == 0, "it forgot to close a descriptor");
+    if (run.exit_status == NR_GUARDIAN_LEFT) {
+        INVARIANT(!listens, "it leaves survivors although the BEAM listens");
+        INVARIANT(nr_world_family() > 0, "it leaves survivors, and nobody lives");
+        return;
+    }
+    INVARIANT(run.exit_status == NR_GUARDIAN_CLEAN, "exit status %d", run.exit_status);
+    INVARIANT(nr_world_family() == 0, "it leaves %u alive", nr_world_family());
+    INVARIANT(nr_world_children(children, NR_WORLD_MAX) == 0, "it leaves a zombie");
+    if (listens)
+        INVARIANT(nr_beam.failed || (nr_beam.started && nr_beam.exited),
+                  "it leaves without FAILED or EXITED");
+}
+
+/* ---- the guardian's poll(2), in which everything happens ------------------------------------ */
+
+static int look(struct pollfd *fds, nfds_t count)
+{
+    int ready = 0;
+    for (nfds_t i = 0; i < count; i++) {
+        fds[i].revents = 0;
+        if (fds[i].fd < 0)
+            continue;
+        fds[i].revents = nr_kernel_kind(fds[i].fd) == NR_FD_CONTROL
+                             ? nr_beam_ready(fds[i].events)
+                             : nr_kernel_ready(fds[i].fd, fds[i].events, nr_beam.dead);
+        ready += fds[i].revents != 0;
+    }
+    return ready;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+int __real_poll(struct pollfd *fds, nfds_t count, int timeout);
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout);
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+    if (!nr_kernel.running)
+        return __real_poll(fds, count, timeout);
+    bounds_hold();
+    it_does_not_spin();
+
+    uint64_t until = timeout < 0 ? NR_WORLD_NEVER : nr_world.now + (uint64_t)timeout;
+    int ready;
+    for (;;) {
+        while (run.script.left > 0 && (nr_world.now < until || timeout == 0)) {
+            bool ready_before = look(fds, count) > 0;
+            uint64_t before = nr_world.now;
+            if (!happen(timeout == 0 ? 0 : until - nr_world.now))
+                break;
+            run.spins = 0;
+            if (ready_before) /* it could have been awake by now */
+                run.late += nr_world.now - before;
+        }
+        if (run.script.left == 0 && run.finale < 2 && nr_world.now >= run.finale_at)
+            conclude();
+        ready = look(fds, count);
+        if (ready > 0 || nr_world.now >= until)
+            break;
+        waiting_is_right();
+        uint64_t next = least(until, nr_world_next_death());
+        if (next != NR_WORLD_NEVER)
+            nr_world_pass(next - nr_world.now);
+        else if (run.script.left == 0)
+            conclude();
+    }
+    run.late += run.late_next;
+    nr_world_pass(run.late_next);
+    run.late_next = 0;
+    return ready;
+}
+
+_Noreturn void __real__exit(int status);
+_Noreturn void __wrap__exit(int status);
+_Noreturn void __wrap__exit(int status)
+{
+    if (!nr_kernel.running)
+        __real__exit(status);
+    run.exit_status = status;
+    longjmp(run.end, 1);
+}
+
+/* ---- one input ------------------------------------------------------------------------------ */
+
+static struct nr_refusals refusals(uint8_t byte, uint8_t fault)
+{
+    return (struct nr_refusals){
+        .no_subreaper = byte & 1,
+        .no_clone3 = byte & 2,
+        .no_pidfd = byte & 4,
+        .no_children = byte & 8,
+        .no_proc = (byte & 24) == 24,
+        .short_reads = byte >> 5,
+        .no_fork = fault == 1,
+        .no_signalfd = fault == 2,
+        .no_pipe = fault == 3,
+    };
+}
+
+static void place_order(uint8_t byte)
+{
+    static const char strings[] = "/bin/true\0\0true\0A=1";
+    static const uint32_t signals[] = {SIGTERM, SIGINT, SIGKILL, SIGWINCH};
+    struct nr_order *order = &run.order;
+
+    *order = NR_ORDER_NONE;
+    order->id = NR_BEAM_ID;
+    order->strings = strings;
+    order->spawn = (struct nr_spawn){
+        .flags = byte & 1 ? NR_SPAWN_KEEP : 0,
+        .stop_signal = signals[(byte >> 1) % 4],
+        .kill_timeout_ms = spans[nr_script_byte(&run.script) % 8],
+        .drain_timeout_ms = spans[nr_script_byte(&run.script) % 8],
+        .argc = 1,
+        .envc = 1,
+        .strings_length = sizeof(strings),
+    };
+    for (int i = 0; i < 3; i++)
+        if (byte & (8 << i))
+            order->stdio[i] = nr_kernel_open(NR_FD_GIVEN);
+    if (byte & 64)
+        order->cwd = nr_kernel_open(NR_FD_GIVEN);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    memset(&run, 0, sizeof(run));
+    run.script = (struct nr_script){.at = data, .left = size};
+    run.silent_at = NR_WORLD_NEVER;
+
+    nr_kernel_begin();
+    uint8_t refused = nr_script_byte(&run.script);
+    uint8_t fault = nr_script_byte(&run.script);
+    nr_kernel.refusals = refusals(refused, fault % 32);
+    nr_kernel.leader = temper(nr_script_byte(&run.script));
+    place_order(nr_script_byte(&run.script));
+    nr_beam_begin(run.order.spawn.flags & NR_SPAWN_KEEP);
+    run.order.control = nr_beam.control;
+    int beam = fault & 32 ? -EBADF : nr_kernel_open(NR_FD_BEAM);
+
+    if (setjmp(run.end) == 0)
+        nr_guardian_run(&run.order, beam);
+    the_end_is_right();
+    nr_kernel_end();
+    return 0;
+}
