@@ -24,7 +24,7 @@ bool nr_beam_listens(void)
 
 /* ---- to the guardian ------------------------------------------------------------------------ */
 
-void nr_beam_send(const void *bytes, size_t length, unsigned gifts)
+void nr_beam_send(const void *bytes, size_t length, unsigned gifts, bool blocking)
 {
     if (nr_beam.hung_up || nr_beam.count == NR_BEAM_MESSAGES)
         return;
@@ -36,12 +36,13 @@ void nr_beam_send(const void *bytes, size_t length, unsigned gifts)
         memcpy(nr_beam.queue[at].bytes, bytes, length);
     nr_beam.queue[at].length = length;
     nr_beam.queue[at].gifts = gifts;
+    nr_beam.queue[at].blocking = blocking;
 }
 
 void nr_beam_send_frame(enum nr_frame_type type, uint64_t id, const void *payload, size_t length)
 {
     uint8_t bytes[64];
-    nr_beam_send(bytes, nr_codec_write(bytes, sizeof(bytes), type, id, payload, length), 0);
+    nr_beam_send(bytes, nr_codec_write(bytes, sizeof(bytes), type, id, payload, length), 0, false);
 }
 
 short nr_beam_ready(short events)
@@ -80,7 +81,7 @@ static void note(const void *bytes, size_t length)
     }
 }
 
-static void give(struct msghdr *header, unsigned gifts)
+static void give(struct msghdr *header, unsigned gifts, bool blocking)
 {
     struct cmsghdr *c = CMSG_FIRSTHDR(header);
     if (gifts == 0 || c == NULL) {
@@ -89,6 +90,7 @@ static void give(struct msghdr *header, unsigned gifts)
     }
     for (unsigned i = 0; i < gifts; i++) {
         int fd = nr_kernel_open(NR_FD_GIFT);
+        nr_kernel.fds[fd - NR_KERNEL_FIRST].blocking = blocking;
         memcpy(CMSG_DATA(c) + i * sizeof(fd), &fd, sizeof(fd));
     }
     c->cmsg_level = SOL_SOCKET;
@@ -112,7 +114,7 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *header, int flags)
         return -1;
     }
     if (nr_beam.count == 0) {
-        give(header, 0);
+        give(header, 0, false);
         errno = EAGAIN;
         return nr_beam.hung_up || nr_beam.shut ? 0 : -1;
     }
@@ -125,7 +127,7 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *header, int flags)
         header->msg_flags |= MSG_TRUNC;
     }
     memcpy(header->msg_iov[0].iov_base, nr_beam.queue[at].bytes, length);
-    give(header, nr_beam.queue[at].gifts);
+    give(header, nr_beam.queue[at].gifts, nr_beam.queue[at].blocking);
     if (!nr_beam.shut && !(header->msg_flags & MSG_TRUNC))
         note(nr_beam.queue[at].bytes, length);
     return (ssize_t)length;
@@ -222,7 +224,8 @@ static void judge(const void *bytes, size_t length)
     } is;
 
     INVARIANT(nr_codec_open(bytes, length, &frame) == 0, "a frame that cannot be read");
-    nr_tell("%8llu: the guardian says type %u", (unsigned long long)nr_world.now, frame.type);
+    nr_tell("%8llu: the guardian says type %u: %u %u", (unsigned long long)nr_world.now, frame.type,
+            frame.length >= 4 ? frame.payload[0] : 0, frame.length >= 8 ? frame.payload[4] : 0);
     INVARIANT(!nr_beam.failed, "type %u after FAILED", frame.type);
     INVARIANT(!nr_beam.exited || nr_beam.keep, "type %u after EXITED", frame.type);
     if (nr_codec_payload(&frame, NR_KILLED, &is.killed, sizeof(is.killed)) == 0) {

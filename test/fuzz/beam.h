@@ -25,6 +25,7 @@ struct nr_beam {
         size_t length;
         uint8_t bytes[128];
         unsigned gifts; /* descriptors that come along */
+        bool blocking;  /* they are not O_NONBLOCK */
     } queue[NR_BEAM_MESSAGES];
     unsigned first, count;
 
@@ -45,7 +46,7 @@ extern struct nr_beam nr_beam;
 
 void nr_beam_begin(bool keep);
 /* Queues a message with so many descriptors. */
-void nr_beam_send(const void *bytes, size_t length, unsigned gifts);
+void nr_beam_send(const void *bytes, size_t length, unsigned gifts, bool blocking);
 void nr_beam_send_frame(enum nr_frame_type type, uint64_t id, const void *payload, size_t length);
 /* poll(2)'s answer for the guardian's end. */
 short nr_beam_ready(short events);

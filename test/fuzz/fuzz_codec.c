@@ -26,6 +26,7 @@ static const struct {
     {NR_KILL, sizeof(struct nr_kill)},
     {NR_KILLED, sizeof(struct nr_killed)},
     {NR_STOP, sizeof(struct nr_stop)},
+    {NR_HOLD, 0},
 };
 
 static void written_back(const struct nr_frame *frame, const void *payload, const uint8_t *bytes,

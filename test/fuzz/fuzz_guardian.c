@@ -17,6 +17,7 @@
  */
 #include "beam.h"
 #include "guardian.h"
+#include "held.h"
 #include "invariant.h"
 #include "kernel.h"
 #include "script.h"
@@ -38,6 +39,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define SPIN_MAX 200
 
 static const uint32_t spans[] = {0, 1, 10, 100, 1000, 5000, 60000, UINT32_MAX};
+
+/* How a run ends. */
+enum {
+    LEFT_BY_ITSELF = 1,
+    KILLED_BY_ZYGOTE = 2,
+};
 
 struct run {
     struct nr_script script;
@@ -141,7 +148,7 @@ static void garbage(void)
 {
     size_t given;
     const uint8_t *bytes = nr_script_bytes(&run.script, nr_script_byte(&run.script), &given);
-    nr_beam_send(bytes, given, 0);
+    nr_beam_send(bytes, given, 0, false);
 }
 
 static void message_with_gifts(void)
@@ -149,8 +156,21 @@ static void message_with_gifts(void)
     uint8_t byte = nr_script_byte(&run.script);
     struct nr_kill kill = {.signal = 1 + byte % 70U, .scope = byte % 3U};
     uint8_t bytes[24];
-    size_t length = nr_codec_write(bytes, sizeof(bytes), NR_KILL, byte, &kill, sizeof(kill));
-    nr_beam_send(bytes, byte & 64 ? 0 : length, 1 + byte % 4U);
+    bool hold = byte & 128;
+    size_t length = hold ? nr_codec_write(bytes, sizeof(bytes), NR_HOLD, 0, NULL, 0)
+                         : nr_codec_write(bytes, sizeof(bytes), NR_KILL, byte, &kill, sizeof(kill));
+    nr_beam_send(bytes, byte & 64 ? 0 : length, 1 + byte % 4U, byte & 32);
+}
+
+/* The pipes that the guardian may hold: something is written, or the last writer is gone. */
+static void pipes_move(uint8_t byte)
+{
+    for (int i = 0; i < NR_KERNEL_FDS; i++) {
+        if (nr_kernel.fds[i].kind != NR_FD_GIFT || (byte & 3) == 0)
+            continue;
+        nr_kernel.fds[i].holds += (size_t)byte << 12;
+        nr_kernel.fds[i].ended = nr_kernel.fds[i].ended || byte & 1;
+    }
 }
 
 static void stop_order(void)
@@ -183,12 +203,16 @@ static void hang_up(bool reset)
         falls_silent();
 }
 
+/* Without a pidfd of the BEAM only the hang-up tells; and whoever is kept then is the zygote's to end. */
 static void beam_dies(void)
 {
     nr_tell("%8llu: the BEAM dies", (unsigned long long)nr_world.now);
+    if (nr_kernel_count(NR_FD_BEAM) == 0) {
+        hang_up(false);
+        return;
+    }
     nr_beam.dead = true;
-    if (nr_kernel_count(NR_FD_BEAM) > 0)
-        falls_silent();
+    falls_silent();
 }
 
 static void something_else(void)
@@ -196,7 +220,7 @@ static void something_else(void)
     uint8_t what = nr_script_byte(&run.script);
     struct nr_creature *who;
 
-    switch (what % 5) {
+    switch (what % 6) {
     case 0:
         run.late_next = what;
         break;
@@ -210,6 +234,9 @@ static void something_else(void)
     case 3: /* it comes to its senses */
         if ((who = member()) != NULL)
             who->temper = (struct nr_temper){0};
+        break;
+    case 4:
+        pipes_move(what);
         break;
     default: /* somebody else kills it */
         if ((who = member()) != NULL)
@@ -295,7 +322,8 @@ static void conclude(void)
     case 1:
         beam_dies();
         hang_up(false);
-        falls_silent();
+        if (nr_beam.keep && !nr_beam.dead)
+            longjmp(run.end, KILLED_BY_ZYGOTE);
         break;
     default:
         nr_broken("it waits for ever, and nobody listens");
@@ -331,7 +359,8 @@ static void it_does_not_spin(void)
 static void waiting_is_right(void)
 {
     INVARIANT(nr_kernel_count(NR_FD_GIVEN) == 0, "it waits with descriptors of the command open");
-    INVARIANT(nr_kernel_count(NR_FD_GIFT) == 0, "it waits with descriptors that it was sent");
+    INVARIANT(nr_kernel_count(NR_FD_GIFT) <= (nr_beam.keep ? NR_HELD_MAX : 0),
+              "it waits with %u descriptors that it was sent", nr_kernel_count(NR_FD_GIFT));
     INVARIANT(nr_world_family() > 0 || (nr_beam.blocked && nr_beam_listens()),
               "it waits, and nobody of the family lives");
 }
@@ -425,7 +454,7 @@ _Noreturn void __wrap__exit(int status)
     if (!nr_kernel.running)
         __real__exit(status);
     run.exit_status = status;
-    longjmp(run.end, 1);
+    longjmp(run.end, LEFT_BY_ITSELF);
 }
 
 /* ---- one input ------------------------------------------------------------------------------ */
@@ -486,9 +515,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     run.order.control = nr_beam.control;
     int beam = fault & 32 ? -EBADF : nr_kernel_open(NR_FD_BEAM);
 
-    if (setjmp(run.end) == 0)
+    switch (setjmp(run.end)) {
+    case 0:
         nr_guardian_run(&run.order, beam);
-    the_end_is_right();
+    case LEFT_BY_ITSELF:
+        the_end_is_right();
+        break;
+    default:
+        break;
+    }
     nr_kernel_end();
     return 0;
 }

@@ -314,7 +314,8 @@ static void nothing_is_open(void)
     for (int i = 0; i < FDS_MOST; i++)
         INVARIANT(fcntl(lowest[i], F_GETFD) < 0, "descriptor %d was forgotten", lowest[i]);
     for (int kind = NR_FD_NONE + 1; kind < NR_FD_KINDS; kind++)
-        INVARIANT(nr_kernel_count((enum nr_fd_kind)kind) == 0, "a simulated one was forgotten");
+        INVARIANT(nr_kernel_count((enum nr_fd_kind)kind) == (kind == NR_FD_CHILDREN),
+                  "a simulated one of kind %d was forgotten", kind);
 }
 
 static void run_message(struct zygote *z, struct nr_script *script)
@@ -385,6 +386,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (real.folder == 0)
         open_real();
     memset(z, 0, offsetof(struct zygote, table));
+    z->oom_score_adj = NR_OOM_UNCHANGED;
+    z->children = NR_CHILDREN_NONE;
     z->looks = 0;
     z->look_at = 0;
     z->unreaped = false;
@@ -393,6 +396,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     nr_kernel_begin();
     nr_world.subreaper = true;
+    (void)nr_children_each(&z->children, NULL, NULL);
     while (script.left > 0)
         run_message(z, &script);
     leave_all(z);

@@ -68,9 +68,8 @@ int nr_kernel_open(enum nr_fd_kind kind)
 {
     for (int i = 0; i < NR_KERNEL_FDS; i++) {
         if (nr_kernel.fds[i].kind == NR_FD_NONE) {
+            memset(&nr_kernel.fds[i], 0, sizeof(nr_kernel.fds[i]));
             nr_kernel.fds[i].kind = kind;
-            nr_kernel.fds[i].birth = 0;
-            nr_kernel.fds[i].read = false;
             return NR_KERNEL_FIRST + i;
         }
     }
@@ -102,6 +101,13 @@ static bool exec_pipe_ended(void)
     return !held && nr_kernel_count(NR_FD_EXEC_WRITE) == 0;
 }
 
+static short ready_gift(int fd, short events)
+{
+    int i = fd - NR_KERNEL_FIRST;
+    short ready = nr_kernel.fds[i].holds > 0 ? events & POLLIN : 0;
+    return nr_kernel.fds[i].ended ? ready | POLLHUP : ready;
+}
+
 short nr_kernel_ready(int fd, short events, bool beam_dead)
 {
     const struct nr_creature *who;
@@ -118,6 +124,8 @@ short nr_kernel_ready(int fd, short events, bool beam_dead)
         if (nr_kernel.exec == NR_EXEC_BROUGHT)
             return events & POLLIN;
         return exec_pipe_ended() ? POLLHUP : 0;
+    case NR_FD_GIFT:
+        return ready_gift(fd, events);
     default:
         nr_broken("descriptor %d of kind %d is polled", fd, (int)nr_kernel_kind(fd));
     }
@@ -143,7 +151,7 @@ int __wrap_fcntl(int fd, int command, long value)
     if (!simulated(fd))
         return __real_fcntl(fd, command, value);
     (void)nr_kernel_kind(fd);
-    return 0;
+    return command == F_GETFL && !nr_kernel.fds[fd - NR_KERNEL_FIRST].blocking ? O_NONBLOCK : 0;
 }
 
 int __real_pipe2(int fds[2], int flags);
@@ -190,6 +198,15 @@ static ssize_t read_exec_pipe(void *bytes, size_t room)
     return exec_pipe_ended() ? 0 : fail(EAGAIN);
 }
 
+static ssize_t read_gift(int fd, size_t room)
+{
+    int i = fd - NR_KERNEL_FIRST;
+    size_t got = nr_kernel.fds[i].holds < room ? nr_kernel.fds[i].holds : room;
+    INVARIANT(!nr_kernel.fds[i].blocking, "descriptor %d is read, and may block", fd);
+    nr_kernel.fds[i].holds -= got;
+    return got > 0 || nr_kernel.fds[i].ended ? (ssize_t)got : fail(EAGAIN);
+}
+
 ssize_t __real_read(int fd, void *bytes, size_t room);
 ssize_t __wrap_read(int fd, void *bytes, size_t room);
 ssize_t __wrap_read(int fd, void *bytes, size_t room)
@@ -201,6 +218,8 @@ ssize_t __wrap_read(int fd, void *bytes, size_t room)
         return read_signal(bytes, room);
     case NR_FD_EXEC_READ:
         return read_exec_pipe(bytes, room);
+    case NR_FD_GIFT:
+        return read_gift(fd, room);
     default:
         nr_broken("descriptor %d of kind %d is read", fd, (int)nr_kernel_kind(fd));
     }

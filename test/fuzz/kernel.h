@@ -58,6 +58,9 @@ struct nr_kernel {
         enum nr_fd_kind kind;
         uint64_t birth; /* pidfd: whose */
         bool read;      /* the folder was read to its end */
+        bool blocking;  /* a gift without O_NONBLOCK */
+        bool ended;     /* a gift at whose other end nobody is */
+        size_t holds;   /* bytes in a gift */
     } fds[NR_KERNEL_FDS];
     enum nr_exec_state exec;
     uint32_t exec_failed[2]; /* stage and errno */

@@ -11,27 +11,27 @@
 
 struct nr_world nr_world;
 
-#define EACH(creature)                                                                             \
-    (struct nr_creature *creature = nr_world.all; (creature) < nr_world.all + nr_world.used;       \
-     (creature)++)
+/* Where the places end that were ever used. */
+static struct nr_creature *used(void)
+{
+    return nr_world.all + nr_world.used;
+}
 
 /* ---- who is there --------------------------------------------------------------------------- */
 
 struct nr_creature *nr_world_find(pid_t pid)
 {
-    for
-        EACH(c)
-    if (c->life != NR_NOBODY && c->pid == pid)
-        return c;
+    for (struct nr_creature *c = nr_world.all; c < used(); c++)
+        if (c->life != NR_NOBODY && c->pid == pid)
+            return c;
     return NULL;
 }
 
 struct nr_creature *nr_world_born(uint64_t birth)
 {
-    for
-        EACH(c)
-    if (c->life != NR_NOBODY && c->birth == birth)
-        return c;
+    for (struct nr_creature *c = nr_world.all; c < used(); c++)
+        if (c->life != NR_NOBODY && c->birth == birth)
+            return c;
     return NULL;
 }
 
@@ -49,18 +49,16 @@ static bool descends(const struct nr_creature *creature)
 unsigned nr_world_family(void)
 {
     unsigned alive = 0;
-    for
-        EACH(c)
-    alive += c->life == NR_ALIVE && descends(c);
+    for (struct nr_creature *c = nr_world.all; c < used(); c++)
+        alive += c->life == NR_ALIVE && descends(c);
     return alive;
 }
 
 struct nr_creature *nr_world_member(unsigned index)
 {
-    for
-        EACH(c)
-    if (c->life == NR_ALIVE && descends(c) && index-- == 0)
-        return c;
+    for (struct nr_creature *c = nr_world.all; c < used(); c++)
+        if (c->life == NR_ALIVE && descends(c) && index-- == 0)
+            return c;
     return NULL;
 }
 
@@ -74,11 +72,10 @@ static struct nr_creature *our_child(pid_t pid)
 static struct nr_creature *next_child(uint64_t after)
 {
     struct nr_creature *next = NULL;
-    for
-        EACH(c)
-    if (c->life != NR_NOBODY && c->parent == NR_WORLD_SELF && c->adopted > after &&
-        (next == NULL || c->adopted < next->adopted))
-        next = c;
+    for (struct nr_creature *c = nr_world.all; c < used(); c++)
+        if (c->life != NR_NOBODY && c->parent == NR_WORLD_SELF && c->adopted > after &&
+            (next == NULL || c->adopted < next->adopted))
+            next = c;
     return next;
 }
 
@@ -96,10 +93,9 @@ unsigned nr_world_children(pid_t *pids, unsigned room)
 /* The kernel keeps a number while a process or a group bears it. */
 static bool pid_taken(pid_t pid)
 {
-    for
-        EACH(c)
-    if (c->life != NR_NOBODY && (c->pid == pid || c->group == pid))
-        return true;
+    for (struct nr_creature *c = nr_world.all; c < used(); c++)
+        if (c->life != NR_NOBODY && (c->pid == pid || c->group == pid))
+            return true;
     return pid == NR_WORLD_SELF;
 }
 
@@ -110,25 +106,25 @@ struct nr_creature *nr_world_birth(pid_t parent, struct nr_temper temper)
 
     while (pid_taken(pid))
         pid++;
-    for
-        EACH(c)
-        {
-            if (c->life != NR_NOBODY)
-                continue;
-            *c = (struct nr_creature){
-                .life = NR_ALIVE,
-                .pid = pid,
-                .parent = parent,
-                .group = parent == NR_WORLD_SELF ? NR_WORLD_SELF
-                         : of != NULL            ? of->group
-                                                 : pid,
-                .birth = ++nr_world.births,
-                .adopted = nr_world.births,
-                .dies_at = NR_WORLD_NEVER,
-                .temper = temper,
-            };
-            return c;
-        }
+    for (struct nr_creature *c = nr_world.all; c < nr_world.all + NR_WORLD_MAX; c++) {
+        if (c->life != NR_NOBODY)
+            continue;
+        if (c == used())
+            nr_world.used++;
+        *c = (struct nr_creature){
+            .life = NR_ALIVE,
+            .pid = pid,
+            .parent = parent,
+            .group = parent == NR_WORLD_SELF ? NR_WORLD_SELF
+                     : of != NULL            ? of->group
+                                             : pid,
+            .birth = ++nr_world.births,
+            .adopted = nr_world.births,
+            .dies_at = NR_WORLD_NEVER,
+            .temper = temper,
+        };
+        return c;
+    }
     return NULL;
 }
 
@@ -160,22 +156,21 @@ void nr_world_death(struct nr_creature *creature, int status)
 
     creature->status = status;
     creature->dies_at = NR_WORLD_NEVER;
+    nr_world.by_sigkill += descends(creature) && status == SIGKILL;
     if (creature->birth == nr_world.watched) {
         nr_world.watched_ended = true;
         nr_world.watched_status = status;
     }
     /* Its children change hands before it is a zombie. */
-    for
-        EACH(c)
-    if (c->life != NR_NOBODY && c->parent == pid && c != creature)
-        orphan(c);
+    for (struct nr_creature *c = nr_world.all; c < used(); c++)
+        if (c->life != NR_NOBODY && c->parent == pid && c != creature)
+            orphan(c);
     creature->life = NR_ZOMBIE;
     nr_tell("%8llu: %d ends, status %#x", (unsigned long long)nr_world.now, pid, (unsigned)status);
 
     const struct nr_creature *parent = nr_world_find(creature->parent);
     if (creature->parent == NR_WORLD_SELF) {
         nr_world.sigchld = true;
-        nr_world.by_sigkill += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     } else if (parent == NULL || parent->temper.parental) {
         creature->life = NR_NOBODY;
     }
@@ -189,10 +184,9 @@ void nr_world_leave(struct nr_creature *creature, uint32_t in_ms, int status)
 
 void nr_world_reap(const struct nr_creature *creature)
 {
-    for
-        EACH(c)
-    if (c->life == NR_ZOMBIE && c->parent == creature->pid)
-        c->life = NR_NOBODY;
+    for (struct nr_creature *c = nr_world.all; c < used(); c++)
+        if (c->life == NR_ZOMBIE && c->parent == creature->pid)
+            c->life = NR_NOBODY;
 }
 
 void nr_world_setsid(struct nr_creature *creature)
@@ -205,20 +199,18 @@ void nr_world_setsid(struct nr_creature *creature)
 uint64_t nr_world_next_death(void)
 {
     uint64_t next = NR_WORLD_NEVER;
-    for
-        EACH(c)
-    if (c->life == NR_ALIVE && c->dies_at < next)
-        next = c->dies_at;
+    for (struct nr_creature *c = nr_world.all; c < used(); c++)
+        if (c->life == NR_ALIVE && c->dies_at < next)
+            next = c->dies_at;
     return next;
 }
 
 void nr_world_pass(uint64_t ms)
 {
     nr_world.now += ms;
-    for
-        EACH(c)
-    if (c->life == NR_ALIVE && c->dies_at <= nr_world.now)
-        nr_world_death(c, c->due);
+    for (struct nr_creature *c = nr_world.all; c < used(); c++)
+        if (c->life == NR_ALIVE && c->dies_at <= nr_world.now)
+            nr_world_death(c, c->due);
 }
 
 /* ---- signals -------------------------------------------------------------------------------- */
@@ -261,17 +253,15 @@ static int kill_group(pid_t group, int signal)
 {
     unsigned found = 0, allowed = 0;
 
-    for
-        EACH(c)
-        {
-            if (c->life == NR_NOBODY || c->group != group)
-                continue;
-            found++;
-            if (!c->temper.foreign) {
-                allowed++;
-                nr_world_signal(c, signal);
-            }
+    for (struct nr_creature *c = nr_world.all; c < used(); c++) {
+        if (c->life == NR_NOBODY || c->group != group)
+            continue;
+        found++;
+        if (!c->temper.foreign) {
+            allowed++;
+            nr_world_signal(c, signal);
         }
+    }
     if (allowed > 0)
         return 0;
     errno = found > 0 ? EPERM : ESRCH;

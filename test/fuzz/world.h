@@ -61,7 +61,7 @@ struct nr_world {
     unsigned kills;  /* calls of kill(2) */
     pid_t last_kill; /* and the last one's arguments */
     int last_signal;
-    unsigned by_sigkill; /* children of ours that ended by SIGKILL */
+    unsigned by_sigkill; /* members of the family that ended by SIGKILL */
 };
 
 extern struct nr_world nr_world;
