@@ -91,12 +91,12 @@ static struct nr_creature *member(void)
 
 static struct nr_temper temper(uint8_t byte)
 {
-    static const uint32_t lingers[] = {0, 0, 1, 30, 1500, 2500, 9000, 0};
+    static const uint32_t lingers[] = {0, 0, 0, 1, 3, 30, 1500, 2500};
     return (struct nr_temper){
         .ignores = byte & 1,
         .parental = byte & 2,
         .foreign = (byte & 0x1c) == 0x1c,
-        .immortal = (byte & 0xe0) == 0xe0,
+        .immortal = (byte & 0xf8) == 0xe8,
         .linger = lingers[byte >> 5],
     };
 }

@@ -19,7 +19,6 @@ static int observed_order_take(struct nr_order *order, const struct nr_frame *fr
 #undef nr_order_take
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -105,12 +104,12 @@ static void load(const struct nr_order *order)
     INVARIANT(copy.strings_fd == -EBADF || order->strings != NULL, "the strings' memfd stays open");
     if (r == 0) {
         program_inside(&copy, &program);
-        free(program.argv);
     } else {
         INVARIANT(order->strings == NULL, "inline strings were checked, and are refused: %d", r);
     }
     if (order->strings == NULL && copy.strings != NULL)
         (void)munmap((void *)(uintptr_t)copy.strings, copy.spawn.strings_length);
+    nr_kernel_free_heap();
 }
 
 static int observed_order_take(struct nr_order *order, const struct nr_frame *frame,

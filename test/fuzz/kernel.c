@@ -28,7 +28,7 @@ static int fail(int error)
 
 /* ---- the heap of the process under test ----------------------------------------------------- */
 
-/* A guardian allocates for life; the target that runs thousands of them gives it back. */
+/* A guardian allocates for life; a target that runs thousands of them gives it back. */
 #define HEAP_MAX 64
 static void *heap[HEAP_MAX];
 static unsigned heap_count;
@@ -50,11 +50,16 @@ void nr_kernel_begin(void)
     nr_kernel.running = true;
 }
 
+void nr_kernel_free_heap(void)
+{
+    while (heap_count > 0)
+        free(heap[--heap_count]);
+}
+
 void nr_kernel_end(void)
 {
     nr_kernel.running = false;
-    while (heap_count > 0)
-        free(heap[--heap_count]);
+    nr_kernel_free_heap();
 }
 
 /* ---- descriptors ---------------------------------------------------------------------------- */

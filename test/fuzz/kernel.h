@@ -71,8 +71,10 @@ extern struct nr_kernel nr_kernel;
 
 /* A fresh world and kernel, in which the input runs. */
 void nr_kernel_begin(void);
-/* The input is over: what the process under test had on its heap is given back. */
+/* The input is over. */
 void nr_kernel_end(void);
+/* What processes under test allocated for their life is given back: theirs is over. */
+void nr_kernel_free_heap(void);
 
 /* A descriptor of this kind, or -1. */
 int nr_kernel_open(enum nr_fd_kind kind);

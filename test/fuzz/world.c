@@ -310,23 +310,32 @@ static void tell_end(const struct nr_creature *c, siginfo_t *end)
     end->si_status = WIFSIGNALED(c->status) ? WTERMSIG(c->status) : WEXITSTATUS(c->status);
 }
 
-/* do_wait() in kernel/exit.c: without WEXITED a zombie is no candidate at all. */
+/* The first of those asked for that has ended (NULL: none), and whether any is a candidate at all:
+ * do_wait() in kernel/exit.c. Without WEXITED a zombie is none. */
+static struct nr_creature *ended(idtype_t type, pid_t pid, int flags, bool *candidate)
+{
+    struct nr_creature *c = type == P_PID ? our_child(pid) : next_child(0);
+    *candidate = false;
+    for (; c != NULL; c = type == P_PID ? NULL : next_child(c->adopted)) {
+        if (c->life == NR_ZOMBIE && (flags & WEXITED))
+            return c;
+        *candidate = *candidate || c->life == NR_ALIVE;
+    }
+    return NULL;
+}
+
 int nr_world_waitid(idtype_t type, id_t id, siginfo_t *end, int flags)
 {
-    bool candidate = false;
+    bool candidate;
 
     INVARIANT(type == P_ALL || (type == P_PID && id > INIT), "waitid(%d, %u)", (int)type, id);
     memset(end, 0, sizeof(*end));
-    for (struct nr_creature *c = next_child(0); c != NULL; c = next_child(c->adopted)) {
-        if (type == P_PID && c->pid != (pid_t)id)
-            continue;
-        if (c->life == NR_ZOMBIE && (flags & WEXITED)) {
-            tell_end(c, end);
-            if (!(flags & WNOWAIT))
-                c->life = NR_NOBODY;
-            return 0;
-        }
-        candidate = candidate || c->life == NR_ALIVE;
+    struct nr_creature *c = ended(type, (pid_t)id, flags, &candidate);
+    if (c != NULL) {
+        tell_end(c, end);
+        if (!(flags & WNOWAIT))
+            c->life = NR_NOBODY;
+        return 0;
     }
     if (!candidate) {
         errno = ECHILD;
