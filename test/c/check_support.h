@@ -1,9 +1,11 @@
-/* What every Check program here shares: its main, and assertions that name the errno. */
+/* What every Check program here shares: its main, and assertions that name the errno.
+ * NET_RUNNER_TEST=name runs that test alone: Check itself can only pick whole cases. */
 #ifndef NR_CHECK_SUPPORT_H
 #define NR_CHECK_SUPPORT_H
 
 #include <check.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,13 +26,31 @@
         return;                                                                                    \
     } while (0)
 
+static inline bool is_wanted(const TTest *test)
+{
+    const char *only = getenv("NET_RUNNER_TEST");
+    return only == NULL || strcmp(only, test->name) == 0;
+}
+
+#undef tcase_add_loop_test
+#define tcase_add_loop_test(tcase, test, first, end)                                               \
+    do {                                                                                           \
+        if (is_wanted(test))                                                                       \
+            _tcase_add_test(tcase, test, 0, 0, first, end);                                        \
+    } while (0)
+#undef tcase_add_test
+#define tcase_add_test(tcase, test) tcase_add_loop_test(tcase, test, 0, 1)
+
 static inline int run_suite(Suite *suite)
 {
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);
+    int run = srunner_ntests_run(runner);
     srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (run == 0)
+        (void)fprintf(stderr, "no test ran: is NET_RUNNER_TEST the name of one?\n");
+    return failed == 0 && run > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 #endif

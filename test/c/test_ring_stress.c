@@ -6,7 +6,7 @@
  * This is also the ThreadSanitizer test of the ring core. NR_SEED repeats a run, NR_STRESS (a
  * number, 1) makes it longer.
  */
-#include <check.h>
+#include "check_support.h"
 
 #include "ring_support.h"
 
@@ -499,9 +499,5 @@ int main(void)
     tcase_add_loop_test(tcase, every_byte_arrives_once_and_in_order, 0,
                         (int)(sizeof(variants) / sizeof(variants[0])));
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }
