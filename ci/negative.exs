@@ -1,0 +1,425 @@
+# The work of ci/negative: mutants are read, applied to a copy of the tree, built, tested, judged.
+
+defmodule Negative.Mutant do
+  @moduledoc """
+  One file of test/negative: what is removed, why it is there, which tests must turn red, and the
+  change itself as text to find and text to put in its place.
+
+      One line: what is removed.
+      Then as many as it takes: why the line is there.
+
+      red: c test_pidref a_stranger_is_refused
+      red: elixir test/net_runner/faults_test.exs "test the child's state (26) is clean [poll]"
+      hangs: c test_channel a_full_socket_is_a_wait
+      --- shepherd/pidref.c
+          if (pid <= 1)
+              return -EINVAL;
+      +++
+          (what stands there instead; nothing is fine)
+
+  All the tests that are named must turn red. `hangs:` says that a test that ends by a time-out is
+  red, too; elsewhere it is not, for a machine that is too slow looks the same. A file may have
+  several changes, each from its `---` on. The text between `---` and `+++` must be found exactly once.
+  A line `later: why` stands for tests and change of what the product does not have yet.
+  """
+
+  defstruct [:name, :what, :later, :tests, :changes]
+
+  def read(path) do
+    name = Path.basename(path, ".mutant")
+    [header | changes] = path |> File.read!() |> String.split(~r/^--- /m)
+    [what | rest] = String.split(header, "\n", trim: true)
+    later = for "later: " <> why <- rest, do: why
+    tests = for line <- rest, test = test(line), do: test
+    changes = Enum.map(changes, &change(name, &1))
+
+    if later == [] and (tests == [] or changes == []),
+      do: raise("#{name}: a mutant names a test and has a change")
+
+    %__MODULE__{name: name, what: what, later: List.first(later), tests: tests, changes: changes}
+  end
+
+  defp test(line) do
+    case Regex.run(~r/^(red|hangs): (?:(c) (\w+) (\w+)|(elixir) (\S+) "(.+)")$/, line) do
+      [_, manner, "c", program, name] -> {manner, {:c, program, name}}
+      [_, manner, _, _, _, "elixir", file, name] -> {manner, {:elixir, file, name}}
+      nil -> if line =~ ~r/^(red|hangs):/, do: raise("not understood: #{line}")
+    end
+  end
+
+  defp change(name, text) do
+    [file, rest] = String.split(text, "\n", parts: 2)
+
+    case String.split(rest, ~r/^\+\+\+\n/m) do
+      [old, new] -> {file, old, new}
+      _other -> raise "#{name}: a change is --- FILE, the old text, +++, the new text"
+    end
+  end
+
+  @doc "The changed files of a tree: `{:ok, %{path => content}}` or `{:error, why}`."
+  def apply_to(mutant, tree) do
+    Enum.reduce_while(mutant.changes, {:ok, %{}}, fn {file, old, new}, {:ok, files} ->
+      with {:ok, content} <- content(files, tree, file),
+           [before, behind] <- String.split(content, old) do
+        {:cont, {:ok, Map.put(files, file, before <> new <> behind)}}
+      else
+        {:error, reason} -> {:halt, {:error, "#{file}: #{:file.format_error(reason)}"}}
+        parts -> {:halt, {:error, "#{file} has its text #{length(parts) - 1} times, not once"}}
+      end
+    end)
+  end
+
+  defp content(files, tree, file) do
+    with :error <- Map.fetch(files, file), do: File.read(Path.join(tree, file))
+  end
+end
+
+defmodule Negative.Tree do
+  @moduledoc "The copy in which everything happens; it stays, so that the next run builds little."
+
+  @root File.cwd!()
+  @folder Path.join(@root, "_build/negative")
+  @tree Path.join(@folder, "tree")
+  @cmake "_build/test/lib/net_runner/cmake"
+
+  def root, do: @root
+  def path, do: @tree
+  def log(name), do: Path.join([@folder, "log", name <> ".log"])
+
+  @doc "Makes the copy the same as the checkout, its uncommitted changes included."
+  def renew do
+    File.mkdir_p!(Path.join(@folder, "log"))
+    {listed, 0} = System.cmd("git", ~w(ls-files -z --cached --others --exclude-standard))
+    files = for file <- String.split(listed, <<0>>, trim: true), File.regular?(file), do: file
+
+    for old <- Path.wildcard(Path.join(@tree, "**"), match_dot: true),
+        relative = Path.relative_to(old, @tree),
+        not String.starts_with?(relative, "_build/"),
+        File.regular?(old) and relative not in files,
+        do: File.rm!(old)
+
+    for file <- files do
+      put(file, File.read!(file))
+      File.chmod!(Path.join(@tree, file), File.stat!(file).mode)
+    end
+  end
+
+  @doc """
+  Writes a file of the copy unless it is the same. The time of the change lies ahead, because Mix
+  compares whole seconds.
+  """
+  def put(file, content) do
+    path = Path.join(@tree, file)
+
+    if File.read(path) != {:ok, content} do
+      File.mkdir_p!(Path.dirname(path))
+      File.write!(path, content)
+      if Path.extname(file) == ".ex", do: File.touch!(path, System.os_time(:second) + 2)
+    end
+  end
+
+  @doc "The shell's words for building what a test needs."
+  def build({:c, program, _name}), do: cmake([program, "shepherd"])
+
+  def build({:elixir, _file, _name}),
+    do: cmake(["net_runner", "shepherd"]) <> " && mix compile.elixir"
+
+  defp cmake(targets),
+    do: "cmake --build #{@cmake} --parallel 2 --target #{Enum.join(targets, " ")}"
+
+  @doc "The shell's words for running tests of one kind."
+  def run([{:c, program, name}]),
+    do: "CK_VERBOSITY=verbose NET_RUNNER_TEST=#{name} #{@cmake}/test/#{program}"
+
+  def run([{:elixir, _, _} | _] = tests) do
+    files = for {:elixir, file, _} <- tests, uniq: true, do: quoted(file)
+    only = for {:elixir, _, name} <- tests, do: "--only " <> quoted("test:" <> name)
+    Enum.join(["mix test --no-compile --seed 0" | only ++ files], " ")
+  end
+
+  defp quoted(word), do: "'" <> String.replace(word, "'", "'\\''") <> "'"
+end
+
+defmodule Negative.Cage do
+  @moduledoc """
+  Runs shell commands in a pid namespace with a /proc of its own. What they leave alive ends with it,
+  a signal to everybody reaches nobody outside, and a limit ends it all.
+  """
+
+  @doc "`{:ok, exit status, what was said}`; status 137 is the limit."
+  def run(script, log, limit_s) do
+    # The first process of a namespace must be one that reaps orphans: a shell is.
+    {_, status} =
+      System.cmd(
+        "timeout",
+        ["-s", "KILL", "#{limit_s}", "unshare"] ++
+          user() ++
+          ["--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c"] ++
+          ["{ #{script}\n} >\"$0\" 2>&1", log],
+        cd: Negative.Tree.path(),
+        env: [{"MIX_ENV", "test"}],
+        stderr_to_stdout: true
+      )
+
+    {status, File.read!(log)}
+  end
+
+  def usable? do
+    match?(
+      {_, 0},
+      System.cmd("unshare", user() ++ ~w(--pid --fork --mount-proc true), stderr_to_stdout: true)
+    )
+  end
+
+  # Whoever is not root needs a user namespace to make the others.
+  defp user do
+    {id, 0} = System.cmd("id", ["-u"])
+    if String.trim(id) == "0", do: [], else: ["--user", "--map-current-user"]
+  end
+end
+
+defmodule Negative.Verdict do
+  @moduledoc """
+  What a test's output says of it: `:green`, `{:red, first words}`, `:hung`, `:skipped`, or `{:lost, why}`
+  when it was not even run to its end.
+  """
+
+  @unbuilt 99
+  @counts ~r/^(\d+) tests?, (\d+) failures?(?:, (\d+) excluded)?\s*$/m
+
+  def unbuilt, do: @unbuilt
+
+  def of(_test, 137, _said), do: :hung
+  def of(_test, @unbuilt, _said), do: {:lost, "it does not build"}
+  def of({:c, _program, _name}, 77, _said), do: :skipped
+
+  def of({:c, _program, name}, status, said) do
+    lines = Regex.scan(~r/:([PFE]):[^\n]*:#{name}:\d+: ([^\n]*)/, said, capture: :all_but_first)
+    failed = for [how, words] <- lines, how != "P", do: words
+
+    cond do
+      Enum.any?(failed, &(&1 =~ "timeout expired")) -> :hung
+      failed != [] -> {:red, hd(failed)}
+      said =~ ~r/^SKIP #{name}(_fn)?: /m -> :skipped
+      lines != [] -> :green
+      true -> {:lost, "no verdict, exit #{status}"}
+    end
+  end
+
+  def of({:elixir, _file, _name}, status, said) do
+    cond do
+      said =~ "ExUnit.TimeoutError" -> :hung
+      said =~ ~r/^ +1\) test /m -> {:red, words(said)}
+      status == 0 and executed(said) == 1 -> :green
+      true -> {:lost, "no verdict, exit #{status}"}
+    end
+  end
+
+  @doc "How many tests ExUnit ran, of those it says it found."
+  def executed(said) do
+    case Regex.run(@counts, said) do
+      [_, all, _failures, excluded] -> String.to_integer(all) - String.to_integer(excluded)
+      [_, all, _failures] -> String.to_integer(all)
+      nil -> 0
+    end
+  end
+
+  # The line behind the failed test's place.
+  defp words(said) do
+    case Regex.run(~r/^ +1\) test .*\n.*\n +(.*)$/m, said) do
+      [_, words] -> words
+      nil -> ""
+    end
+  end
+end
+
+defmodule Negative do
+  @moduledoc "The run: the unmutated tree first, then each mutant, each with a line of the table."
+
+  alias Negative.{Cage, Mutant, Tree, Verdict}
+
+  # Builds included. The slowest test takes a tenth of it.
+  @limit_s 150
+
+  def main(["-l"]) do
+    for mutant <- mutants(),
+        do: IO.puts(String.pad_trailing(mutant.name, 26) <> mutant.what <> later(mutant))
+  end
+
+  def main(names) do
+    mutants = chosen(mutants(), names)
+
+    unless Cage.usable?(),
+      do:
+        stop("this machine makes no pid namespaces for us, and without that nothing is safe here")
+
+    Tree.renew()
+    build()
+    check_backends()
+    sound = unmutated(mutants)
+
+    row("NAME", "what was removed", "test that turned red", "s")
+    results = Enum.flat_map(mutants, &judge(&1, sound))
+    IO.puts("\n" <> summary(results))
+    if Enum.any?(results, &(&1 == :failed)), do: System.halt(1)
+  end
+
+  defp mutants do
+    for path <- Enum.sort(Path.wildcard("test/negative/*.mutant")), do: Mutant.read(path)
+  end
+
+  defp chosen(mutants, []), do: mutants
+
+  defp chosen(mutants, names) do
+    for name <- names do
+      Enum.find(mutants, &(&1.name == name)) || stop("no mutant #{name}: see ci/negative -l")
+    end
+  end
+
+  defp later(%{later: nil}), do: ""
+  defp later(%{later: why}), do: " (later: #{why})"
+
+  # Removed lines leave unused variables behind.
+  defp build do
+    script = "NET_RUNNER_CMAKE_ARGS='-DNET_RUNNER_WERROR=OFF -DCMAKE_C_FLAGS=-w' mix compile"
+    {status, said} = Cage.run(script, Tree.log("build"), 600)
+    if status != 0, do: stop("the unmutated tree does not build:\n#{said}")
+  end
+
+  # The same answer as ci/test's: only a machine that refuses io_uring may do without it.
+  defp check_backends do
+    if System.get_env("NET_RUNNER_TEST_BACKENDS", "") == "" do
+      probe = Path.join(Tree.path(), "_build/test/lib/net_runner/priv/ring_probe")
+      {_, status} = System.cmd("sh", ["-c", "[ ! -x \"$0\" ] || exec \"$0\"", probe])
+
+      System.put_env(
+        "NET_RUNNER_TEST_BACKENDS",
+        if(status == 0, do: "io_uring,poll", else: "poll")
+      )
+    end
+  end
+
+  defp backends, do: System.get_env("NET_RUNNER_TEST_BACKENDS")
+
+  defp unavailable?({:elixir, _file, name}),
+    do: name =~ "[io_uring]" and not (backends() =~ "io_uring")
+
+  defp unavailable?(_test), do: false
+
+  ## The unmutated tree
+
+  # The verdict on each test that is named.
+  defp unmutated(mutants) do
+    tests = for %{tests: tests} <- mutants, {_manner, test} <- tests, uniq: true, do: test
+    {elixir, c} = Enum.split_with(tests, &(elem(&1, 0) == :elixir))
+    {missing, elixir} = Enum.split_with(elixir, &unavailable?/1)
+    begin = now()
+
+    verdicts =
+      Map.new(missing, &{&1, :skipped})
+      |> Map.merge(Map.new(c, &{&1, run(&1, "unmutated")}))
+      |> Map.merge(together(elixir))
+
+    green = Enum.count(verdicts, &match?({_, :green}, &1))
+
+    IO.puts(
+      "Unmutated: #{green} of #{length(tests)} named tests are green (#{seconds(begin)} s)\n"
+    )
+
+    verdicts
+  end
+
+  # One BEAM for all; each on its own only if that did not come out green.
+  defp together([]), do: %{}
+
+  defp together(tests) do
+    script = "#{Tree.build(hd(tests))} && #{Tree.run(tests)}"
+    {status, said} = Cage.run(script, Tree.log("unmutated"), 600)
+
+    if status == 0 and Verdict.executed(said) == length(tests),
+      do: Map.new(tests, &{&1, :green}),
+      else: Map.new(tests, &{&1, run(&1, "unmutated")})
+  end
+
+  ## One mutant
+
+  defp judge(%{later: why} = mutant, _sound) when why != nil do
+    row(mutant.name, mutant.what, "later: #{why}", "")
+    [:later]
+  end
+
+  defp judge(mutant, sound) do
+    case Mutant.apply_to(mutant, Tree.root()) do
+      {:ok, files} ->
+        for {file, content} <- files, do: Tree.put(file, content)
+        results = for {manner, test} <- mutant.tests, do: judge(mutant, manner, test, sound[test])
+        for {file, _} <- files, do: Tree.put(file, File.read!(Path.join(Tree.root(), file)))
+        results
+
+      {:error, why} ->
+        row(mutant.name, mutant.what, "DOES NOT APPLY: " <> why, "")
+        [:failed]
+    end
+  end
+
+  defp judge(mutant, manner, test, :green) do
+    begin = now()
+    verdict = run(test, mutant.name)
+    {result, words} = meaning(manner, verdict, title(test))
+    row(mutant.name, mutant.what, words, seconds(begin))
+    result
+  end
+
+  defp judge(mutant, _manner, test, :skipped) do
+    row(mutant.name, mutant.what, "SKIPPED, cannot run here: #{title(test)}", "")
+    :skipped
+  end
+
+  defp judge(mutant, _manner, test, verdict) do
+    row(mutant.name, mutant.what, "RED WITHOUT IT, TOO (#{inspect(verdict)}): #{title(test)}", "")
+    :failed
+  end
+
+  defp meaning(_manner, {:red, _words}, title), do: {:red, title}
+  defp meaning("hangs", :hung, title), do: {:red, title <> " (hangs)"}
+  defp meaning(_manner, :green, title), do: {:failed, "SURVIVED " <> title}
+  defp meaning(_manner, :hung, title), do: {:failed, "HUNG " <> title}
+  defp meaning(_manner, {:lost, why}, title), do: {:failed, "NOT JUDGED (#{why}) #{title}"}
+  defp meaning(_manner, :skipped, title), do: {:skipped, "SKIPPED, cannot run here: #{title}"}
+
+  defp run(test, name) do
+    script = "{ #{Tree.build(test)}; } || exit #{Verdict.unbuilt()}; #{Tree.run([test])}"
+    {status, said} = Cage.run(script, Tree.log(name), @limit_s)
+    Verdict.of(test, status, said)
+  end
+
+  ## Words
+
+  defp title({:c, program, name}), do: "#{program}.c #{name}"
+  defp title({:elixir, file, name}), do: "#{Path.basename(file)} #{name}"
+
+  defp row(name, what, test, seconds) do
+    [{name, 24}, {what, 60}, {test, 70}]
+    |> Enum.map_join(" ", fn {text, width} -> String.pad_trailing(text, width) end)
+    |> Kernel.<>(String.pad_leading(seconds, 6))
+    |> IO.puts()
+  end
+
+  defp summary(results) do
+    count = fn what -> Enum.count(results, &(&1 == what)) end
+
+    "#{count.(:red)} passed, #{count.(:failed)} failed (tests that turned red without their line), " <>
+      "#{count.(:skipped)} skipped, #{count.(:later)} later"
+  end
+
+  defp now, do: System.monotonic_time(:millisecond)
+  defp seconds(begin), do: :erlang.float_to_binary((now() - begin) / 1000, decimals: 1)
+
+  @spec stop(String.t()) :: no_return
+  defp stop(words) do
+    IO.puts(:stderr, "ci/negative: " <> words)
+    System.halt(1)
+  end
+end
+
+Negative.main(System.argv())
