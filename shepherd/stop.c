@@ -12,16 +12,21 @@ struct signalling {
     int signal;
 };
 
+void nr_stop_child(pid_t pid, int signal)
+{
+    struct nr_pidref child = {.pid = pid, .pidfd = -EBADF};
+
+    if (nr_pidref_leads(&child))
+        (void)nr_pidref_signal_group(&child, signal);
+    (void)nr_pidref_signal(&child, signal);
+}
+
 static void signal_child(void *context, pid_t pid)
 {
     const struct signalling *signalling = context;
-    struct nr_pidref child = {.pid = pid, .pidfd = -EBADF};
 
-    if (pid == signalling->family->leader.pid && signalling->family->leader_ended)
-        return;
-    if (nr_pidref_leads(&child))
-        (void)nr_pidref_signal_group(&child, signalling->signal);
-    (void)nr_pidref_signal(&child, signalling->signal);
+    if (pid != signalling->family->leader.pid || !signalling->family->leader_ended)
+        nr_stop_child(pid, signalling->signal);
 }
 
 static void signal_family(struct nr_family *family, int signal)
@@ -29,9 +34,11 @@ static void signal_family(struct nr_family *family, int signal)
     struct signalling signalling = {.family = family, .signal = signal};
 
     if (family->leader.pid > 1) {
+        /* Between its fork and its setsid there is no such group yet. Looked at before, because the
+         * setsid may come between two calls. */
+        bool leads = nr_pidref_leads(&family->leader);
         (void)nr_pidref_signal_group(&family->leader, signal);
-        /* Between its fork and its setsid there is no such group yet. */
-        if (!nr_pidref_leads(&family->leader))
+        if (!leads)
             (void)nr_pidref_signal(&family->leader, signal);
     } else {
         (void)nr_children_each(&family->children, signal_child, &signalling);

@@ -1,11 +1,15 @@
 /*
- * Ending a family: the polite way, and the sweep. Called by guardian.c when the policy says so. It
+ * Ending a family: the polite way, and the sweep. Called by guardian.c when the policy says so, and by
+ * zygote.c for the children of a guardian that was killed. It
  * must never wait: it signals and looks, the guardian's loop brings it back.
  */
 #ifndef NR_STOP_H
 #define NR_STOP_H
 
 #include "reap.h"
+
+/* Signals a child and, if it leads one, its group: whoever's parent cannot be killed is reached so. */
+void nr_stop_child(pid_t pid, int signal);
 
 /* Sends `signal` and then SIGCONT (a stopped process does not see the first before the second) to
  * the leader's group; once the leader has been reaped, to each child and the group it leads. */

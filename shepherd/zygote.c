@@ -14,6 +14,7 @@
 #include "guardian.h"
 #include "order.h"
 #include "pidref.h"
+#include "stop.h"
 #include "sys.h"
 
 #include <poll.h>
@@ -132,7 +133,6 @@ struct sweeping {
 static void sweep_stray(void *context, pid_t pid)
 {
     struct sweeping *sweeping = context;
-    struct nr_pidref stray = {.pid = pid, .pidfd = -EBADF};
     siginfo_t end = {0};
 
     if (find_pid(sweeping->zygote, pid) != NULL)
@@ -142,9 +142,7 @@ static void sweep_stray(void *context, pid_t pid)
         sweeping->reaped++;
         return;
     }
-    if (nr_pidref_leads(&stray))
-        (void)nr_pidref_signal_group(&stray, SIGKILL);
-    (void)nr_pidref_signal(&stray, SIGKILL);
+    nr_stop_child(pid, SIGKILL);
 }
 
 static void look_for_strays(struct zygote *z)

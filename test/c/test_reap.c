@@ -297,7 +297,9 @@ START_TEST(zombies_behind_the_leaders_are_reaped)
     await_leader_end();
     family.children.by_pids = by_pids;
     unsigned reaped = 0;
+    uint64_t limit = nr_clock_ms() + 5000;
     while (nr_family_alive(&family) || reaped < 10) {
+        ck_assert_msg(nr_clock_ms() < limit, "%u of 10 reaped", reaped);
         (void)nr_family_leader_ended(&family);
         reaped += nr_family_reap_others(&family);
     }
@@ -374,6 +376,53 @@ START_TEST(a_group_within_the_family_is_killed_with_its_leader)
 }
 END_TEST
 
+/* As another user, with a group that has this leader, unless it is 0. */
+static _Noreturn void pause_as(uid_t user, pid_t group)
+{
+    (void)setpgid(0, group);
+    (void)setresuid(user, user, user);
+    in_place();
+    pause_for_ever();
+}
+
+/* A child of somebody whom we may not kill never comes to us; its group's leader does. */
+START_TEST(a_member_dies_though_its_parent_cannot_be_killed)
+{
+    enum { US = 65534, OTHER = 65533 };
+    if (geteuid() != 0)
+        skip("needs root, to be several users");
+    int untouchable[2];
+    ck_assert_sys(pipe(untouchable));
+    if (fork_leader() == 0) {
+        pid_t leading = fork();
+        if (leading == 0)
+            pause_as(US, 0);
+        (void)setpgid(leading, leading);
+        pid_t parent = fork();
+        if (parent == 0) {
+            if (fork() == 0)
+                pause_as(US, leading);
+            alive[1] = nr_fd_close(alive[1]);
+            pause_as(OTHER, 0);
+        }
+        (void)!write(untouchable[1], &parent, sizeof(parent));
+        pause_as(US, 0);
+    }
+    pid_t parent;
+    ck_assert_int_eq(read(untouchable[0], &parent, sizeof(parent)), (ssize_t)sizeof(parent));
+    await_members(4);
+    family.children.by_pids = by_pids;
+    ck_assert_sys(setresuid(US, US, 0));
+    nr_stop_kill(&family);
+    uint64_t took = sweep_all(200); /* the parent lives on */
+    ck_assert_uint_gt(took, 200);
+    ck_assert_msg(tree_is_dead(2000), "the member lives");
+    ck_assert_sys(setresuid(0, 0, 0));
+    ck_assert_uint_le(sweep_all(2000), 2000);
+    expect_nobody_left();
+}
+END_TEST
+
 START_TEST(endless_fork_chains_are_swept)
 {
     /* The way by pids is the fallback's fallback: it must win too, though not as fast. */
@@ -429,7 +478,12 @@ START_TEST(survivors_are_named)
     ck_assert_uint_gt(pids[0], 1);
     ck_assert_uint_gt(pids[1], 1);
     ck_assert_uint_ne(pids[0], (uint32_t)dead);
+
+    /* The leader is none of them once it has ended, and is still there to be reaped. */
     nr_stop_kill(&family);
+    await_leader_end();
+    ck_assert_uint_eq(nr_family_survivors(&family, pids, 2), 2);
+    ck_assert_int_eq(kill(family.leader.pid, 0), 0);
     ck_assert_uint_le(sweep_all(2000), 2000);
     expect_nobody_left();
 }
@@ -470,6 +524,7 @@ static void add_tree_tests(TCase *tcase)
     tcase_add_test(tcase, a_daemon_is_swept);
     tcase_add_test(tcase, a_deep_tree_of_sessions_is_swept);
     tcase_add_test(tcase, a_group_within_the_family_is_killed_with_its_leader);
+    tcase_add_test(tcase, a_member_dies_though_its_parent_cannot_be_killed);
     tcase_add_test(tcase, endless_fork_chains_are_swept);
     tcase_add_test(tcase, survivors_are_named);
     tcase_add_test(tcase, without_the_leader_each_child_is_asked);
