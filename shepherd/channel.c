@@ -5,6 +5,7 @@
 #include "error.h"
 #include "fd.h"
 
+#include <assert.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -36,6 +37,11 @@ static bool hung_up(int socket)
 #endif
 }
 
+/* CMSG_SPACE rounds up, and into what is left over the kernel would put one more. */
+static_assert(CMSG_SPACE(sizeof(int) * NR_CHANNEL_FDS_MAX) ==
+                  CMSG_LEN(sizeof(int) * NR_CHANNEL_FDS_MAX),
+              "the buffer takes no more descriptors than the message");
+
 static void take_fds(const struct msghdr *header, struct nr_message *message)
 {
     struct msghdr *walk = (struct msghdr *)(uintptr_t)header;
@@ -46,11 +52,6 @@ static void take_fds(const struct msghdr *header, struct nr_message *message)
         for (size_t i = 0; i < count; i++) {
             int fd;
             memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-            if (message->fds_count == NR_CHANNEL_FDS_MAX) {
-                (void)nr_fd_close(fd);
-                message->fds_lost = true;
-                continue;
-            }
 #ifdef NR_PORTABLE
             (void)nr_fd_cloexec(fd, true);
 #endif
