@@ -118,8 +118,8 @@ static int run_for(pid_t beam, bool by_child)
         _exit(WEXITSTATUS(status));
     }
     (void)close(ends[1]);
+    ck_assert_int_eq(recv(ends[0], &byte, 1, 0), 0); /* not even HELLO */
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_int_eq(recv(ends[0], &byte, 1, 0), 0);
     (void)close(ends[0]);
     return WEXITSTATUS(status);
 }
