@@ -154,7 +154,7 @@ defmodule Negative.Cage do
         "timeout",
         ["-s", "KILL", "#{limit_s}", "unshare"] ++
           user() ++
-          ["--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c"] ++
+          ["--pid", "--fork", "--mount-proc", "--kill-child", "setsid", "bash", "-c"] ++
           ["{ #{script}\n} >\"$0\" 2>&1", log],
         cd: Negative.Tree.path(),
         env: [{"MIX_ENV", "test"}],
