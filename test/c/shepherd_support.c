@@ -27,14 +27,13 @@ uint64_t now_ms(void)
 
 const char *shepherd_path = NR_TEST_SHEPHERD;
 
-struct shepherd shepherd_start(const char *const *wrapper)
+struct shepherd shepherd_launch(const char *const *wrapper)
 {
     struct shepherd shepherd = {0};
     int ends[2];
     char beam[16];
     const char *argv[16];
     unsigned argc = 0;
-    uint64_t id;
 
     (void)snprintf(beam, sizeof(beam), "%d", getpid());
     while (wrapper != NULL && wrapper[argc] != NULL) {
@@ -62,6 +61,13 @@ struct shepherd shepherd_start(const char *const *wrapper)
     }
     (void)close(ends[1]);
     shepherd.socket = ends[0];
+    return shepherd;
+}
+
+struct shepherd shepherd_start(const char *const *wrapper)
+{
+    struct shepherd shepherd = shepherd_launch(wrapper);
+    uint64_t id;
     ck_assert_int_eq(next_frame(shepherd.socket, &id, &shepherd.hello, sizeof(shepherd.hello)),
                      NR_HELLO);
     ck_assert_uint_eq(id, 0);
@@ -271,6 +277,29 @@ struct nr_failed start_and_fail(struct shepherd *shepherd, const struct order *o
     return failed;
 }
 
+void expect_alive(struct shepherd *shepherd)
+{
+    struct order order = {
+        .argv = ARGV("/bin/echo", "alive"),
+        .flags = NR_SPAWN_STDOUT,
+        .kill_timeout_ms = 300,
+        .drain_timeout_ms = 1000,
+    };
+    struct command command = start(shepherd, &order);
+    ck_assert_str_eq(read_all(command.out), "alive\n");
+    expect_exit(&command, NR_EXIT_CODE, 0);
+}
+
+void expect_baseline(struct shepherd *shepherd, unsigned fds)
+{
+    uint64_t limit = now_ms() + WAIT_MS;
+    while (count_children(shepherd->pid) > 0 || count_fds(shepherd->pid) != fds) {
+        ck_assert_msg(now_ms() < limit, "%u children, %u descriptors instead of %u",
+                      count_children(shepherd->pid), count_fds(shepherd->pid), fds);
+        (void)poll(NULL, 0, 1);
+    }
+}
+
 void drop(struct command *command)
 {
     command->control = nr_fd_close(command->control);
@@ -411,6 +440,15 @@ const char *read_all(int fd)
         length += (size_t)got;
     text[length] = '\0';
     return text;
+}
+
+const char *state_line(const char *text, const char *name)
+{
+    static char found[512];
+    const char *at = strstr(text, name);
+    ck_assert_msg(at != NULL, "no %s in:\n%s", name, text);
+    (void)snprintf(found, sizeof(found), "%.*s", (int)strcspn(at, "\n"), at);
+    return found;
 }
 
 void expect_broken(int fd)

@@ -27,8 +27,11 @@ struct shepherd {
 /* What shepherd_start executes: the built one, or a copy that another user can reach. */
 extern const char *shepherd_path;
 
-/* Starts a zygote whose BEAM is the calling process. `wrapper`: NULL, or arguments to put before
- * the program (a fixture that refuses system calls), NULL-terminated. */
+/* Starts a zygote whose BEAM is the calling process, and does not wait for its HELLO. `wrapper`: NULL,
+ * or arguments to put before the program (a fixture that refuses system calls), NULL-terminated. */
+struct shepherd shepherd_launch(const char *const *wrapper);
+
+/* shepherd_launch() and HELLO. */
 struct shepherd shepherd_start(const char *const *wrapper);
 
 /* Hangs up and waits until the zygote has ended; asserts that it was with 0. */
@@ -40,6 +43,8 @@ int shepherd_await_end(struct shepherd *shepherd);
 /* The numbers of open descriptors of a process. */
 unsigned count_fds(pid_t pid);
 unsigned count_children(pid_t pid);
+
+#define ARGV(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 struct order {
     const char *exe; /* NULL: argv[0] */
@@ -73,6 +78,12 @@ struct command start(struct shepherd *shepherd, const struct order *order);
 /* spawn() and FAILED; asserts that a hang-up follows. */
 struct nr_failed start_and_fail(struct shepherd *shepherd, const struct order *order);
 
+/* Serves the next command as ever. */
+void expect_alive(struct shepherd *shepherd);
+
+/* Waits until all guardians have left and the zygote holds as many descriptors as these. */
+void expect_baseline(struct shepherd *shepherd, unsigned fds);
+
 /* Closes our ends: the control socket's hang-up is what a killed owner looks like. */
 void drop(struct command *command);
 
@@ -102,6 +113,8 @@ void escalate(struct shepherd *shepherd, uint64_t id);
 const char *read_line(int fd);
 /* All that comes until the end. */
 const char *read_all(int fd);
+/* The line of this name in what the fixture show_state printed. */
+const char *state_line(const char *text, const char *name);
 /* Waits until nobody holds the reading end of this pipe. */
 void expect_broken(int fd);
 void expect_ready(struct command *command);

@@ -47,7 +47,6 @@ static void end(void)
     (void)!system(command);
 }
 
-#define ARGV(...)  ((const char *const[]){__VA_ARGS__, NULL})
 #define ORDER(...) ((struct order){.kill_timeout_ms = 2000, .drain_timeout_ms = 1000, __VA_ARGS__})
 
 static const char *const path_env[] = {"PATH=/usr/bin:/bin", NULL};
@@ -164,15 +163,6 @@ START_TEST(a_failed_start_closes_the_pipes)
     drop(&command);
 }
 END_TEST
-
-static const char *state_line(const char *text, const char *name)
-{
-    static char found[512];
-    const char *at = strstr(text, name);
-    ck_assert_msg(at != NULL, "no %s in:\n%s", name, text);
-    (void)snprintf(found, sizeof(found), "%.*s", (int)strcspn(at, "\n"), at);
-    return found;
-}
 
 START_TEST(the_child_starts_clean)
 {

@@ -16,7 +16,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ARGV(...)  ((const char *const[]){__VA_ARGS__, NULL})
 #define ORDER(...) ((struct order){.kill_timeout_ms = 300, .drain_timeout_ms = 1000, __VA_ARGS__})
 
 static struct shepherd shepherd;
@@ -32,25 +31,6 @@ static void end(void)
 {
     shepherd_end(&shepherd);
     expect_no_children();
-}
-
-static void expect_alive(void)
-{
-    struct order order = ORDER(.argv = ARGV("/bin/echo", "alive"), .flags = NR_SPAWN_STDOUT);
-    struct command command = start(&shepherd, &order);
-    ck_assert_str_eq(read_all(command.out), "alive\n");
-    expect_exit(&command, NR_EXIT_CODE, 0);
-}
-
-/* All guardians have left and the zygote holds what it held at first. */
-static void expect_baseline(unsigned fds)
-{
-    uint64_t limit = now_ms() + WAIT_MS;
-    while (count_children(shepherd.pid) > 0 || count_fds(shepherd.pid) != fds) {
-        ck_assert_msg(now_ms() < limit, "%u children, %u descriptors instead of %u",
-                      count_children(shepherd.pid), count_fds(shepherd.pid), fds);
-        (void)poll(NULL, 0, 1);
-    }
 }
 
 /* ---- being started -------------------------------------------------------------------------- */
@@ -198,9 +178,9 @@ START_TEST(malformed_requests_are_answered_by_id_and_the_socket_kept)
     send_message(shepherd.socket, frame, length, NULL, 0);
     expect_rejected(&shepherd, 15, EBADMSG);
 
-    expect_baseline(fds);
-    expect_alive();
-    expect_baseline(fds);
+    expect_baseline(&shepherd, fds);
+    expect_alive(&shepherd);
+    expect_baseline(&shepherd, fds);
 }
 END_TEST
 
@@ -246,8 +226,8 @@ START_TEST(every_bad_golden_frame_is_rejected)
         expect_hangup(control[0]); /* the descriptor was closed */
         (void)close(control[0]);
     }
-    expect_baseline(fds);
-    expect_alive();
+    expect_baseline(&shepherd, fds);
+    expect_alive(&shepherd);
 }
 END_TEST
 
@@ -269,15 +249,15 @@ START_TEST(the_descriptors_must_be_as_many_as_the_flags_say)
         expect_rejected(&shepherd, 21, EBADMSG);
         expect_hangup(control[0]);
         (void)close(control[0]);
-        expect_baseline(fds);
+        expect_baseline(&shepherd, fds);
     }
 
     /* as many as promised, but the first is no socket */
     many[0] = STDIN_FILENO;
     send_message(shepherd.socket, frame, length, many, 2);
     expect_rejected(&shepherd, 21, ENOTSOCK);
-    expect_baseline(fds);
-    expect_alive();
+    expect_baseline(&shepherd, fds);
+    expect_alive(&shepherd);
 }
 END_TEST
 
@@ -289,7 +269,7 @@ START_TEST(descriptors_with_a_frame_that_takes_none_are_closed)
     expect_rejected(&shepherd, 31, EBADMSG);
     send_message(shepherd.socket, "x", 1, (int[]){0, 1}, 2);
     expect_rejected(&shepherd, 0, EBADMSG);
-    expect_baseline(fds);
+    expect_baseline(&shepherd, fds);
 }
 END_TEST
 
@@ -339,8 +319,8 @@ START_TEST(strings_in_a_memfd_are_checked)
     }
     (void)close(control[0]);
     (void)close(control[1]);
-    expect_baseline(fds);
-    expect_alive();
+    expect_baseline(&shepherd, fds);
+    expect_alive(&shepherd);
 }
 END_TEST
 #endif
@@ -380,8 +360,8 @@ START_TEST(random_requests_do_no_harm)
         ck_assert_uint_eq(next_frame(shepherd.socket, &id, &rejected, sizeof(rejected)),
                           NR_REJECTED);
     }
-    expect_baseline(fds);
-    expect_alive();
+    expect_baseline(&shepherd, fds);
+    expect_alive(&shepherd);
 }
 END_TEST
 
@@ -396,7 +376,7 @@ START_TEST(a_beam_that_does_not_read_rejections_is_not_forgotten)
     ck_assert_uint_gt(sent, 10);
     for (; got < sent; got++)
         expect_rejected(&shepherd, 0, EBADMSG);
-    expect_alive();
+    expect_alive(&shepherd);
 }
 END_TEST
 
@@ -420,9 +400,9 @@ START_TEST(out_of_descriptors_is_emfile_and_passes)
         ck_assert_str_eq(read_all(command.out), "");
         drop(&command);
         ck_assert_sys(prlimit(shepherd.pid, RLIMIT_NOFILE, &before, NULL));
-        expect_baseline(fds);
+        expect_baseline(&shepherd, fds);
     }
-    expect_alive();
+    expect_alive(&shepherd);
 }
 END_TEST
 
@@ -439,7 +419,7 @@ static void expect_fork_failure(const char *call)
         struct nr_failed failed = start_and_fail(&shepherd, &order);
         ck_assert_uint_eq(failed.stage, NR_STAGE_FORK);
         ck_assert_uint_eq(failed.error, EAGAIN);
-        expect_baseline(fds);
+        expect_baseline(&shepherd, fds);
     }
     end();
 }
@@ -509,8 +489,8 @@ START_TEST(a_killed_guardian_takes_its_whole_family_with_it)
     kill_guardian_of(&order, lock);
     order = ORDER(.argv = ARGV(FIXTURE("term_ignoring_member"), lock), .flags = NR_SPAWN_STDOUT);
     kill_guardian_of(&order, lock);
-    expect_alive();
-    expect_baseline(fds);
+    expect_alive(&shepherd);
+    expect_baseline(&shepherd, fds);
 }
 END_TEST
 
@@ -528,7 +508,7 @@ START_TEST(a_zygote_out_of_descriptors_still_sweeps)
     ck_assert_sys(kill(command.guardian, SIGKILL));
     await_unlocked(lock, 2000);
     ck_assert_sys(prlimit(shepherd.pid, RLIMIT_NOFILE, &before, NULL));
-    expect_alive();
+    expect_alive(&shepherd);
     drop(&command);
 }
 END_TEST
@@ -582,7 +562,7 @@ START_TEST(a_killed_guardians_fork_chains_are_swept)
     uint64_t took = await_unlocked(lock, 20000);
     printf("16 chains swept by the zygote in %llu ms\n", (unsigned long long)took);
     ck_assert_uint_lt(took, 5000);
-    expect_alive();
+    expect_alive(&shepherd);
     drop(&command);
 }
 END_TEST
@@ -641,7 +621,7 @@ START_TEST(a_frozen_guardian_is_killed_by_escalation)
     await_gone(command.pid, 1000);
     drop(&command);
     ck_assert(!has_frame(shepherd.socket, 50));
-    expect_alive();
+    expect_alive(&shepherd);
 }
 END_TEST
 
@@ -664,7 +644,7 @@ START_TEST(signals_to_everybody_take_no_grace_away)
     send_stop(&command, 5000);
     ck_assert_str_eq(read_line(command.out), "asked");
     expect_exit(&command, NR_EXIT_CODE, 8);
-    expect_alive();
+    expect_alive(&shepherd);
 }
 END_TEST
 
@@ -682,7 +662,7 @@ START_TEST(commands_survive_the_zygote)
     expect_hangup(shepherd.socket);
     (void)close(shepherd.socket);
     shepherd = shepherd_start(NULL);
-    expect_alive();
+    expect_alive(&shepherd);
     for (int i = 0; i < 20; i++) {
         ck_assert_int_eq(write(commands[i].in, "\n", 1), 1);
         expect_exit(&commands[i], NR_EXIT_CODE, 5);
