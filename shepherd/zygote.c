@@ -149,19 +149,25 @@ static void look_for_strays(struct zygote *z)
 {
     uint64_t now = nr_clock_ms();
     bool seen = false;
+    int r = 0;
 
     if (z->looks == 0 || z->look_at > now)
         return;
     for (int pass = 0; pass < SWEEP_PASSES; pass++) {
         struct sweeping sweeping = {.zygote = z};
-        if (nr_children_each(&z->children, sweep_stray, &sweeping) < 0)
+        r = nr_children_each(&z->children, sweep_stray, &sweeping);
+        if (r < 0)
             break;
         seen = seen || sweeping.seen > 0;
         if (sweeping.reaped == 0)
             break;
     }
 
-    z->looks = seen ? STRAY_LOOKS : z->looks - 1;
+    /* Who could not look (no descriptor left) has not seen that there is nobody. Where nobody ever
+     * can (portable) there are no strays either. */
+    z->looks = seen || (r < 0 && r != -ENOSYS) ? STRAY_LOOKS : z->looks - 1;
+    if (r < 0 && z->count == 0 && !nr_sys_children_alive())
+        z->looks = 0; /* not even a child */
     bool stubborn = now - z->looking_since > STRAY_LIMIT_MS;
     if (stubborn && z->life != SERVING)
         z->looks = 0; /* they outlive SIGKILL: nothing we wait for would change that */
