@@ -206,13 +206,15 @@ static int close_listed(int first)
         return nr_errno();
 
     int closed;
+    long got;
     do { /* closing entries while walking may skip some: walk until nothing is left to close */
         closed = 0;
-        if (lseek(directory, 0, SEEK_SET) < 0)
+        got = lseek(directory, 0, SEEK_SET);
+        if (got < 0)
             break;
         for (;;) {
             _Alignas(struct kernel_dirent) char buffer[2048];
-            long got = syscall(SYS_getdents64, directory, buffer, sizeof(buffer));
+            got = syscall(SYS_getdents64, directory, buffer, sizeof(buffer));
             if (got <= 0)
                 break;
             for (long at = 0; at < got;) {
@@ -227,9 +229,10 @@ static int close_listed(int first)
                 }
             }
         }
-    } while (closed > 0);
+    } while (got == 0 && closed > 0);
+    int r = got < 0 ? nr_errno() : 0; /* not walked to its end: who knows what is left */
     (void)nr_fd_close(directory);
-    return 0;
+    return r;
 }
 
 int nr_sys_close_from(int first)
