@@ -1,0 +1,581 @@
+/*
+ * The n-th call of each kind fails, for n = 1, 2, 3, ... until a whole life of a command no longer
+ * reaches it: in the zygote, in the guardian, in the child. Each time the life works as ever, or its
+ * start fails with the errno of that call, or (where the call is the answer itself) its guardian is
+ * lost; never a hang, a signal to a stranger, a descriptor or a process left behind, and the next
+ * command runs. The shepherd under test is `shepherd_failing`: see test/failing/failing.h.
+ */
+#include "shepherd_support.h"
+
+#include "failing.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define ORDER(...) ((struct order){.kill_timeout_ms = 300, .drain_timeout_ms = 1000, __VA_ARGS__})
+
+/* A life with more calls of one kind than this has lost its way. */
+#define CALLS_MAX 300
+
+enum outcome {
+    WORKS = 1 << 0, /* as without the failing call */
+    FAILS = 1 << 1, /* the start fails, with its errno */
+    LOST = 1 << 2,  /* the control socket ends without the last word */
+    ENDS = 1 << 3,  /* the zygote leaves; another is started in its place */
+};
+
+struct fault {
+    const char *role;
+    const char *call;
+    int error;
+    unsigned may; /* enum outcome */
+    bool all;     /* at once, not one after the other */
+};
+
+static struct failing *failing;
+static struct shepherd shepherd;
+static const char *lock;
+static const char *const *wrapper;
+
+/* ---- the lives ------------------------------------------------------------------------------ */
+
+static bool zygote_left(void)
+{
+    struct pollfd look = {.fd = shepherd.socket};
+    return poll(&look, 1, 0) == 1 && (look.revents & POLLHUP);
+}
+
+/* How the start went. A frame that says why it did not must say the errno of the failing call, or
+ * `natural`, which the life has without any fault. */
+static enum outcome start_of(struct command *command, const struct order *order, int natural)
+{
+    struct nr_failed failed = {0};
+    struct nr_started started;
+    unsigned char bytes[64] = {0};
+    uint64_t id;
+
+    *command = spawn(&shepherd, order);
+    uint8_t type = next_frame(command->control, &id, bytes, sizeof(bytes));
+    switch (type) {
+    case NR_STARTED:
+        memcpy(&started, bytes, sizeof(started));
+        command->pid = (pid_t)started.pid;
+        command->guardian = (pid_t)started.guardian_pid;
+        return WORKS;
+    case NR_FAILED:
+        memcpy(&failed, bytes, sizeof(failed));
+        expect_hangup(command->control);
+        break;
+    case 0:
+        if (!has_frame(shepherd.socket, 0))
+            return LOST;
+        if (zygote_left())
+            return ENDS;
+        type = next_frame(shepherd.socket, &id, bytes, sizeof(bytes));
+        ck_assert_uint_eq(type, NR_REJECTED);
+        ck_assert_uint_eq(id, command->id);
+        memcpy(&failed.error, bytes, sizeof(failed.error));
+        break;
+    default:
+        ck_abort_msg("frame %u", type);
+    }
+    ck_assert_msg(failed.error == failing->error || failed.error == (uint32_t)natural,
+                  "stage %u failed with: %s", failed.stage, strerror((int)failed.error));
+    return failed.error == (uint32_t)natural ? WORKS : FAILS;
+}
+
+/* How the end went. A family that could not be swept is retried: the report of it lets the call work
+ * again. Who was not reached by a signal is killed after the grace. */
+static enum outcome end_of(struct command *command, enum nr_exit_how how, uint32_t value)
+{
+    unsigned char bytes[128] = {0};
+    struct nr_exited exited;
+    uint64_t id;
+
+    uint8_t type = next_frame(command->control, &id, bytes, sizeof(bytes));
+    if (type == NR_UNKILLABLE) {
+        failing_disarm(failing);
+        type = next_frame(command->control, &id, bytes, sizeof(bytes));
+    }
+    if (type == 0)
+        return LOST;
+    ck_assert_uint_eq(type, NR_EXITED);
+    memcpy(&exited, bytes, sizeof(exited));
+    ck_assert_uint_eq(exited.how, how);
+    if (how != NR_EXIT_SIGNAL || exited.value != SIGKILL || failing->failed == 0)
+        ck_assert_uint_eq(exited.value, value);
+    expect_hangup(command->control);
+    return WORKS;
+}
+
+static enum outcome reads_and_exits(struct command *command)
+{
+    int cwd = open("/usr", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct order order =
+        ORDER(.argv = ARGV("/bin/sh", "-c", "cat; exec " FIXTURE("show_state")),
+              .env = ARGV("PATH=/usr/bin:/bin"), .cd = "/usr/bin", .cwd = cwd, .memfd = true,
+              .flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT | NR_SPAWN_STDERR);
+    enum outcome outcome = start_of(command, &order, 0);
+    (void)close(cwd);
+    if (outcome != WORKS)
+        return outcome;
+    ck_assert_int_eq(write(command->in, "input\n", 6), 6);
+    (void)close(command->in);
+    command->in = -1;
+    outcome = end_of(command, NR_EXIT_CODE, 0);
+    if (outcome != WORKS)
+        return outcome;
+    const char *text = read_all(command->out);
+    ck_assert_msg(strncmp(text, "input\n", 6) == 0, "%s", text);
+    ck_assert_str_eq(state_line(text, "SigIgn"), "SigIgn 0000000000000000");
+    ck_assert_str_eq(state_line(text, "SigBlk"), "SigBlk 0000000000000000");
+    ck_assert_str_eq(state_line(text, "fds"), "fds 0 1 2");
+    ck_assert_str_eq(state_line(text, "cwd"), "cwd /usr/bin");
+    return WORKS;
+}
+
+static enum outcome has_nothing_to_read(struct command *command)
+{
+    struct order order = ORDER(.argv = ARGV("/bin/true"));
+    enum outcome outcome = start_of(command, &order, 0);
+    return outcome == WORKS ? end_of(command, NR_EXIT_CODE, 0) : outcome;
+}
+
+static enum outcome cannot_be_executed(struct command *command)
+{
+    struct order order = ORDER(.argv = ARGV("/usr/bin/there is no such program"));
+    return start_of(command, &order, ENOENT);
+}
+
+static enum outcome daemon_of(struct command *command)
+{
+    struct order order = ORDER(.argv = ARGV(FIXTURE("daemonize"), lock), .flags = NR_SPAWN_STDOUT);
+    enum outcome outcome = start_of(command, &order, 0);
+    if (outcome == WORKS)
+        expect_ready(command);
+    return outcome;
+}
+
+static enum outcome is_stopped_with_its_daemon(struct command *command)
+{
+    enum outcome outcome = daemon_of(command);
+    if (outcome != WORKS)
+        return outcome;
+    send_stop(command, 300);
+    return end_of(command, NR_EXIT_SIGNAL, SIGTERM);
+}
+
+static enum outcome leaves_a_daemon(struct command *command)
+{
+    struct order order = ORDER(.argv = ARGV(FIXTURE("daemonize"), lock, "exit"),
+                               .flags = NR_SPAWN_STDOUT, .drain_timeout_ms = 20);
+    enum outcome outcome = start_of(command, &order, 0);
+    return outcome == WORKS ? end_of(command, NR_EXIT_CODE, 0) : outcome;
+}
+
+static enum outcome is_killed(struct command *command)
+{
+    struct order order =
+        ORDER(.argv = ARGV(FIXTURE("ignore_term"), lock), .flags = NR_SPAWN_STDOUT);
+    struct nr_killed killed;
+    unsigned char bytes[64] = {0};
+    uint64_t id;
+
+    enum outcome outcome = start_of(command, &order, 0);
+    if (outcome != WORKS)
+        return outcome;
+    expect_ready(command);
+    send_kill(command, 7, SIGKILL, NR_SCOPE_LEADER);
+    uint8_t type = next_frame(command->control, &id, bytes, sizeof(bytes));
+    if (type == 0)
+        return LOST;
+    ck_assert_uint_eq(type, NR_KILLED);
+    memcpy(&killed, bytes, sizeof(killed));
+    if (killed.error == 0)
+        return end_of(command, NR_EXIT_SIGNAL, SIGKILL);
+    ck_assert_uint_eq(killed.error, failing->error);
+    return FAILS;
+}
+
+static enum outcome loses_its_owner(struct command *command)
+{
+    enum outcome outcome = daemon_of(command);
+    if (outcome != WORKS)
+        return outcome;
+    drop(command);
+    return WORKS; /* the lock shows it */
+}
+
+static enum outcome loses_its_guardian(struct command *command)
+{
+    enum outcome outcome = daemon_of(command);
+    if (outcome != WORKS)
+        return outcome;
+    ck_assert_sys(kill(command->guardian, SIGKILL));
+    expect_hangup(command->control);
+    if (failing->last == UINT32_MAX) { /* for longer than two looks for strays */
+        (void)poll(NULL, 0, 300);
+        failing_disarm(failing);
+    }
+    return WORKS;
+}
+
+static const struct {
+    const char *name;
+    enum outcome (*live)(struct command *command);
+} lives[] = {
+    {"loses its guardian", loses_its_guardian}, /* first: the looks for strays take their time */
+    {"reads and exits", reads_and_exits},
+    {"has nothing to read", has_nothing_to_read},
+    {"cannot be executed", cannot_be_executed},
+    {"is stopped with its daemon", is_stopped_with_its_daemon},
+    {"leaves a daemon", leaves_a_daemon},
+    {"is killed", is_killed},
+    {"loses its owner", loses_its_owner},
+};
+#define LIVES (sizeof(lives) / sizeof(lives[0]))
+
+/* ---- the faults ----------------------------------------------------------------------------- */
+
+static const char *say(unsigned outcomes)
+{
+    static char text[64];
+    (void)snprintf(text, sizeof(text), "%s%s%s%s", outcomes & WORKS ? "works " : "",
+                   outcomes & FAILS ? "fails " : "", outcomes & LOST ? "lost " : "",
+                   outcomes & ENDS ? "ends " : "");
+    return text;
+}
+
+static char page[64];
+static pid_t page_owner;
+
+static void remove_page(void)
+{
+    if (page_owner == getpid())
+        (void)unlink(page);
+}
+
+static void prepare(void)
+{
+    become_subreaper();
+    ck_assert_sys(setenv("ASAN_OPTIONS", "detect_leaks=0", 1)); /* the detector forks, too */
+    shepherd_path = NR_TEST_SHEPHERD_FAILING;
+    lock = lock_file();
+    (void)snprintf(page, sizeof(page), "%s.failing", lock);
+    ck_assert_sys(setenv(FAILING_FILE, page, 1));
+    failing = failing_open(page);
+    page_owner = getpid();
+    ck_assert_ptr_nonnull(failing);
+    (void)atexit(remove_page);
+}
+
+static void begin(void)
+{
+    prepare();
+    shepherd = shepherd_start(wrapper);
+}
+
+static void end(void)
+{
+    shepherd_end(&shepherd);
+    expect_no_children();
+}
+
+/* One life with the n-th call failing. Whether it was reached. */
+static bool live_once(const struct fault *fault, size_t life, uint32_t n)
+{
+    struct command command = {.control = -1, .in = -1, .out = -1, .err = -1};
+    unsigned fds = count_fds(shepherd.pid);
+    char what[256];
+    (void)snprintf(what, sizeof(what), "a command that %s; %s: %s no. %u%s: %s", lives[life].name,
+                   fault->role, fault->call, n, fault->all ? " and all others" : "",
+                   strerror(fault->error));
+
+    failing_arm(failing, fault->role, fault->call, n, fault->all ? UINT32_MAX : n, fault->error);
+    unsigned outcome = lives[life].live(&command);
+    drop(&command);
+    await_unlocked(lock, WAIT_MS);
+    failing_disarm(failing);
+
+    bool reached = failing->failed > 0;
+    unsigned may = reached ? fault->may : WORKS;
+    ck_assert_msg((outcome & may) != 0, "%s: %s", what, say(outcome));
+    ck_assert_msg(failing->strangers == 0, "%s: a signal to a stranger", what);
+    if (reached && (fault->may & ENDS)) { /* at once, or when it comes to look at its socket */
+        shepherd_end(&shepherd);
+        expect_no_children();
+        shepherd = shepherd_start(wrapper);
+    } else {
+        expect_baseline(&shepherd, fds);
+    }
+    return reached;
+}
+
+static void live_through(const struct fault *fault)
+{
+    uint32_t reached = 0;
+    for (size_t life = 0; life < LIVES; life++) {
+        uint32_t n = 1;
+        while (live_once(fault, life, n)) {
+            reached++;
+            if (fault->all)
+                break;
+            ck_assert_msg(++n < CALLS_MAX, "%s in the %s: a life without end", fault->call,
+                          fault->role);
+        }
+        expect_alive(&shepherd);
+    }
+    ck_assert_msg(reached > 0, "no life calls %s in the %s", fault->call, fault->role);
+}
+
+/* clang-format off */
+static const struct fault zygote_faults[] = {
+    {"zygote", "fork", EAGAIN, FAILS, false},
+    {"zygote", "fork", ENOMEM, FAILS, false},
+    {"zygote", "poll", EINTR, WORKS, false},
+    {"zygote", "poll", ENOMEM, WORKS, false},
+    {"zygote", "recvmsg", EINTR, WORKS, false},
+    {"zygote", "recvmsg", ENOMEM, WORKS | ENDS, false},
+    {"zygote", "fstat", ENOMEM, FAILS, false},
+    {"zygote", "read", EINTR, WORKS, false},
+    {"zygote", "kill", EPERM, WORKS, false},
+    {"zygote", "pread", ENOMEM, WORKS, true},
+    {"zygote", "pread", ENOMEM, WORKS, false},
+    {"zygote", "open,pread", ENFILE, WORKS, true},
+    {"zygote", "close", EINTR, WORKS, true},
+};
+/* clang-format on */
+
+START_TEST(in_the_zygote)
+{
+    live_through(&zygote_faults[_i]);
+}
+END_TEST
+
+/* clang-format off */
+static const struct fault guardian_faults[] = {
+    {"guardian", "prctl", EPERM, WORKS | FAILS, false},
+    {"guardian", "signalfd", EMFILE, FAILS, false},
+    {"guardian", "signalfd", ENOMEM, FAILS, false},
+    {"guardian", "mmap", ENOMEM, FAILS, false},
+    {"guardian", "malloc", ENOMEM, FAILS, false},
+    {"guardian", "pipe2", EMFILE, FAILS, false},
+    {"guardian", "pipe2", ENFILE, FAILS, false},
+    {"guardian", "fcntl", ENOMEM, FAILS, false},
+    {"guardian", "clone3", EAGAIN, FAILS, false},
+    {"guardian", "clone3", ENOMEM, FAILS, false},
+    {"guardian", "clone3", ENOSYS, WORKS, false},
+    {"guardian", "clone3", EPERM, WORKS, false},
+    {"guardian", "poll", EINTR, WORKS, false},
+    {"guardian", "poll", ENOMEM, WORKS, false},
+    {"guardian", "recvmsg", EINTR, WORKS, false},
+    {"guardian", "recvmsg", ENOMEM, WORKS | LOST, false},
+    {"guardian", "send", EINTR, WORKS, false},
+    {"guardian", "send", EAGAIN, WORKS, false},
+    {"guardian", "send", ENOBUFS, WORKS, false},
+    {"guardian", "read", EINTR, WORKS, false},
+    {"guardian", "kill", EPERM, WORKS | FAILS, false},
+    {"guardian", "open", EMFILE, WORKS, false},
+    {"guardian", "open", ENFILE, WORKS, true},
+    {"guardian", "open,pread", ENFILE, WORKS, true},
+    {"guardian", "pread", ENOMEM, WORKS, false},
+    {"guardian", "wait4", EINTR, WORKS, false},
+    {"guardian", "shutdown", ENOBUFS, WORKS, false},
+    {"guardian", "close", EINTR, WORKS, true},
+};
+/* clang-format on */
+
+START_TEST(in_the_guardian)
+{
+    live_through(&guardian_faults[_i]);
+}
+END_TEST
+
+/* clang-format off */
+static const struct fault child_faults[] = {
+    {"child", "setsid", EPERM, FAILS, false},
+    {"child", "rt_sigaction", EINVAL, WORKS, true},
+    {"child", "fcntl", EMFILE, FAILS, false},
+    {"child", "open", EMFILE, FAILS, false},
+    {"child", "open", ENFILE, FAILS, true},
+    {"child", "dup2", EBUSY, FAILS, false},
+    {"child", "fchdir", EACCES, FAILS, false},
+    {"child", "chdir", ESTALE, FAILS, false},
+    {"child", "prctl", EPERM, FAILS, false},
+    {"child", "dup3", EMFILE, FAILS, false},
+    {"child", "close_range", ENOSYS, WORKS, false},
+    {"child", "close_range", EPERM, WORKS, false},
+    {"child", "close", EINTR, WORKS, true},
+    {"child", "execve", ENOMEM, FAILS, false},
+    {"child", "execve", EAGAIN, FAILS, false},
+    {"child", "write", EINTR, WORKS, false},
+};
+/* clang-format on */
+
+START_TEST(in_the_child)
+{
+    live_through(&child_faults[_i]);
+}
+END_TEST
+
+/* ---- its own start -------------------------------------------------------------------------- */
+
+/* One start of a zygote with the n-th call failing: it serves, or ends with 1 and without a word.
+ * Whether the call was reached. */
+static bool start_once(const struct fault *fault, uint32_t n)
+{
+    struct command command = {.control = -1, .in = -1, .out = -1, .err = -1};
+    struct nr_hello hello;
+    uint64_t id;
+
+    failing_arm(failing, fault->role, fault->call, n, fault->all ? UINT32_MAX : n, fault->error);
+    shepherd = shepherd_launch(wrapper);
+    uint8_t type = next_frame(shepherd.socket, &id, &hello, sizeof(hello));
+    bool reached = failing->failed > 0;
+    failing_disarm(failing);
+
+    unsigned may = reached ? fault->may : WORKS;
+    ck_assert_msg((may & (type == NR_HELLO ? WORKS : ENDS)) != 0, "%s no. %u: %s: frame %u",
+                  fault->call, n, strerror(fault->error), type);
+    if (type == NR_HELLO) {
+        ck_assert_uint_le(count_fds(shepherd.pid), 7);
+        ck_assert_uint_eq(reads_and_exits(&command), WORKS);
+        drop(&command);
+        shepherd_end(&shepherd);
+    } else {
+        int status = shepherd_await_end(&shepherd);
+        ck_assert(WIFEXITED(status));
+        ck_assert_int_eq(WEXITSTATUS(status), 1);
+        (void)close(shepherd.socket);
+    }
+    expect_no_children();
+    return reached;
+}
+
+static void start_until_clean(const struct fault *fault)
+{
+    uint32_t n = 1;
+    while (start_once(fault, n) && !fault->all)
+        ck_assert_msg(++n < CALLS_MAX, "%s: a start without end", fault->call);
+    ck_assert_msg(n > 1 || failing->failed > 0, "no start calls %s", fault->call);
+}
+
+/* clang-format off */
+static const struct fault start_faults[] = {
+    {"zygote", "chdir", EACCES, ENDS, false},
+    {"zygote", "open", EMFILE, WORKS | ENDS, false},
+    {"zygote", "open", ENFILE, WORKS | ENDS, true},
+    {"zygote", "dup2", EBUSY, ENDS, false},
+    {"zygote", "fcntl", ENOMEM, ENDS, false},
+    {"zygote", "close_range", ENOSYS, WORKS, false},
+    {"zygote", "close_range", EPERM, WORKS, false},
+    {"zygote", "rt_sigaction", EINVAL, WORKS, true},
+    {"zygote", "prctl", EPERM, WORKS, false},
+    {"zygote", "signalfd", EMFILE, ENDS, false},
+    {"zygote", "signalfd", ENOMEM, ENDS, false},
+    {"zygote", "pidfd_open", EMFILE, WORKS, false},
+    {"zygote", "pidfd_open", ENOSYS, WORKS, true},
+    {"zygote", "pread", ENOMEM, WORKS, false},
+    {"zygote", "send", EINTR, WORKS, false},
+    {"zygote", "send", EAGAIN, WORKS, false},
+    {"zygote", "send", ENOMEM, ENDS, false},
+    {"zygote", "close", EINTR, WORKS, true},
+};
+/* clang-format on */
+
+START_TEST(in_the_start_of_the_zygote)
+{
+    start_until_clean(&start_faults[_i]);
+}
+END_TEST
+
+/* ---- what only runs where the first choice is refused ----------------------------------------- */
+
+static void refuse(void)
+{
+    static const char *const refusing[] = {FIXTURE("refuse_calls"), "clone3,close_range", NULL};
+    ck_assert_sys(setenv("NR_REFUSE_ERRNO", "38", 1)); /* ENOSYS */
+    wrapper = refusing;
+}
+
+static void prepare_refused(void)
+{
+    refuse();
+    prepare();
+}
+
+static void begin_refused(void)
+{
+    refuse();
+    begin();
+}
+
+/* clang-format off */
+static const struct fault fallback_faults[] = {
+    {"guardian", "fork", EAGAIN, FAILS, false},
+    {"guardian", "fork", ENOMEM, FAILS, false},
+    {"guardian", "pidfd_open", ENOSYS, WORKS, false},
+    {"guardian", "pidfd_open", EPERM, WORKS, false},
+    {"guardian", "pidfd_open", EMFILE, WORKS, false},
+    {"child", "open", EMFILE, WORKS | FAILS, false},
+    {"child", "open", EMFILE, WORKS | FAILS, true},
+    {"child", "getdents64", EIO, WORKS, false},
+    {"child", "lseek", EIO, WORKS, false},
+};
+/* clang-format on */
+
+START_TEST(in_a_fallback)
+{
+    live_through(&fallback_faults[_i]);
+}
+END_TEST
+
+/* close_range(2) is refused to the zygote, too: nothing of the starter may stay open. */
+/* clang-format off */
+static const struct fault start_fallback_faults[] = {
+    {"zygote", "open", EMFILE, WORKS | ENDS, false},
+    {"zygote", "open", EMFILE, WORKS | ENDS, true},
+    {"zygote", "getdents64", EIO, WORKS, false},
+    {"zygote", "lseek", EIO, WORKS, false},
+};
+/* clang-format on */
+
+START_TEST(in_a_fallback_of_the_start)
+{
+    start_until_clean(&start_fallback_faults[_i]);
+}
+END_TEST
+
+static TCase *add_case(Suite *suite, const char *name, SFun before, SFun after)
+{
+    TCase *tcase = tcase_create(name);
+    tcase_set_timeout(tcase, 120);
+    tcase_add_checked_fixture(tcase, before, after);
+    suite_add_tcase(suite, tcase);
+    return tcase;
+}
+
+#define ADD_EACH(tcase, test, faults)                                                              \
+    tcase_add_loop_test(tcase, test, 0, sizeof(faults) / sizeof(*(faults)))
+
+int main(void)
+{
+    Suite *suite = suite_create("failing calls");
+    TCase *tcase = add_case(suite, "serving", begin, end);
+    ADD_EACH(tcase, in_the_zygote, zygote_faults);
+    ADD_EACH(tcase, in_the_guardian, guardian_faults);
+    ADD_EACH(tcase, in_the_child, child_faults);
+
+    tcase = add_case(suite, "starting", prepare, NULL);
+    ADD_EACH(tcase, in_the_start_of_the_zygote, start_faults);
+
+    tcase = add_case(suite, "fallbacks", begin_refused, end);
+    ADD_EACH(tcase, in_a_fallback, fallback_faults);
+
+    tcase = add_case(suite, "starting with fallbacks", prepare_refused, NULL);
+    ADD_EACH(tcase, in_a_fallback_of_the_start, start_fallback_faults);
+    return run_suite(suite);
+}
