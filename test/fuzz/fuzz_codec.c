@@ -94,6 +94,8 @@ static void as_spawn(const struct nr_frame *frame, const uint8_t *bytes, size_t 
     INVARIANT(spawn.stop_signal >= 1 && spawn.stop_signal <= 64, "stop_signal %u",
               spawn.stop_signal);
     INVARIANT(spawn.argc >= 1, "no argv[0]");
+    INVARIANT(2 + (uint64_t)spawn.argc + spawn.envc <= spawn.strings_length,
+              "%u + %u strings in %u bytes", spawn.argc, spawn.envc, spawn.strings_length);
     INVARIANT(spawn.reserved == 0, "reserved %u", spawn.reserved);
     unsigned fds = nr_codec_spawn_fds(spawn.flags);
     INVARIANT(fds >= 1 && fds <= NR_SPAWN_FDS_MAX, "%u descriptors", fds);

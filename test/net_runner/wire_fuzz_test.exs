@@ -1,0 +1,274 @@
+defmodule NetRunner.WireFuzzTest do
+  # Both halves of the wire format judge the same frames: golden ones, the fuzzers' corpus, and
+  # mutations of those. The C half is test/wire/verdict.c. For a second here, for as long as
+  # NET_RUNNER_FUZZ_SECONDS says in `ci/fuzz`; NET_RUNNER_FUZZ_SEED repeats a run.
+  use ExUnit.Case, async: true
+
+  import Bitwise
+
+  alias NetRunner.Protocol
+
+  @test_folder Path.expand("..", __DIR__)
+  @batch 500
+
+  setup_all do
+    seed =
+      String.to_integer(
+        System.get_env("NET_RUNNER_FUZZ_SEED") || "#{:rand.uniform(1_000_000_000)}"
+      )
+
+    seconds = String.to_integer(System.get_env("NET_RUNNER_FUZZ_SECONDS", "1"))
+    {:ok, seed: seed, seconds: seconds}
+  end
+
+  setup context do
+    :rand.seed(:exsss, {context.seed, 0, 0})
+    tool = Application.app_dir(:net_runner, ["cmake", "test", "wire_verdict"])
+    {:ok, port: Port.open({:spawn_executable, tool}, [:binary, packet: 4])}
+  end
+
+  @tag timeout: :infinity
+  test "C and Elixir give the same verdict on every frame, and Elixir's decoder never raises",
+       context do
+    frames = known_frames()
+    assert length(frames) > 40
+    judge_all(context.port, frames, context.seed)
+
+    judged =
+      rounds(context.seconds, fn ->
+        judge_all(context.port, for(_ <- 1..@batch, do: mutated(frames)), context.seed)
+      end)
+
+    told(context, "#{judged + length(frames)} frames judged by both sides, seed #{context.seed}")
+  end
+
+  @tag timeout: :infinity
+  test "what Elixir writes, C reads as it was meant", context do
+    meant =
+      rounds(min(context.seconds, 10), fn ->
+        orders = for _ <- 1..@batch, do: random_order()
+        verdicts = verdicts(context.port, for({frame, _meant} <- orders, do: frame))
+
+        for {{frame, meant}, verdict} <- Enum.zip(orders, verdicts),
+            do: assert(verdict == meant, failure(frame, context.seed))
+
+        @batch
+      end)
+
+    assert meant > 0
+  end
+
+  # ---- judging ----
+
+  defp rounds(seconds, round) do
+    rounds(System.monotonic_time(:millisecond) + seconds * 1000, 0, round)
+  end
+
+  defp rounds(until, done, round) do
+    done = done + round.()
+    if System.monotonic_time(:millisecond) < until, do: rounds(until, done, round), else: done
+  end
+
+  defp judge_all(port, frames, seed) do
+    for {frame, verdict} <- Enum.zip(frames, verdicts(port, frames)) do
+      decoded =
+        try do
+          Protocol.decode(frame)
+        rescue
+          error -> flunk("raised #{inspect(error)}: #{failure(frame, seed)}")
+        end
+
+      assert decoded == meaning(verdict), failure(frame, seed)
+    end
+
+    length(frames)
+  end
+
+  defp failure(frame, seed), do: "frame #{Base.encode16(frame)}, seed #{seed}"
+
+  defp verdicts(port, frames) do
+    for frame <- frames, do: Port.command(port, frame)
+
+    for _ <- frames do
+      receive do
+        {^port, {:data, verdict}} -> verdict
+      after
+        60_000 -> flunk("wire_verdict does not answer")
+      end
+    end
+  end
+
+  # What the BEAM must make of what C read: the frames that it only writes are none for it, and a stage
+  # or an end that cannot be is refused here, where it is used.
+  defp meaning("unreadable"), do: :error
+  defp meaning("malformed"), do: :error
+
+  defp meaning(verdict) do
+    [type | numbers] = verdict |> String.split(" ") |> Enum.take(20) |> Enum.map(&number/1)
+    term(type, numbers)
+  end
+
+  # Hexadecimal strings are nobody's number; only a SPAWN has them.
+  defp number(text) do
+    case Integer.parse(text) do
+      {number, ""} -> number
+      _other -> text
+    end
+  end
+
+  defp term(1, [_id, pid, features]) do
+    known = [subreaper: 1, pidfd: 2, children: 4]
+    {:ok, {:hello, pid, for({name, bit} <- known, (features &&& bit) != 0, do: name)}}
+  end
+
+  defp term(3, [id, error]), do: {:ok, {:rejected, id, Protocol.posix(error)}}
+  defp term(5, [_id, pid, guardian]), do: {:ok, {:started, pid, guardian}}
+
+  defp term(6, [_id, stage, error]) when stage in 1..6 do
+    {:ok,
+     {:failed, Enum.at(~w(request fork setup stdio cd exec)a, stage - 1), Protocol.posix(error)}}
+  end
+
+  defp term(7, [_id, how, value, orphans, stopped | usage])
+       when (how == 1 and value in 0..255) or (how == 2 and value in 1..64) do
+    names = ~w(user_us system_us max_rss_kb minflt majflt nvcsw nivcsw)a
+    exit = if how == 1, do: {:exited, value}, else: {:signaled, value}
+    rusage = names |> Enum.zip(usage) |> Map.new()
+    {:ok, {:exited, exit, %{orphans_killed: orphans, stopped: stopped == 1, rusage: rusage}}}
+  end
+
+  defp term(8, [_id, count | pids]),
+    do: {:ok, {:unkillable, count, pids |> Enum.reject(&(&1 == 0)) |> Enum.take(count)}}
+
+  defp term(10, [id, 0]), do: {:ok, {:killed, id, :ok}}
+  defp term(10, [id, error]), do: {:ok, {:killed, id, {:error, Protocol.posix(error)}}}
+  defp term(type, _numbers) when type in [2, 4, 6, 7, 9, 11, 12], do: :error
+
+  # ---- frames ----
+
+  defp known_frames do
+    found = System.get_env("NET_RUNNER_FUZZ_FRAMES")
+
+    folders =
+      ["wire/*.bin", "wire/bad/*.bin", "fuzz/corpus/codec/*"]
+      |> Enum.map(&Path.join(@test_folder, &1))
+      |> then(&if found, do: &1 ++ [Path.join(found, "codec/*")], else: &1)
+
+    folders |> Enum.flat_map(&Path.wildcard/1) |> Enum.map(&File.read!/1)
+  end
+
+  defp mutated(frames) do
+    frame =
+      Enum.reduce(1..:rand.uniform(4), Enum.random(frames), fn _, f -> mutate(f, frames) end)
+
+    if :rand.uniform(2) == 1, do: mended(frame), else: frame
+  end
+
+  defp mutate(<<>>, _frames), do: :rand.bytes(:rand.uniform(40))
+
+  defp mutate(frame, frames) do
+    size = byte_size(frame)
+    at = :rand.uniform(size) - 1
+    <<head::binary-size(at), byte, rest::binary>> = frame
+
+    case :rand.uniform(8) do
+      1 -> <<head::binary, bxor(byte, 1 <<< (:rand.uniform(8) - 1)), rest::binary>>
+      2 -> <<head::binary, Enum.random([0, 1, 2, 9, 64, 65, 127, 128, 255]), rest::binary>>
+      3 -> <<head::binary, rest::binary>>
+      4 -> <<head::binary, byte, :rand.bytes(:rand.uniform(8))::binary, rest::binary>>
+      5 -> head
+      6 -> head <> Enum.random(frames)
+      7 -> number_in(frame, size)
+      8 -> type_of(frame)
+    end
+  end
+
+  defp number_in(frame, size) when size >= 20 do
+    at = 4 * (:rand.uniform(div(size, 4)) - 1)
+    <<head::binary-size(at), _old::32, rest::binary>> = frame
+    number = Enum.random([0, 1, 2, 6, 7, 64, 65, 255, 256, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+    <<head::binary, number::little-32, rest::binary>>
+  end
+
+  defp number_in(frame, _size), do: frame
+
+  defp type_of(<<head::binary-size(3), _type, rest::binary>>),
+    do: <<head::binary, :rand.uniform(13), rest::binary>>
+
+  defp type_of(frame), do: frame
+
+  # A header that promises what follows: else hardly any mutation gets past it.
+  defp mended(<<_::binary-size(3), type, _length::32, id::64, payload::binary>>),
+    do: <<0x524E::little-16, 1, type, byte_size(payload)::little-32, id::64, payload::binary>>
+
+  defp mended(frame), do: frame
+
+  # ---- what Elixir writes: {frame, what C must say} ----
+
+  defp random_order do
+    id = :rand.uniform(1 <<< 64) - 1
+
+    case :rand.uniform(6) do
+      1 ->
+        {Protocol.escalate(id), "4 #{id}"}
+
+      2 ->
+        signal = :rand.uniform(64)
+        scope = Enum.random([:leader, :group])
+
+        {Protocol.kill(id, signal, scope),
+         "9 #{id} #{signal} #{if scope == :group, do: 1, else: 0}"}
+
+      3 ->
+        grace = random_u32()
+        {Protocol.stop(grace), "11 0 #{grace}"}
+
+      4 ->
+        {Protocol.hold(), "12 0"}
+
+      _spawn ->
+        random_spawn(id, random_start())
+    end
+  end
+
+  defp random_spawn(id, start) do
+    {frame, apart, flags} = Protocol.spawn(id, start)
+    strings = for s <- [start.exe, start.cd] ++ start.argv ++ start.env, into: "", do: s <> <<0>>
+    assert apart == if(byte_size(strings) > 65_536, do: strings)
+    inline = if apart, do: "", else: Base.encode16(strings, case: :lower)
+
+    numbers =
+      [flags, start.stop_signal, start.kill_timeout, start.drain_timeout] ++
+        [length(start.argv), length(start.env), byte_size(strings), 0]
+
+    {frame, "2 #{id} #{Enum.join(numbers, " ")} #{inline}"}
+  end
+
+  defp random_start do
+    long = if :rand.uniform(50) == 1, do: 40_000, else: 30
+
+    %{
+      exe: "/" <> random_string(long),
+      cd: random_string(30),
+      argv: for(_ <- 1..:rand.uniform(4), do: random_string(long)),
+      env: for(n <- 1..:rand.uniform(4), n > 1, do: "V#{n}=" <> random_string(long)),
+      stop_signal: :rand.uniform(64),
+      kill_timeout: random_u32(),
+      drain_timeout: random_u32(),
+      stdin: Enum.random([:null, :pipe]),
+      stdout: Enum.random([:null, :pipe]),
+      stderr: Enum.random([:null, :pipe, :merge]),
+      orphans: Enum.random([:kill, :keep])
+    }
+  end
+
+  # Any bytes but NUL.
+  defp random_string(most) do
+    bytes = :rand.bytes(:rand.uniform(most + 1) - 1)
+    for <<b <- bytes>>, b != 0, into: "", do: <<b>>
+  end
+
+  defp random_u32, do: :rand.uniform(1 <<< Enum.random([1, 8, 16, 32])) - 1
+
+  defp told(%{seconds: seconds}, line), do: if(seconds > 1, do: IO.puts("\n" <> line))
+end
