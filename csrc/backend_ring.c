@@ -67,8 +67,10 @@ static void on_data(struct nr_handle *handle, const struct nr_event *event)
         handle->eof = true;
         return;
     }
-    if (!enif_alloc_binary(event->length, &handle->late))
-        abort(); /* bytes taken from the pipe cannot be given back */
+    if (!enif_alloc_binary(event->length, &handle->late)) {
+        handle->lost = -ENOMEM; /* bytes taken from the pipe cannot be given back */
+        return;
+    }
     memcpy(handle->late.data, event->data, event->length);
     handle->late_offset = 0;
     handle->has_late = true;
@@ -291,7 +293,8 @@ ERL_NIF_TERM nr_nif_rings_open(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
 
 /* ring_harvest(ring) -> :ok | :more | {:error, posix}. Called by the ring's reaper, which will get
  * {:select, ring, :undefined, :ready_input} when there is more to do; :more asks it to come again
- * without waiting. */
+ * without waiting. After an error there is nothing to come for: the ring is broken, its streams wait
+ * by enif_select. */
 ERL_NIF_TERM nr_nif_ring_harvest(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
@@ -303,10 +306,12 @@ ERL_NIF_TERM nr_nif_ring_harvest(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     (void)enif_consume_timeslice(env, 10);
     if (r == NR_RING_MORE)
         return nr_atoms.more_;
+    if (r < 0)
+        return nr_term_error(env, r);
     if (enif_select(env, nr_ring_eventfd(resource->ring), ERL_NIF_SELECT_READ, resource, NULL,
                     nr_atoms.undefined_) < 0)
         return nr_term_error(env, -EBADF);
-    return r < 0 ? nr_term_error(env, r) : nr_atoms.ok_;
+    return nr_atoms.ok_;
 }
 
 /* rings_info() -> %{rings:, slots:, slots_in_use:, streams:, registered:, nowait_pipes:, harvests:,

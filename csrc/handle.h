@@ -75,6 +75,7 @@ struct nr_handle {
 
     bool finished; /* the command is over: nothing more to read means the end */
     bool eof;      /* a ring's read saw the end */
+    int lost;      /* -errno: a ring's read took bytes that could not be kept; no read goes on */
     bool has_late; /* `late` holds bytes that a ring read */
     ErlNifBinary late;
     size_t late_offset;

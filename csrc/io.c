@@ -185,6 +185,9 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
     if (r < 0)
         return failure(env, r);
 
+    if (handle->lost < 0)
+        return failure(env, handle->lost);
+
     ErlNifBinary binary;
     size_t size = max < handle->chunk ? max : handle->chunk;
     if (!enif_alloc_binary(size, &binary))

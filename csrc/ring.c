@@ -239,7 +239,9 @@ static int refusal(struct nr_ring *ring, uint64_t user_data)
 static int add_locked(struct nr_ring *ring, struct nr_stream *stream)
 {
     uint32_t index;
-    int r = nr_table_take(&ring->table, stream, &index);
+    int r = atomic_load(&ring->broken);
+    if (r == 0)
+        r = nr_table_take(&ring->table, stream, &index);
     if (r < 0)
         return r;
     uint32_t generation = ring->table.places[index].generation;
@@ -294,7 +296,7 @@ int nr_ring_remove(struct nr_ring *ring, struct nr_stream *stream)
     uint32_t index = stream->index;
     struct nr_place *place = nr_table_find(&ring->table, index, stream->generation);
     int r = place != NULL && place->stream == stream ? 0 : -ENOENT;
-    if (r == 0 && !place->removing) {
+    if (r == 0 && !place->removing && atomic_load(&ring->broken) == 0) {
         place->removing = true;
         place->cancel_due = place->polling;
         struct io_uring_sqe *sqe = place->polling ? get_sqe(ring) : NULL;
@@ -555,6 +557,38 @@ static int do_round(struct nr_ring *ring, unsigned room, nr_event_fn *fn, void *
     return r < 0 ? r : (int)batch.count;
 }
 
+/* The kernel refuses this ring for good: every stream gets its last event, and its owner waits
+ * otherwise from now on. A move that was prepared and never submitted took nothing from its pipe. */
+static int give_up(struct nr_ring *ring, int error, nr_event_fn *fn, void *context)
+{
+    struct batch batch = {.room = BATCH};
+    atomic_store(&ring->broken, error);
+    while (ring->done_count > 0) {
+        batch.count = 0;
+        finish_moves(ring, &batch);
+        deliver(ring, &batch, fn, context);
+    }
+    nr_slots_return_all(&ring->slots);
+    ring->in_flight = 0;
+    batch.count = 0;
+    for (uint32_t index = 0; index < ring->table.count; index++) {
+        struct nr_stream *stream = ring->table.places[index].stream;
+        if (stream != NULL) {
+            const struct nr_event event = {
+                .stream = stream, .kind = NR_EVENT_GONE, .result = error};
+            put_event(&batch, &event, NR_SLOTS_NONE);
+            batch.gone++;
+            nr_table_return(&ring->table, index);
+        }
+        if (batch.count == BATCH || index + 1 == ring->table.count) {
+            deliver(ring, &batch, fn, context);
+            batch.count = 0;
+            batch.gone = 0;
+        }
+    }
+    return error;
+}
+
 static bool has_completions(const struct nr_ring *ring)
 {
     unsigned tail = __atomic_load_n(ring->uring.cq.ktail, __ATOMIC_ACQUIRE);
@@ -590,16 +624,20 @@ static void unmute(struct nr_ring *ring)
 /* With the mutex held. 0, NR_RING_MORE or -errno. */
 static int harvest_locked(struct nr_ring *ring, unsigned *budget, nr_event_fn *fn, void *context)
 {
-    int result = 0;
+    int result = atomic_load(&ring->broken);
     bool muted = false;
+    if (result < 0)
+        return result;
     ring->harvests++;
     for (unsigned rounds = 0; rounds<ROUNDS && * budget> 0; rounds++) {
         if (!muted)
             mute(ring);
         muted = true;
         int r = do_round(ring, *budget, fn, context);
+        if (r < 0 && !is_passing(r))
+            return give_up(ring, r, fn, context);
         if (r < 0) {
-            result = is_passing(r) ? NR_RING_MORE : r;
+            result = NR_RING_MORE;
             break;
         }
         *budget -= (unsigned)r;
@@ -651,6 +689,8 @@ int nr_ring_eventfd(const struct nr_ring *ring)
 
 bool nr_ring_pending(const struct nr_ring *ring)
 {
+    if (atomic_load(&ring->broken) < 0)
+        return false;
     if (has_completions(ring) || atomic_load(&ring->cut_short) != 0)
         return true;
     return ring->coop_taskrun &&

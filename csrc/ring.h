@@ -68,7 +68,7 @@ enum nr_event_kind {
     NR_EVENT_DATA, /* a read: `length` bytes at `data` (a slot, valid during the callback); 0 = EOF */
     NR_EVENT_WRITTEN, /* a write: result is the bytes taken (may be short), or -errno */
     NR_EVENT_GONE,    /* the registration ended; the last event of a stream. result: 0, or -errno
-                       * when the kernel keeps refusing to poll and nobody called nr_ring_remove */
+                       * when the kernel refuses to poll, or the whole ring, for good */
 };
 
 struct nr_event {
@@ -147,7 +147,8 @@ bool nr_stream_disarm(struct nr_stream *stream);
  * event. Returns at once if another thread harvests (that thread looks again before it leaves).
  * Also reads the eventfd. At most `limit` events (0: 256), then NR_RING_MORE: call again soon; the
  * eventfd is made readable too, so that who merely passed by may leave it at that.
- * 0, NR_RING_MORE or -errno. */
+ * 0, NR_RING_MORE or -errno: the kernel refused the ring for good. Then every stream has had its GONE,
+ * nr_ring_add gives that errno, and no harvest does anything any more. */
 #define NR_RING_MORE 1
 int nr_ring_harvest(struct nr_ring *ring, unsigned limit, nr_event_fn *fn, void *context);
 

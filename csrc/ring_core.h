@@ -30,6 +30,8 @@ struct nr_ring {
     _Atomic unsigned again;
     /* Something waits inside the ring that no completion announces. */
     _Atomic unsigned cut_short;
+    /* -errno once the kernel refused an enter for good: the ring serves nobody any more. */
+    _Atomic int broken;
 
     pthread_mutex_t mutex; /* covers everything below; never held over a callback */
     struct io_uring uring;

@@ -85,3 +85,10 @@ void nr_slots_return(struct nr_slots *slots, uint32_t index)
 {
     slots->free[slots->free_count++] = index;
 }
+
+void nr_slots_return_all(struct nr_slots *slots)
+{
+    for (unsigned i = 0; i < slots->count; i++)
+        slots->free[i] = i;
+    slots->free_count = slots->count;
+}

@@ -45,6 +45,9 @@ uint32_t nr_slots_take(struct nr_slots *slots);
 
 void nr_slots_return(struct nr_slots *slots, uint32_t index);
 
+/* Every slot is free again, whoever had it. */
+void nr_slots_return_all(struct nr_slots *slots);
+
 static inline void *nr_slots_at(const struct nr_slots *slots, uint32_t index)
 {
     return slots->memory + (size_t)index * slots->size;

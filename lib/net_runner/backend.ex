@@ -39,6 +39,15 @@ defmodule NetRunner.Backend do
     end
   end
 
+  @doc "A ring that worked is refused now: what starts from here on waits by poll."
+  @spec ring_broke(atom) :: :ok
+  def ring_broke(reason) do
+    info = poll("io_uring worked at first and was refused later: #{reason}")
+    Logger.warning("NetRunner uses poll for pipe I/O from now on: #{info.why}")
+    :persistent_term.put(@key, info)
+    :persistent_term.put(@auto, auto(info.data, :auto))
+  end
+
   @impl true
   def init(_arg) do
     configured = Application.get_env(:net_runner, :backend, :auto)

@@ -31,7 +31,8 @@ defmodule NetRunner.Reaper do
     case NetRunner.Nif.ring_harvest(ring) do
       :ok -> :ok
       :more -> send(self(), :harvest)
-      {:error, reason} -> exit({:ring_harvest, reason})
+      # The kernel refuses this ring for good; its streams wait by poll already.
+      {:error, reason} -> NetRunner.Backend.ring_broke(reason)
     end
   end
 end

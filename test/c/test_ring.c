@@ -1143,6 +1143,60 @@ START_TEST(enter_refused_for_long_fails_add)
 }
 END_TEST
 
+START_TEST(enter_refused_for_good_ends_every_stream)
+{
+    /* One waits, one has a read taken, one is being removed: each gets its last event, no slot stays
+     * taken, and nobody is registered any more. */
+    struct end *waiting = end_add(ring, NR_READ);
+    struct end *taken = end_add(ring, NR_READ);
+    struct end *leaving = end_add(ring, NR_READ);
+    ck_assert(nr_stream_arm(&waiting->stream));
+    ck_assert(nr_stream_arm(&taken->stream));
+    put(taken->peer, "x", 1);
+    wait_announced(ring);
+    seam.submit_error = -EPERM;
+    seam.submit_refused = 1000000;
+    ck_assert_int_eq(nr_ring_remove(ring, &leaving->stream), 0);
+    ck_assert_int_eq(nr_ring_harvest(ring, 0, on_event, NULL), -EPERM);
+    struct end *ends[] = {waiting, taken, leaving};
+    for (size_t i = 0; i < 3; i++) {
+        ck_assert_uint_eq(ends[i]->gone, 1);
+        ck_assert_uint_eq(ends[i]->events, 1);
+        ck_assert_int_eq(ends[i]->result, -EPERM);
+    }
+    ck_assert_uint_eq(info_of(ring).streams, 0);
+    ck_assert_uint_eq(info_of(ring).slots_in_use, 0);
+    ck_assert(!nr_ring_pending(ring));
+    ck_assert_int_eq(nr_ring_add(ring, &waiting->stream), -EPERM);
+    ck_assert_int_eq(nr_ring_remove(ring, &waiting->stream), -ENOENT);
+    ck_assert_int_eq(nr_ring_harvest(ring, 0, on_event, NULL), -EPERM);
+    take(taken->stream.fd, 1);
+    for (size_t i = 0; i < 3; i++)
+        end_free(ends[i]);
+}
+END_TEST
+
+START_TEST(hundreds_of_streams_end_with_their_ring)
+{
+    struct end *ends[200];
+    for (size_t i = 0; i < 200; i++) {
+        ends[i] = end_add(ring, NR_READ);
+        ck_assert(nr_stream_arm(&ends[i]->stream));
+        put(ends[i]->peer, "x", 1);
+    }
+    wait_announced(ring);
+    seam.submit_error = -EINVAL;
+    seam.submit_refused = 1000000;
+    ck_assert_int_eq(nr_ring_harvest(ring, 0, on_event, NULL), -EINVAL);
+    for (size_t i = 0; i < 200; i++) {
+        ck_assert_uint_eq(ends[i]->gone, 1);
+        take(ends[i]->stream.fd, 1);
+        end_free(ends[i]);
+    }
+    ck_assert_uint_eq(info_of(ring).streams, 0);
+}
+END_TEST
+
 START_TEST(enter_refused_for_long_delays_a_read)
 {
     /* If the enter stays refused the harvest says MORE, and what it had taken comes later. */
@@ -1518,6 +1572,8 @@ static void add_refusals(TCase *tcase)
     tcase_add_test(tcase, full_table_is_an_error_of_add);
     tcase_add_loop_test(tcase, refused_enter_is_repeated, 0, 5);
     tcase_add_test(tcase, enter_refused_for_long_fails_add);
+    tcase_add_test(tcase, enter_refused_for_good_ends_every_stream);
+    tcase_add_test(tcase, hundreds_of_streams_end_with_their_ring);
     tcase_add_test(tcase, enter_refused_for_long_delays_a_read);
     tcase_add_test(tcase, enter_refused_for_long_delays_a_removal);
     tcase_add_test(tcase, removal_that_is_delayed_swallows_no_bytes);
