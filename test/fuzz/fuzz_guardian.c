@@ -20,6 +20,7 @@
 #include "held.h"
 #include "invariant.h"
 #include "kernel.h"
+#include "pidref.h"
 #include "script.h"
 
 #include <errno.h>
@@ -215,12 +216,24 @@ static void beam_dies(void)
     falls_silent();
 }
 
+/* The room that signals, asked for any pid at all: it refuses what is not ours (world.c holds it to that). */
+static void any_pid(void)
+{
+    uint8_t byte = nr_script_byte(&run.script);
+    struct nr_pidref ref = {.pid = (pid_t)(byte & 63) - 2, .pidfd = -EBADF};
+    unsigned kills = nr_world.kills;
+
+    int r = byte & 64 ? nr_pidref_signal(&ref, SIGWINCH) : nr_pidref_signal_group(&ref, SIGWINCH);
+    if (ref.pid <= 1)
+        INVARIANT(r == -EINVAL && nr_world.kills == kills, "a signal to %d gives %d", ref.pid, r);
+}
+
 static void something_else(void)
 {
     uint8_t what = nr_script_byte(&run.script);
     struct nr_creature *who;
 
-    switch (what % 6) {
+    switch (what % 7) {
     case 0:
         run.late_next = what;
         break;
@@ -237,6 +250,9 @@ static void something_else(void)
         break;
     case 4:
         pipes_move(what);
+        break;
+    case 5:
+        any_pid();
         break;
     default: /* somebody else kills it */
         if ((who = member()) != NULL)

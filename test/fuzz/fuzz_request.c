@@ -317,6 +317,16 @@ static void nothing_is_open(void)
                   "a simulated one of kind %d was forgotten", kind);
 }
 
+/* Whoever was reaped is forgotten. */
+static void table_is_right(const struct zygote *z)
+{
+    for (unsigned i = 0; i < z->count; i++) {
+        const struct nr_creature *c = nr_world_find(z->table[i].guardian.pid);
+        INVARIANT(c != NULL && c->parent == NR_WORLD_SELF, "%d is kept, which is no child of ours",
+                  z->table[i].guardian.pid);
+    }
+}
+
 static void run_message(struct zygote *z, struct nr_script *script)
 {
     uint8_t options = nr_script_byte(script);
@@ -351,6 +361,7 @@ static void run_message(struct zygote *z, struct nr_script *script)
     nr_world_pass(temper);
     reap(z);
     look_for_strays(z);
+    table_is_right(z);
     nothing_is_open();
 }
 
