@@ -1,7 +1,7 @@
 NetRunner.Test.Backends.check!()
 
 # What this build cannot do is left out by tag, and the run says how much that was.
-left_out = if NetRunner.Nif.build() == :portable, do: [:subreaper], else: []
+left_out = if NetRunner.Nif.build() == :portable, do: [:subreaper, :pidfd], else: []
 
 ExUnit.after_suite(fn %{excluded: excluded} ->
   if left_out != [],

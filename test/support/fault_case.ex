@@ -32,17 +32,33 @@ defmodule NetRunner.Test.FaultCase do
   @doc "S, the budget of a sweep."
   def s, do: 2_000
 
-  @doc "Another BEAM with one command in it, which has said that it is ready."
-  def other_beam(fixture, args, opts, launcher \\ []) do
+  @doc """
+  Another BEAM with one command in it, which has said that it is ready. `then` is what the BEAM does
+  after that.
+  """
+  def other_beam(fixture, args, opts, launcher \\ [], then \\ "Process.sleep(:infinity)") do
     OtherBeam.start(
       """
       {:ok, p} = NetRunner.Process.start(#{inspect(World.fixture(fixture))}, #{inspect(args)}, #{inspect(opts)});
       {:ok, "ready\\n"} = NetRunner.Process.read(p);
+      IO.puts("pids \#{NetRunner.Shepherd.info().os_pid} \#{:sys.get_state(p).guardian_pid}");
       IO.puts("up");
-      Process.sleep(:infinity)
+      #{then}
       """,
       launcher
     )
+  end
+
+  @doc "The pids of its zygote and of its command's guardian; once."
+  def shepherds(beam) do
+    ["pids", zygote, guardian] = beam |> OtherBeam.read_line() |> String.split()
+    {String.to_integer(zygote), String.to_integer(guardian)}
+  end
+
+  @doc "Stops a process with SIGSTOP, and waits until it is stopped."
+  def freeze(os_pid) do
+    {_, 0} = System.cmd("kill", ["-STOP", to_string(os_pid)])
+    World.eventually("#{os_pid} is stopped", fn -> World.proc_state(os_pid) == "T" end)
   end
 
   @doc """

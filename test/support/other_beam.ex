@@ -66,6 +66,18 @@ defmodule NetRunner.Test.OtherBeam do
     end
   end
 
+  @doc "The next line that it printed, other than those that were awaited."
+  def read_line(%{port: port}, ms \\ 5_000) do
+    receive do
+      {^port, {:data, {:eol, line}}} -> line
+    after
+      ms -> flunk("the other BEAM printed no line within #{ms} ms")
+    end
+  end
+
+  @doc "Gives it a line to read."
+  def tell(%{port: port}, line \\ ""), do: Port.command(port, [line, ?\n])
+
   @doc "Waits for its end and gives the status."
   def await_exit(%{port: port}, ms) do
     receive do

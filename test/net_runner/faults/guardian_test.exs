@@ -40,11 +40,6 @@ defmodule NetRunner.Faults.GuardianTest do
       {:ok, lock: lock, tag: tag, p: p, guardian: :sys.get_state(p).guardian_pid}
     end
 
-    defp freeze(guardian) do
-      {_, 0} = System.cmd("kill", ["-STOP", to_string(guardian)])
-      eventually("the guardian is stopped", fn -> proc_state(guardian) == "T" end)
-    end
-
     @tag :subreaper
     test "and kill/3 is called: a time-out, then the zygote ends it and its family (12)",
          context do
@@ -60,6 +55,20 @@ defmodule NetRunner.Faults.GuardianTest do
       freeze(context.guardian)
       assert NetRunner.Process.stop(context.p) == :ok
       await_free(context.lock, 2_000)
+    end
+
+    @tag :subreaper
+    test "and its BEAM is killed: the zygote ends it and its family (11)" do
+      lock = tmp_path("lock")
+      beam = other_beam("daemonize", [lock, "stay"], kill_timeout: 200)
+      {zygote, guardian} = shepherds(beam)
+      freeze(guardian)
+      OtherBeam.kill(beam)
+      assert await_free(lock, 8_000) < d() + 200 + s() + 1_000 + k()
+
+      eventually("guardian and zygote are gone", fn ->
+        not running?(guardian) and not running?(zygote)
+      end)
     end
 
     @tag :subreaper
