@@ -63,12 +63,20 @@ defmodule NetRunner.Test.FaultCase do
 
   @doc """
   Kills the zygote and gives its pid. Waits until it is dead: a request that a dying one still took is
-  :shepherd_lost, rightly (14).
+  :shepherd_lost, rightly (14). A zygote that had not lived for a second would be replaced later only.
   """
   def kill_zygote do
-    zygote = NetRunner.Shepherd.info().os_pid
+    zygote = await_healthy_zygote()
     {_, 0} = System.cmd("kill", ["-KILL", to_string(zygote)])
     World.eventually("the zygote is dead", fn -> not World.running?(zygote) end)
     zygote
+  end
+
+  @doc "Waits until there is a zygote that has lived for a second, and gives its pid."
+  def await_healthy_zygote do
+    World.eventually("a zygote that is a second old", 10_000, fn ->
+      zygote = NetRunner.Shepherd.info().os_pid
+      zygote != nil and World.age_ms(zygote) > 1_100 and zygote
+    end)
   end
 end

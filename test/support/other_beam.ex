@@ -6,15 +6,17 @@ defmodule NetRunner.Test.OtherBeam do
 
   import ExUnit.Assertions
 
+  alias NetRunner.Test.World
+
   @enforce_keys [:port, :os_pid, :started]
   defstruct @enforce_keys
 
   @doc """
   Starts one that runs `code` with NetRunner started, and waits for it to print "up". `launcher` is a
-  command that it is started through, arguments appended.
+  command that it is started through, arguments appended; `ebin` where its NetRunner is.
   """
-  def start(code, launcher \\ []) do
-    [exe | args] = launcher ++ [System.find_executable("elixir") | elixir_args(code)]
+  def start(code, launcher \\ [], ebin \\ Application.app_dir(:net_runner, "ebin")) do
+    [exe | args] = launcher ++ [System.find_executable("elixir") | elixir_args(code, ebin)]
 
     port =
       Port.open({:spawn_executable, System.find_executable(exe)}, [
@@ -26,15 +28,33 @@ defmodule NetRunner.Test.OtherBeam do
       ])
 
     {:os_pid, os_pid} = Port.info(port, :os_pid)
-    beam = %__MODULE__{port: port, os_pid: os_pid, started: start_time(os_pid)}
+    beam = %__MODULE__{port: port, os_pid: os_pid, started: World.start_time(os_pid)}
     ExUnit.Callbacks.on_exit(fn -> kill(beam) end)
     await_line(beam, "up", 20_000)
     beam
   end
 
+  @doc """
+  The launcher of a BEAM that belongs to nobody (uid and gid 65534), and a copy of NetRunner for it: the
+  build folder may be closed to others. Needs root.
+  """
+  def as_nobody do
+    app = World.tmp_path("net_runner")
+
+    for folder <- ["ebin", "priv"] do
+      File.mkdir_p!(Path.join(app, folder))
+      File.cp_r!(Application.app_dir(:net_runner, folder), Path.join(app, folder))
+    end
+
+    {_, 0} = System.cmd("chmod", ["-R", "a+rX", Path.dirname(app)])
+    home = "HOME=" <> Path.dirname(app)
+    who = ["--reuid=65534", "--regid=65534", "--clear-groups", "env", home]
+    {["setpriv" | who], Path.join(app, "ebin")}
+  end
+
   @doc "The arguments of `elixir` that run `code` with NetRunner started."
-  def elixir_args(code) do
-    paths = Enum.flat_map(:code.get_path(), &["-pa", to_string(&1)])
+  def elixir_args(code, ebin \\ Application.app_dir(:net_runner, "ebin")) do
+    paths = Enum.flat_map([ebin | :code.get_path()], &["-pa", to_string(&1)])
 
     paths ++
       [
@@ -92,16 +112,9 @@ defmodule NetRunner.Test.OtherBeam do
   machine it is somebody else's after seconds.
   """
   def kill(%{os_pid: os_pid, started: started}, signal \\ "KILL") do
-    if start_time(os_pid) == started,
+    if World.start_time(os_pid) == started,
       do: System.cmd("kill", ["-#{signal}", to_string(os_pid)], stderr_to_stdout: true)
 
     :ok
-  end
-
-  # The 22nd field of proc(5)'s stat, in clock ticks since boot.
-  defp start_time(os_pid) do
-    with {:ok, stat} <- File.read("/proc/#{os_pid}/stat") do
-      stat |> String.split(")") |> List.last() |> String.split() |> Enum.at(19)
-    end
   end
 end

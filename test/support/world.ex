@@ -62,6 +62,21 @@ defmodule NetRunner.Test.World do
     end
   end
 
+  @doc "When it was started: the 22nd field of proc(5)'s stat, in clock ticks since boot. nil: gone."
+  def start_time(os_pid) do
+    with {:ok, stat} <- File.read("/proc/#{os_pid}/stat") do
+      stat |> String.split(")") |> List.last() |> String.split() |> Enum.at(19)
+    else
+      _ -> nil
+    end
+  end
+
+  @doc "For how long it has been there. A clock tick is 10 ms everywhere."
+  def age_ms(os_pid) do
+    [uptime | _] = String.split(File.read!("/proc/uptime"))
+    round(String.to_float(uptime) * 1000) - String.to_integer(start_time(os_pid) || "0") * 10
+  end
+
   @doc "The pids whose environment has this NAME=value, zombies not counted."
   def tagged(tag) do
     for dir <- Path.wildcard("/proc/[0-9]*"),
@@ -99,6 +114,70 @@ defmodule NetRunner.Test.World do
         {:ok, text} <- [File.read(file)],
         pid <- String.split(text),
         do: String.to_integer(pid)
+  end
+
+  @doc """
+  Puts a process into uninterruptible sleep (state D), and gives the function that lets go of it. Needs
+  the freezer of cgroup version 1: it is the one that not even SIGKILL gets through.
+  """
+  def freeze_hard(os_pid) do
+    group = Path.join(freezer(), "net_runner_test_#{os_pid}")
+    File.mkdir!(group)
+    File.write!(Path.join(group, "cgroup.procs"), to_string(os_pid))
+    File.write!(Path.join(group, "freezer.state"), "FROZEN")
+    thaw = fn -> File.write(Path.join(group, "freezer.state"), "THAWED") end
+
+    ExUnit.Callbacks.on_exit(fn ->
+      thaw.()
+      eventually("the frozen group is empty", fn -> File.rmdir(group) != {:error, :ebusy} end)
+    end)
+
+    eventually("#{os_pid} sleeps", fn -> proc_state(os_pid) == "D" end)
+    thaw
+  end
+
+  @doc "The folder of cgroup version 1's freezer."
+  def freezer, do: "/sys/fs/cgroup/freezer"
+
+  @doc """
+  The launcher of whatever shall be PID 1 of a pid namespace of its own, which ends with it: all of
+  it, and at once.
+  """
+  def pid_namespace do
+    become_root =
+      if System.cmd("id", ["-u"]) == {"0\n", 0}, do: [], else: ~w(--user --map-root-user)
+
+    ~w(unshare --pid --fork --kill-child --mount-proc) ++ become_root ++ ["--"]
+  end
+
+  @doc "The pids of all zombies that can be seen."
+  def zombies do
+    for dir <- Path.wildcard("/proc/[0-9]*"),
+        pid = String.to_integer(Path.basename(dir)),
+        proc_state(pid) == "Z",
+        do: pid
+  end
+
+  @doc "The pids of the processes with this name (comm) that run."
+  def named(name) do
+    for dir <- Path.wildcard("/proc/[0-9]*"),
+        File.read(dir <> "/comm") == {:ok, name <> "\n"},
+        pid = String.to_integer(Path.basename(dir)),
+        running?(pid),
+        do: pid
+  end
+
+  @doc """
+  Starts `sleep` as the process `wanted`, a pid that is free: a stranger who was given the pid of somebody
+  who ended. Only in a pid namespace of its own.
+  """
+  def stranger(wanted) do
+    eventually("a stranger has pid #{wanted}", 10_000, fn ->
+      File.write!("/proc/sys/kernel/ns_last_pid", to_string(wanted - 1))
+      port = Port.open({:spawn_executable, System.find_executable("sleep")}, args: ["60"])
+      # Any new thread or process may have been faster.
+      if Port.info(port, :os_pid) == {:os_pid, wanted}, do: port
+    end)
   end
 
   @doc "How many descriptors a process has open."

@@ -90,4 +90,125 @@ defmodule NetRunner.Faults.ChildTest do
       assert facts["pgid"] == facts["pid"]
     end
   end
+
+  @tag :pid_namespace
+  test "pids of the command and its guardian that were given to strangers are never signalled (24)" do
+    beam =
+      OtherBeam.start(
+        """
+        {:ok, p} = NetRunner.Process.start("cat", [], kill_timeout: 100)
+        {:ok, os_pid} = NetRunner.Process.os_pid(p)
+        %{control: control, guardian_pid: guardian, start: start} = :sys.get_state(p)
+        NetRunner.Process.close_stdin(p)
+        {:ok, 0} = NetRunner.Process.await_exit(p)
+        import NetRunner.Test.World
+        eventually("the guardian is gone", fn -> proc_state(guardian) == nil end)
+        strangers = for pid <- [os_pid, guardian], do: stranger(pid)
+        for scope <- [:group, :leader], do: IO.inspect(NetRunner.Process.kill(p, :sigkill, scope))
+        IO.inspect(NetRunner.Nif.control_kill(control, guardian))
+        IO.inspect(NetRunner.Shepherd.escalate(start))
+        IO.inspect(NetRunner.Process.shutdown(p, 0, 1_000))
+        IO.inspect(NetRunner.Process.stop(p))
+        # The zygote does what it is told in order: this one came after the escalation.
+        {"", 0} = NetRunner.run(["true"])
+        IO.inspect(for port <- strangers, do: running?(elem(Port.info(port, :os_pid), 1)))
+        IO.puts("up")
+        Process.sleep(:infinity)
+        """,
+        pid_namespace()
+      )
+
+    assert OtherBeam.read_line(beam) == "{:error, :not_running}"
+    assert OtherBeam.read_line(beam) == "{:error, :not_running}"
+    assert OtherBeam.read_line(beam) == "{:error, :esrch}"
+    assert OtherBeam.read_line(beam) == ":ok"
+    assert OtherBeam.read_line(beam) == "{:ok, 0}"
+    assert OtherBeam.read_line(beam) == ":ok"
+    assert OtherBeam.read_line(beam) == "[true, true]"
+  end
+
+  describe "a child that SIGKILL does not end (20)" do
+    @tag :freezer
+    test "in uninterruptible sleep: named after G + S, nobody is kept waiting, gone once it wakes" do
+      lock = tmp_path("lock")
+
+      back_at_baseline(fn ->
+        {:ok, p} = NetRunner.Process.start(fixture("ignore_term"), [lock], kill_timeout: 100)
+        {:ok, "ready\n"} = NetRunner.Process.read(p)
+        {:ok, os_pid} = NetRunner.Process.os_pid(p)
+        server = Process.monitor(p)
+        waiter = Task.async(fn -> NetRunner.Process.await_exit(p) end)
+        thaw = freeze_hard(os_pid)
+
+        {us, :ok} = :timer.tc(fn -> NetRunner.Process.stop(p) end)
+        assert us in in_ms(100 + s(), 100 + s() + k())
+        assert Task.await(waiter) == {:error, {:unkillable, [os_pid]}}
+        assert NetRunner.Process.await_exit(p) == {:error, {:unkillable, [os_pid]}}
+        assert locked?(lock)
+
+        thaw.()
+        await_free(lock, k())
+        assert_receive {:DOWN, ^server, :process, _pid, :normal}, 5_000
+      end)
+    end
+
+    @tag :freezer
+    test "run with a time-out gives up on it after G + S" do
+      lock = tmp_path("lock")
+
+      back_at_baseline(fn ->
+        {tag, env} = tag()
+        opts = [timeout: 1_000, kill_timeout: 100, env: env]
+
+        run =
+          Task.async(fn ->
+            :timer.tc(fn -> NetRunner.run([fixture("ignore_term"), lock], opts) end)
+          end)
+
+        [os_pid] = eventually("it runs", fn -> locked?(lock) and tagged(tag) end)
+        thaw = freeze_hard(os_pid)
+        {us, result} = Task.await(run, 10_000)
+        assert result == {:error, :timeout}
+        assert us in in_ms(1_000 + 100 + s(), 1_000 + 100 + s() + k())
+        thaw.()
+        await_free(lock, k())
+      end)
+    end
+
+    @tag :root
+    test "of another user: named after G + S, tried again, gone once it can be killed" do
+      {launcher, ebin} = OtherBeam.as_nobody()
+      become_root = Path.join(Path.dirname(ebin), "become_root")
+      File.cp!(fixture("become_root"), become_root)
+      File.chmod!(become_root, 0o4755)
+
+      beam =
+        OtherBeam.start(
+          """
+          {:ok, p} = NetRunner.Process.start(#{inspect(become_root)}, ["4000"], kill_timeout: 100)
+          IO.write(elem(NetRunner.Process.read(p), 1))
+          {:ok, pid} = NetRunner.Process.os_pid(p)
+          monitor = Process.monitor(p)
+          {us, :ok} = :timer.tc(fn -> NetRunner.Process.stop(p) end)
+          IO.puts(div(us, 1000))
+          IO.puts(NetRunner.Process.await_exit(p) == {:error, {:unkillable, [pid]}})
+          IO.puts("up")
+          receive do: ({:DOWN, ^monitor, :process, _, reason} -> IO.puts(reason))
+          Process.sleep(:infinity)
+          """,
+          launcher,
+          ebin
+        )
+
+      # "plain": the folder for temporary files is mounted without set-uid programs.
+      assert OtherBeam.read_line(beam) == "ready"
+      ms = beam |> OtherBeam.read_line() |> String.to_integer()
+      assert ms in (100 + s())..(100 + s() + k())
+      assert OtherBeam.read_line(beam) == "true"
+      # It is tried once a second.
+      assert OtherBeam.read_line(beam, 4_000 + 1_000 + k()) == "normal"
+    end
+
+    defp in_ms(from, to), do: (from * 1000)..(to * 1000)
+  end
 end

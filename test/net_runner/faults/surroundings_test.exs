@@ -42,4 +42,68 @@ defmodule NetRunner.Faults.SurroundingsTest do
     System.delete_env(name)
     assert NetRunner.run(["printenv", name], backend: backend) == {"", 1}
   end
+
+  # A BEAM with its own idea of who its terminal is: script(1) gives it one.
+  @tag :script
+  test "a child of a BEAM that has a terminal has none: ENXIO, and no TIOCSTI (42)" do
+    show_tty = fixture("show_tty")
+
+    code =
+      "IO.write(elem(NetRunner.run([#{inspect(show_tty)}], stderr: :merge), 0)); IO.puts(:up)"
+
+    elixir = [System.find_executable("elixir") | OtherBeam.elixir_args(code)]
+    # What the BEAM's place would give the child; then what NetRunner gives it.
+    command = "#{show_tty}; exec " <> Enum.map_join(elixir, " ", &"'#{&1}'")
+
+    {output, 0} = System.cmd("script", ["-qec", command, "/dev/null"], env: OtherBeam.preload())
+
+    {before, [_up]} = output |> String.split(~r/\r*\n/, trim: true) |> Enum.split(-1)
+    assert ["tty ok", _, _, _, "tty 6 " <> _, "0 25 " <> _, "1 25 " <> _, "2 25 " <> _] = before
+  end
+
+  describe "in a pid namespace (48)" do
+    @tag :pid_namespace
+    @tag :subreaper
+    test "the BEAM as PID 1: no zombie after 1,000 commands, none after a zygote was killed" do
+      beam = OtherBeam.start(thousand_commands(0), pid_namespace())
+      assert OtherBeam.read_line(beam) == "1"
+    end
+
+    @tag :pid_namespace
+    @tag :subreaper
+    test "an init that never reaps: after a zygote was killed, at most the guardians that outlived it" do
+      launcher = pid_namespace() ++ [fixture("init_never_reaps")]
+      beam = OtherBeam.start(thousand_commands(5), launcher)
+      assert OtherBeam.read_line(beam) != "1"
+    end
+
+    # Daemons among them. Then five that outlive their zygote, of whom so many zombies are left.
+    defp thousand_commands(left) do
+      """
+      import NetRunner.Test.World
+      IO.puts(System.pid())
+      # Erlang's own inet_gethost is one from the beginning.
+      theirs = zombies()
+      ours = fn -> length(zombies() -- theirs) end
+      daemonize = #{inspect(fixture("daemonize"))}
+      lock = #{inspect(tmp_path("lock"))}
+      1..1000
+      |> Task.async_stream(fn
+        n when rem(n, 100) == 0 -> {"ready\n", 0} = NetRunner.run([daemonize, "\#{lock}_\#{n}", "exit"], drain_timeout: 0)
+        _ -> {"", 0} = NetRunner.run(["true"])
+      end, max_concurrency: 8, timeout: 60_000)
+      |> Stream.run()
+      # The last guardians are on their way out.
+      eventually("no zombies", fn -> named("nr_guardian") == [] and ours.() == 0 end)
+
+      cats = for _ <- 1..5, do: elem(NetRunner.Process.start("cat"), 1)
+      NetRunner.Test.FaultCase.kill_zygote()
+      for p <- cats, do: NetRunner.Process.stop(p)
+      {"", 0} = NetRunner.run(["true"])
+      eventually("#{left} zombies", fn -> named("nr_guardian") == [] and ours.() == #{left} end)
+      IO.puts("up")
+      Process.sleep(:infinity)
+      """
+    end
+  end
 end
