@@ -79,8 +79,10 @@ bool nr_stop_sweep(struct nr_family *family)
 {
     for (int pass = 0; pass < SWEEP_PASSES; pass++) {
         struct sweeping sweeping = {.family = family};
-        if (nr_children_each(&family->children, sweep_child, &sweeping) < 0)
+        if (nr_children_each(&family->children, sweep_child, &sweeping) < 0) {
             sweeping.reaped = nr_family_reap_others(family);
+            signal_family(family, SIGKILL); /* the group is all of it that has a name */
+        }
         (void)nr_family_leader_ended(family);
         if (!nr_family_alive(family))
             return false;
