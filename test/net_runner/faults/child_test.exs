@@ -92,6 +92,7 @@ defmodule NetRunner.Faults.ChildTest do
   end
 
   @tag :pid_namespace
+  @tag :pidfd
   test "pids of the command and its guardian that were given to strangers are never signalled (24)" do
     beam =
       OtherBeam.start(

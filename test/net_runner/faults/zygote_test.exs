@@ -80,14 +80,14 @@ defmodule NetRunner.Faults.ZygoteTest do
 
         :atomics.put(stop, 1, 1)
         results = Enum.flat_map(starters, &Task.await(&1, 60_000))
-
+        Enum.each(results, &assert_never_both/1)
         assert Enum.any?(results, &match?({_file, {:ok, _p}}, &1))
 
         # The first is replaced at once, the last had to wait out the longest back-off.
         [_initial, first | _] = delays
-        assert first < 500
+        assert first < 1_000
         assert List.last(delays) >= 900
-        assert NetRunner.run(["echo", "next"]) == {"next\n", 0}
+        eventually("the next start works", 5_000, fn -> NetRunner.run(["true"]) == {"", 0} end)
       end)
 
       await_healthy_zygote()
