@@ -19,6 +19,7 @@ left_out =
         {:pidfd, portable?, "the portable build has none"},
         {:pid_namespace, not pid_namespaces?, "unshare(1) may not make one here"},
         {:script, System.find_executable("script") == nil, "script(1) is not installed"},
+        {:descriptors, World.descriptors_max() < 5_000, "ulimit -n allows too few"},
         {:root, System.cmd("id", ["-u"]) != {"0\n", 0}, "these tests run as root only"},
         {:freezer, not match?({:ok, %{access: :read_write}}, File.stat(World.freezer())),
          "#{World.freezer()} is not there, or not ours"}

@@ -94,11 +94,6 @@ defmodule NetRunner.DataTest do
     end
   end
 
-  defp written(pid) do
-    [_, bytes] = Regex.run(~r/wchar: (\d+)/, File.read!("/proc/#{pid}/io"))
-    String.to_integer(bytes)
-  end
-
   on_backends "an endless command is halted by Enum.take, at once and for good (51)" do
     {tag, env} = tag()
 

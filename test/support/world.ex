@@ -180,6 +180,24 @@ defmodule NetRunner.Test.World do
     end)
   end
 
+  @doc "How many bytes a process has written so far."
+  def written(os_pid) do
+    [_, bytes] = Regex.run(~r/wchar: (\d+)/, File.read!("/proc/#{os_pid}/io"))
+    String.to_integer(bytes)
+  end
+
+  @doc "How much memory of a process is resident, in KiB."
+  def rss_kb(os_pid) do
+    [_, kb] = Regex.run(~r/VmRSS:\s+(\d+) kB/, File.read!("/proc/#{os_pid}/status"))
+    String.to_integer(kb)
+  end
+
+  @doc "How many descriptors this BEAM may have."
+  def descriptors_max do
+    [_, soft] = Regex.run(~r/Max open files +(\d+)/, File.read!("/proc/self/limits"))
+    String.to_integer(soft)
+  end
+
   @doc "How many descriptors a process has open."
   def fd_count(os_pid), do: length(File.ls!("/proc/#{os_pid}/fd"))
 

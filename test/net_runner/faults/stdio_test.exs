@@ -2,6 +2,8 @@ defmodule NetRunner.Faults.StdioTest do
   # The fault matrix (docs/reliability.md) where an end of a pipe is closed or flooded.
   use NetRunner.Test.FaultCase
 
+  alias NetRunner.Test.Backends
+
   describe "a child that closes its ends" do
     on_backends "stdin, while 100 MiB are being written (37)" do
       data = :binary.copy("x", 100 * 1024 * 1024)
@@ -52,6 +54,52 @@ defmodule NetRunner.Faults.StdioTest do
 
         assert byte_size(stderr) == bytes
       end)
+    end
+  end
+
+  # The BEAM's own memory is what is looked at: another one, which does nothing else.
+  for {seconds, tags} <- [{4, []}, {600, [long: true]}] do
+    @tag tags
+    @tag timeout: 900_000
+    test "an endless flood into a consumer that is slower, for #{seconds} seconds: the BEAM's memory is flat (36)" do
+      backends = Backends.expected()
+
+      beam =
+        OtherBeam.start("""
+        for backend <- #{inspect(backends)} do
+          spawn_link(fn ->
+            {:ok, p} = NetRunner.Process.start("yes", [], backend: backend)
+            IO.puts(elem(NetRunner.Process.os_pid(p), 1))
+            Stream.repeatedly(fn -> NetRunner.Process.read(p) end)
+            |> Enum.each(fn {:ok, <<_::binary>>} -> Process.sleep(2) end)
+          end)
+        end
+        Process.sleep(2_000)
+        IO.puts("up")
+        Process.sleep(:infinity)
+        """)
+
+      floods = for _ <- backends, do: beam |> OtherBeam.read_line() |> String.to_integer()
+      before = Enum.map(floods, &written/1)
+      rss = rss_kb(beam.os_pid)
+      until = System.monotonic_time(:millisecond) + unquote(seconds) * 1000
+      peak = peak_rss_kb(beam.os_pid, until, rss)
+      # It did flow: a megabyte a second at least.
+      for {flood, before} <- Enum.zip(floods, before),
+          do: assert(written(flood) - before > unquote(seconds) * 1024 * 1024)
+
+      assert peak - rss < 8 * 1024
+    end
+  end
+
+  defp peak_rss_kb(os_pid, until, peak) do
+    if System.monotonic_time(:millisecond) > until do
+      peak
+    else
+      receive do
+      after
+        50 -> peak_rss_kb(os_pid, until, max(peak, rss_kb(os_pid)))
+      end
     end
   end
 end
