@@ -53,19 +53,15 @@ defmodule NetRunner.Test.World do
   def running?(os_pid), do: proc_state(os_pid) not in [nil, "Z", "X"]
 
   @doc "The state letter of proc(5), nil without such a process."
-  def proc_state(os_pid) do
-    with {:ok, stat} <- File.read("/proc/#{os_pid}/stat") do
-      # The command's name stands in parentheses and may hold anything.
-      stat |> String.split(")") |> List.last() |> String.split() |> hd()
-    else
-      _ -> nil
-    end
-  end
+  def proc_state(os_pid), do: proc_stat(os_pid, 3)
 
-  @doc "When it was started: the 22nd field of proc(5)'s stat, in clock ticks since boot. nil: gone."
-  def start_time(os_pid) do
+  @doc "When a process began, in clock ticks since boot; with the pid it is a name for ever."
+  def start_time(os_pid), do: proc_stat(os_pid, 22)
+
+  defp proc_stat(os_pid, field) do
     with {:ok, stat} <- File.read("/proc/#{os_pid}/stat") do
-      stat |> String.split(")") |> List.last() |> String.split() |> Enum.at(19)
+      # The command's name, the second field, stands in parentheses and may hold anything.
+      stat |> String.split(")") |> List.last() |> String.split() |> Enum.at(field - 3)
     else
       _ -> nil
     end
@@ -77,12 +73,19 @@ defmodule NetRunner.Test.World do
     round(String.to_float(uptime) * 1000) - String.to_integer(start_time(os_pid) || "0") * 10
   end
 
+  @doc "A process's environment as it was executed, `NAME=value` each; empty if it cannot be read."
+  def environ(os_pid) do
+    case File.read("/proc/#{os_pid}/environ") do
+      {:ok, environ} -> String.split(environ, <<0>>, trim: true)
+      _gone -> []
+    end
+  end
+
   @doc "The pids whose environment has this NAME=value, zombies not counted."
   def tagged(tag) do
     for dir <- Path.wildcard("/proc/[0-9]*"),
-        {:ok, environ} <- [File.read(dir <> "/environ")],
-        tag in String.split(environ, <<0>>),
         pid = String.to_integer(Path.basename(dir)),
+        tag in environ(pid),
         running?(pid),
         do: pid
   end
@@ -107,6 +110,15 @@ defmodule NetRunner.Test.World do
 
   @doc "Whether somebody holds the lock now."
   def locked?(path), do: match?({"held\n", _}, System.cmd(fixture("await_lock"), [path, "0"]))
+
+  @doc "Those of the files that somebody holds a lock on now, from proc(5)'s locks."
+  def locks_held(paths) do
+    held =
+      for [_, inode] <- Regex.scan(~r/:(\d+) \d+ EOF$/m, File.read!("/proc/locks")),
+          do: String.to_integer(inode)
+
+    for path <- paths, {:ok, %{inode: inode}} <- [File.stat(path)], inode in held, do: path
+  end
 
   @doc "The children of a process, from proc(5)."
   def children(os_pid) do
