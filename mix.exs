@@ -25,7 +25,7 @@ defmodule NetRunner.MixProject do
   defp applications(:test), do: [:logger, :crypto]
   defp applications(_env), do: [:logger]
 
-  defp elixirc_paths(:test), do: ["lib", "test/support"]
+  defp elixirc_paths(:test), do: ["lib", "test/support", "test/chaos"]
   defp elixirc_paths(_env), do: ["lib"]
 
   defp package do
