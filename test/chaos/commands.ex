@@ -39,6 +39,8 @@ defmodule NetRunner.Test.Chaos.Commands do
   }
 
   @mib 1_048_576
+  # 16,384 of them are 1 MiB.
+  @line String.duplicate("x", 64)
   # For ends that nobody prevents: only a machine that stands still takes so long.
   @long 30_000
 
@@ -108,7 +110,7 @@ defmodule NetRunner.Test.Chaos.Commands do
     do: hostile(%{c | grace: 5_000}, [fixture("stop_itself"), c.lock], 143)
 
   defp fill(%{kind: :unread} = c),
-    do: hostile(%{c | input: :binary.copy("x", 4 * @mib)}, ["sleep", "60"], 143)
+    do: hostile(%{c | input: String.duplicate(@line, 4 * 16_384)}, ["sleep", "60"], 143)
 
   defp hostile(%{call: :run} = c, cmd, _status),
     do: expect(%{c | opts: [timeout: 100 + c.hold]}, cmd, {:error, :timeout})

@@ -88,7 +88,8 @@ defmodule NetRunner.Test.Chaos do
     |> Map.merge(%{plan: plan, epoch: 0, harmed: false, totals: nil, number: number})
     |> follow()
 
-    ms = await_gone(number, "NET_RUNNER_TAG=" <> tag, dir)
+    {beam, _start} = worker.beam
+    ms = await_gone(%{number: number, tag: "NET_RUNNER_TAG=" <> tag, dir: dir, beam: beam})
     File.rm_rf!(dir)
     ms
   end
@@ -197,14 +198,14 @@ defmodule NetRunner.Test.Chaos do
 
   ## What is left of it
 
-  defp await_gone(number, tag, dir) do
+  defp await_gone(left) do
     begin = System.monotonic_time(:millisecond)
-    await_gone(number, tag, dir, begin, begin + @gone_ms)
+    await_gone(left, begin, begin + @gone_ms)
   end
 
-  defp await_gone(number, tag, dir, begin, deadline) do
-    os_pids = tagged(tag)
-    locked = locks_held(Path.wildcard(dir <> "/*/*"))
+  defp await_gone(left, begin, deadline) do
+    os_pids = os_pids(left)
+    locked = locks_held(Path.wildcard(left.dir <> "/*/*"))
     Enum.each(os_pids, &wake_zygote/1)
 
     cond do
@@ -214,17 +215,19 @@ defmodule NetRunner.Test.Chaos do
       System.monotonic_time(:millisecond) < deadline ->
         receive do
         after
-          20 -> await_gone(number, tag, dir, begin, deadline)
+          20 -> await_gone(left, begin, deadline)
         end
 
       true ->
         Totals.add(:survivors, max(length(os_pids), length(locked)))
-        for path <- locked, do: say("SURVIVOR of worker #{number}: holds #{path}")
-        for os_pid <- os_pids, do: say("SURVIVOR of worker #{number}: #{describe(os_pid)}")
-        sweep(tag, 100)
+        for path <- locked, do: say("SURVIVOR of worker #{left.number}: holds #{path}")
+        for os_pid <- os_pids, do: say("SURVIVOR of worker #{left.number}: #{describe(os_pid)}")
+        sweep(left, 100)
         @gone_ms
     end
   end
+
+  defp os_pids(left), do: Enum.uniq(tagged(left.tag) ++ shepherds(left.beam))
 
   defp wake_zygote(os_pid) do
     if File.read("/proc/#{os_pid}/comm") == {:ok, "nr_zygote\n"} and proc_state(os_pid) == "T",
@@ -252,16 +255,16 @@ defmodule NetRunner.Test.Chaos do
   end
 
   # They were counted; the machine is lent. Chains run on while they are looked for: again and again.
-  defp sweep(_tag, 0), do: :ok
+  defp sweep(_left, 0), do: :ok
 
-  defp sweep(tag, rounds) do
-    case tagged(tag) do
+  defp sweep(left, rounds) do
+    case os_pids(left) do
       [] ->
         :ok
 
       os_pids ->
         for os_pid <- os_pids, do: os_pid |> Hand.target() |> Hand.signal(:kill)
-        sweep(tag, rounds - 1)
+        sweep(left, rounds - 1)
     end
   end
 end

@@ -44,7 +44,7 @@ defmodule NetRunner.Test.Chaos.Harm do
   Carries the plan out, returns when all of it is done and who was stopped for a while goes on. Gives the
   guardians that were frozen for good.
   """
-  @spec carry_out([NetRunner.Test.Chaos.Plan.harm()], map) :: [Hand.target()]
+  @spec carry_out([NetRunner.Test.Chaos.Plan.harm()], map) :: [{Hand.target(), id :: String.t()}]
   def carry_out(harms, book) do
     for harm <- harms, do: Process.send_after(self(), {:harm, harm}, harm.at)
     turn(%{book: book, left: length(harms), frozen: [], condemned: nil, successions: []})
@@ -111,10 +111,11 @@ defmodule NetRunner.Test.Chaos.Harm do
   # the end before it was stopped is nobody's business any more: the worker looks at those.
   defp do_harm(:guardian_freeze, harm, state) do
     with {target, id} when id != nil <- guardian(harm.pick, state),
+         false <- :server_kill in harm(state.book, id),
          note(state, id, :guardian_freeze),
          true <- Hand.signal(target, :stop) do
       Totals.add(:guardians_stopped)
-      later(%{state | frozen: [target | state.frozen]}, harm.for, &kill_owner(id, &1))
+      later(%{state | frozen: [{target, id} | state.frozen]}, harm.for, &kill_owner(id, &1))
     else
       _nobody -> state
     end
@@ -133,7 +134,8 @@ defmodule NetRunner.Test.Chaos.Harm do
     servers = Registry.select(NetRunner.Registry, [{{:"$1", :_, :"$2"}, [], [{{:"$1", :"$2"}}]}])
 
     with {server, %{os_pid: os_pid}} <- pick(servers, harm.pick),
-         id when id != nil <- command_id(os_pid) do
+         id when id != nil <- command_id(os_pid),
+         false <- :guardian_freeze in harm(state.book, id) do
       note(state, id, :server_kill)
       Process.exit(server, :kill)
       Totals.add(:servers_killed)

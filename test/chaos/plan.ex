@@ -4,10 +4,14 @@ defmodule NetRunner.Test.Chaos.Plan do
   epochs it lives, how each is filled and harmed, and how it ends. The driver and the worker both
   ask for it and get the same answer.
 
-  Of one family zygote and guardian are never both harmed for good: nobody would be left to sweep
-  (docs/limits.md, "Hostile commands of the same user"). So an epoch has two parts. In the first zygotes
-  are killed, in the second the guardians of the zygote that is then in office are killed and
-  frozen, and this zygote is not killed any more before everything has settled.
+  Two pairs of harm are never done to the same family, because nobody would be left to end it:
+
+    * zygote and guardian both harmed for good (docs/limits.md, "Hostile commands of the same user"). So
+      an epoch has two parts. In the first zygotes are killed; in the second the guardians of the zygote
+      that is then in office are killed and frozen, and this zygote is not killed any more before
+      everything has settled.
+    * a guardian frozen for good and its command's server killed: only the server would have noticed.
+      `Harm` leaves out what would be the second of the two.
   """
 
   @epochs [{3, 1}, {4, 2}, {3, 3}]

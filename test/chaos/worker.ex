@@ -85,7 +85,7 @@ defmodule NetRunner.Test.Chaos.Worker do
     unexplained = slots |> Task.await_many(:infinity) |> List.flatten()
     frozen = Task.await(harm, :infinity)
     answer_for(unexplained, Harm.count(book.anonymous))
-    release(frozen, name)
+    release(frozen, book)
     begin = System.monotonic_time(:millisecond)
     settle(before, name, dir, begin + @settle_ms)
     ms = System.monotonic_time(:millisecond) - begin
@@ -104,14 +104,16 @@ defmodule NetRunner.Test.Chaos.Worker do
   end
 
   # A frozen guardian whose server has gone had reported the end before: it has no family any more.
-  defp release(frozen, name) do
+  defp release(frozen, book) do
     await_servers(System.monotonic_time(:millisecond) + @settle_ms)
 
-    for {os_pid, _start} = guardian <- frozen, not Hand.gone?(guardian) do
+    for {{os_pid, _start} = guardian, id} <- frozen, not Hand.gone?(guardian) do
       family = Enum.filter(children(os_pid), &running?/1)
 
-      if family != [],
-        do: wrong("#{name}: frozen guardian #{os_pid} was left with #{inspect(family)}")
+      if family != [] do
+        harm = inspect(Harm.harm(book, id))
+        wrong("#{id}: frozen guardian #{os_pid} was left with #{inspect(family)}, harm #{harm}")
+      end
 
       Hand.signal(guardian, :cont)
     end
@@ -254,6 +256,8 @@ defmodule NetRunner.Test.Chaos.Worker do
       memfds: memfds(beam) + memfds(zygote),
       erlang_processes: :erlang.system_info(:process_count),
       ports: :erlang.system_info(:port_count),
+      # Also the guardians of zygotes that were killed.
+      shepherds: length(shepherds(beam)),
       tagged: "NET_RUNNER_TAG" |> System.fetch_env!() |> then(&"NET_RUNNER_TAG=#{&1}") |> names()
     })
   rescue

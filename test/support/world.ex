@@ -120,6 +120,15 @@ defmodule NetRunner.Test.World do
     for path <- paths, {:ok, %{inode: inode}} <- [File.stat(path)], inode in held, do: path
   end
 
+  @doc "The zygotes and guardians of a BEAM, also those of zygotes that were killed. They carry no tag."
+  def shepherds(beam_pid) do
+    for file <- Path.wildcard("/proc/[0-9]*/cmdline"),
+        File.read(file) == {:ok, "shepherd\0#{beam_pid}\0"},
+        pid = file |> Path.dirname() |> Path.basename() |> String.to_integer(),
+        running?(pid),
+        do: pid
+  end
+
   @doc "The children of a process, from proc(5)."
   def children(os_pid) do
     for file <- Path.wildcard("/proc/#{os_pid}/task/*/children"),
