@@ -8,7 +8,7 @@ defmodule NetRunner.ChaosTest do
   defp drawn(seed, count) do
     :rand.seed(:exsss, seed)
 
-    for n <- 1..200,
+    for n <- 1..count,
         do: Commands.draw("1.1.1.#{n}", 1, %{dir: "/tmp", backends: [:io_uring, :poll]})
   end
 
