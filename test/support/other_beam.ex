@@ -5,7 +5,6 @@ defmodule NetRunner.Test.OtherBeam do
   """
 
   import ExUnit.Assertions
-  import NetRunner.Test.World, only: [start_time: 1]
 
   alias NetRunner.Test.World
 
