@@ -227,7 +227,7 @@ defmodule NetRunner.Test.Chaos do
     end
   end
 
-  defp os_pids(left), do: Enum.uniq(tagged(left.tag) ++ shepherds(left.beam))
+  defp os_pids(left), do: Enum.uniq(tagged(left.tag) ++ shepherds_of(left.beam))
 
   defp wake_zygote(os_pid) do
     if File.read("/proc/#{os_pid}/comm") == {:ok, "nr_zygote\n"} and proc_state(os_pid) == "T",

@@ -257,7 +257,7 @@ defmodule NetRunner.Test.Chaos.Worker do
       erlang_processes: :erlang.system_info(:process_count),
       ports: :erlang.system_info(:port_count),
       # Also the guardians of zygotes that were killed.
-      shepherds: length(shepherds(beam)),
+      shepherds: length(shepherds_of(beam)),
       tagged: "NET_RUNNER_TAG" |> System.fetch_env!() |> then(&"NET_RUNNER_TAG=#{&1}") |> names()
     })
   rescue

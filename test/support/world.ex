@@ -121,7 +121,7 @@ defmodule NetRunner.Test.World do
   end
 
   @doc "The zygotes and guardians of a BEAM, also those of zygotes that were killed. They carry no tag."
-  def shepherds(beam_pid) do
+  def shepherds_of(beam_pid) do
     for file <- Path.wildcard("/proc/[0-9]*/cmdline"),
         File.read(file) == {:ok, "shepherd\0#{beam_pid}\0"},
         pid = file |> Path.dirname() |> Path.basename() |> String.to_integer(),
