@@ -119,8 +119,12 @@ defmodule NetRunner.Test.Chaos.Worker do
     end
   end
 
+  # Also of starts that were given up: their server has not been entered anywhere yet.
   defp await_servers(deadline) do
-    if Registry.count(NetRunner.Registry) > 0 and System.monotonic_time(:millisecond) < deadline do
+    shepherd = NetRunner.Shepherd.info()
+    left = Registry.count(NetRunner.Registry) + shepherd.in_flight + shepherd.queued
+
+    if left > 0 and System.monotonic_time(:millisecond) < deadline do
       receive do
       after
         10 -> await_servers(deadline)

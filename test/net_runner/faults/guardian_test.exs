@@ -86,4 +86,28 @@ defmodule NetRunner.Faults.GuardianTest do
       await_free(context.lock, 2_000)
     end
   end
+
+  @tag :subreaper
+  test "a guardian is stopped before it could say that the command runs: the start times out, nobody is left" do
+    program = tmp_path("program")
+    File.cp!("/bin/sleep", program)
+    {:ok, lease} = NetRunner.Process.start(fixture("hold_lease"), [program])
+    {:ok, "ready\n"} = NetRunner.Process.read(lease)
+    zygote = NetRunner.Shepherd.info().os_pid
+    others = children(zygote)
+
+    start = Task.async(fn -> NetRunner.Process.start(program, ["60"], spawn_timeout: 500) end)
+
+    [guardian] = eventually("there is a guardian", fn -> some(children(zygote) -- others) end)
+    # It waits in execve for the lease.
+    [command] = eventually("there is a child", fn -> some(children(guardian)) end)
+    freeze(guardian)
+
+    assert Task.await(start, 10_000) == {:error, :spawn_timeout}
+    eventually("the guardian is gone", k(), fn -> not running?(guardian) end)
+    eventually("its child is gone", k(), fn -> not running?(command) end)
+    NetRunner.Process.stop(lease)
+  end
+
+  defp some(list), do: if(list != [], do: list)
 end
