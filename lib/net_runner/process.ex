@@ -409,6 +409,14 @@ defmodule NetRunner.Process do
 
   defp settle(:hang_up, start), do: Shepherd.verdict(start.ticket)
 
+  # A guardian that is only late ends its family by itself, now that nobody listens. One that was
+  # stopped does not, and after us nobody is left who knows of it.
+  defp settle({:error, :spawn_timeout} = late, start) do
+    Shepherd.escalate(start)
+    Shepherd.arrived(start.ticket)
+    late
+  end
+
   defp settle(answer, start) do
     Shepherd.arrived(start.ticket)
     answer
