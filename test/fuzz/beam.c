@@ -8,6 +8,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
+/* Who came so recently may have been missed by the last sweep (survivors are tried again each second). */
+#define RECENT_MS 1020
+
 struct nr_beam nr_beam;
 
 void nr_beam_begin(bool keep)
@@ -196,6 +199,8 @@ static void judge_unkillable(const struct nr_unkillable *unkillable)
         INVARIANT(c != NULL && c->parent == NR_WORLD_SELF && c->life == NR_ALIVE,
                   "UNKILLABLE names %u, which is no living child", unkillable->pids[i]);
     }
+    INVARIANT(!listed || nr_world_spared(RECENT_MS) == NULL,
+              "UNKILLABLE, and somebody was sent no SIGKILL");
     nr_beam.unkillable++;
 }
 

@@ -32,6 +32,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define SWEEP_LIMIT_MS 2000
+#define RETRY_TICK_MS  1000
 /* A tick of the sweep, and the milliseconds that rounding adds. */
 #define SLACK_MS 20
 /* Between the STOP and the BEAM's end, once the input is used up. */
@@ -55,7 +56,6 @@ struct run {
 
     unsigned finale;    /* how far the end of the input has come */
     uint64_t finale_at; /* when its next step is due, at the latest */
-    uint64_t late;      /* ms that the guardian was woken too late, all together */
     uint64_t late_next; /* the next wake is so late */
     uint64_t silent_at; /* since when nobody listens, by the guardian's time */
     unsigned spins;
@@ -63,12 +63,6 @@ struct run {
 };
 
 static struct run run;
-
-/* Time less what the guardian cannot be blamed for. */
-static uint64_t its_time(void)
-{
-    return nr_world.now - run.late;
-}
 
 /* ---- what happens --------------------------------------------------------------------------- */
 
@@ -191,7 +185,7 @@ static void kill_order(void)
 static void falls_silent(void)
 {
     if (run.silent_at == NR_WORLD_NEVER)
-        run.silent_at = its_time();
+        run.silent_at = nr_world_its_time();
 }
 
 /* Under orphans: :keep a hang-up alone need not end anything: the BEAM may still live. */
@@ -350,7 +344,7 @@ static void conclude(void)
 
 static void bounds_hold(void)
 {
-    uint64_t now = its_time();
+    uint64_t now = nr_world_its_time();
     uint64_t limit = SWEEP_LIMIT_MS + SLACK_MS;
 
     if (run.silent_at != NR_WORLD_NEVER)
@@ -392,6 +386,8 @@ static void the_end_is_right(void)
     if (run.exit_status == NR_GUARDIAN_LEFT) {
         INVARIANT(!listens, "it leaves survivors although the BEAM listens");
         INVARIANT(nr_world_family() > 0, "it leaves survivors, and nobody lives");
+        INVARIANT(nr_kernel.refusals.no_proc || nr_world_spared(RETRY_TICK_MS + SLACK_MS) == NULL,
+                  "it leaves somebody whom it sent no SIGKILL");
         return;
     }
     INVARIANT(run.exit_status == NR_GUARDIAN_CLEAN, "exit status %d", run.exit_status);
@@ -443,7 +439,7 @@ int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout)
                 break;
             run.spins = 0;
             if (ready_before) /* it could have been awake by now */
-                run.late += nr_world.now - before;
+                nr_world.late += nr_world.now - before;
         }
         if (run.script.left == 0 && run.finale < 2 && nr_world.now >= run.finale_at)
             conclude();
@@ -457,7 +453,7 @@ int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout)
         else if (run.script.left == 0)
             conclude();
     }
-    run.late += run.late_next;
+    nr_world.late += run.late_next;
     nr_world_pass(run.late_next);
     run.late_next = 0;
     return ready;

@@ -34,6 +34,7 @@ enum mend {
     PAD = 1 << 3,          /* 64 KiB more follow the frame */
     LEAVE_STRAY = 1 << 4,  /* a guardian that is forked has a child */
     NO_FORK = 1 << 5,
+    SOME_END = 1 << 6, /* afterwards a guardian, or a stray of one, ends */
 };
 
 enum kind {
@@ -357,6 +358,8 @@ static void run_message(struct zygote *z, struct nr_script *script)
         (void)nr_world_birth(nr_world_born(nr_world.watched)->pid, (struct nr_temper){0});
     one_outcome(length);
     nothing_is_open();
+    if ((options & SOME_END) && nr_world_family() > 0)
+        nr_world_death(nr_world_member(seed % nr_world_family()), (temper % 3) << 8);
 
     nr_world_pass(temper);
     reap(z);

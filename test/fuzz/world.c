@@ -79,6 +79,14 @@ static struct nr_creature *next_child(uint64_t after)
     return next;
 }
 
+const struct nr_creature *nr_world_spared(uint64_t ms)
+{
+    for (struct nr_creature *c = next_child(0); c != NULL; c = next_child(c->adopted))
+        if (c->life == NR_ALIVE && !c->condemned && nr_world_its_time() > c->adopted_at + ms)
+            return c;
+    return NULL;
+}
+
 unsigned nr_world_children(pid_t *pids, unsigned room)
 {
     unsigned count = 0;
@@ -120,6 +128,7 @@ struct nr_creature *nr_world_birth(pid_t parent, struct nr_temper temper)
                                              : pid,
             .birth = ++nr_world.births,
             .adopted = nr_world.births,
+            .adopted_at = nr_world_its_time(),
             .dies_at = NR_WORLD_NEVER,
             .temper = temper,
         };
@@ -144,6 +153,7 @@ static void orphan(struct nr_creature *child)
 {
     child->parent = nr_world.subreaper && descends(child) ? NR_WORLD_SELF : INIT;
     child->adopted = ++nr_world.births; /* the end of the list */
+    child->adopted_at = nr_world_its_time();
     if (child->life == NR_ZOMBIE && child->parent == INIT)
         child->life = NR_NOBODY;
     else if (child->life == NR_ZOMBIE)
@@ -195,6 +205,11 @@ void nr_world_setsid(struct nr_creature *creature)
 }
 
 /* ---- time ----------------------------------------------------------------------------------- */
+
+uint64_t nr_world_its_time(void)
+{
+    return nr_world.now - nr_world.late;
+}
 
 uint64_t nr_world_next_death(void)
 {
@@ -257,6 +272,7 @@ static int kill_group(pid_t group, int signal)
         if (c->life == NR_NOBODY || c->group != group)
             continue;
         found++;
+        c->condemned = c->condemned || signal == SIGKILL;
         if (!c->temper.foreign) {
             allowed++;
             nr_world_signal(c, signal);
@@ -281,6 +297,7 @@ int nr_world_kill(pid_t pid, int signal)
     nr_world.last_signal = signal;
     if (pid < 0)
         return kill_group(-pid, signal);
+    child->condemned = child->condemned || signal == SIGKILL;
     if (child->temper.foreign) {
         errno = EPERM;
         return -1;

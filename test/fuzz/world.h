@@ -40,8 +40,10 @@ struct nr_creature {
     pid_t pid;
     pid_t parent;
     pid_t group;
-    uint64_t birth;   /* counts births: names it beyond its pid */
-    uint64_t adopted; /* its place in its parent's list of children */
+    uint64_t birth;      /* counts births: names it beyond its pid */
+    uint64_t adopted;    /* its place in its parent's list of children */
+    uint64_t adopted_at; /* by the time of the process under test */
+    bool condemned;      /* self sent it SIGKILL */
     uint64_t dies_at;
     int due;    /* the status it then has */
     int status; /* as wait(2) gives it */
@@ -52,7 +54,8 @@ struct nr_world {
     struct nr_creature all[NR_WORLD_MAX];
     unsigned used; /* of them, ever */
     uint64_t births;
-    uint64_t now; /* ms */
+    uint64_t now;  /* ms */
+    uint64_t late; /* of them, those by which self was woken too late */
     bool subreaper;
     bool sigchld;     /* pending for self */
     uint64_t watched; /* the birth of the one whose end is noted here: the leader */
@@ -85,6 +88,8 @@ void nr_world_reap(const struct nr_creature *creature);
 
 /* Time passes, and who is due dies. */
 void nr_world_pass(uint64_t ms);
+/* Time less what the process under test cannot be blamed for. */
+uint64_t nr_world_its_time(void);
 /* When the next one is due. */
 uint64_t nr_world_next_death(void);
 
@@ -94,6 +99,8 @@ struct nr_creature *nr_world_born(uint64_t birth);
 /* The family's living members: how many; and the one at `index`. */
 unsigned nr_world_family(void);
 struct nr_creature *nr_world_member(unsigned index);
+/* A living child of self that has been one for longer than `ms` and was not sent SIGKILL; or NULL. */
+const struct nr_creature *nr_world_spared(uint64_t ms);
 /* Self's unreaped children in the order of the kernel's list: at most `room` pids. */
 unsigned nr_world_children(pid_t *pids, unsigned room);
 
