@@ -213,6 +213,11 @@ static void judge_killed(uint64_t id, const struct nr_killed *killed)
         INVARIANT(nr_world.kills > nr_beam.asked[0].kills && kill->signal >= 1 &&
                       kill->signal <= 64 && kill->scope <= NR_SCOPE_GROUP,
                   "KILLED says done, and no signal %u was sent", kill->signal);
+    if (killed->error == 0 && nr_world.kills == nr_beam.asked[0].kills + 1)
+        INVARIANT(nr_world.last_signal == (int)kill->signal &&
+                      (nr_world.last_kill < 0) == (kill->scope == NR_SCOPE_GROUP),
+                  "KILLED says done, and what was sent is signal %d to %d", nr_world.last_signal,
+                  nr_world.last_kill);
     memmove(&nr_beam.asked[0], &nr_beam.asked[1], sizeof(nr_beam.asked) - sizeof(nr_beam.asked[0]));
     nr_beam.asked_count--;
 }
