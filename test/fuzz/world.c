@@ -107,6 +107,12 @@ static bool pid_taken(pid_t pid)
     return pid == NR_WORLD_SELF;
 }
 
+static void note_ours(const struct nr_creature *c)
+{
+    if (c->life == NR_ALIVE && c->parent == NR_WORLD_SELF)
+        nr_world.ours[c->pid] = true;
+}
+
 struct nr_creature *nr_world_birth(pid_t parent, struct nr_temper temper)
 {
     pid_t pid = FIRST_PID;
@@ -132,6 +138,7 @@ struct nr_creature *nr_world_birth(pid_t parent, struct nr_temper temper)
             .dies_at = NR_WORLD_NEVER,
             .temper = temper,
         };
+        note_ours(c);
         return c;
     }
     return NULL;
@@ -154,6 +161,7 @@ static void orphan(struct nr_creature *child)
     child->parent = nr_world.subreaper && descends(child) ? NR_WORLD_SELF : INIT;
     child->adopted = ++nr_world.births; /* the end of the list */
     child->adopted_at = nr_world_its_time();
+    note_ours(child);
     if (child->life == NR_ZOMBIE && child->parent == INIT)
         child->life = NR_NOBODY;
     else if (child->life == NR_ZOMBIE)

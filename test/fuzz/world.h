@@ -19,6 +19,7 @@
 #define NR_WORLD_MAX   40
 #define NR_WORLD_SELF  50 /* the pid of the process under test, and of the group it is in */
 #define NR_WORLD_NEVER UINT64_MAX
+#define NR_WORLD_PIDS  256 /* above all pids that are given out */
 
 enum nr_life {
     NR_NOBODY = 0,
@@ -52,7 +53,8 @@ struct nr_creature {
 
 struct nr_world {
     struct nr_creature all[NR_WORLD_MAX];
-    unsigned used; /* of them, ever */
+    unsigned used;            /* of them, ever */
+    bool ours[NR_WORLD_PIDS]; /* pids that living children of self ever had */
     uint64_t births;
     uint64_t now;  /* ms */
     uint64_t late; /* of them, those by which self was woken too late */
