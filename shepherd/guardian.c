@@ -294,10 +294,8 @@ static void look_at_control(struct guardian *g, short ready)
 {
     if (g->deaf)
         return;
-    if (g->outbox.count > 0 && nr_outbox_flush(&g->outbox, g->order.control) == NR_CHANNEL_HANGUP) {
-        become_deaf(g, NR_EVENT_HANGUP);
-        return;
-    }
+    if (g->outbox.count > 0) /* a hang-up shows below, too */
+        (void)nr_outbox_flush(&g->outbox, g->order.control);
     if (!(ready & (POLLIN | POLLHUP | POLLERR | POLLNVAL)))
         return;
     /* One answer at a time: who does not read its answers is not asked for more commands. */
