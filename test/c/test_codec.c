@@ -175,7 +175,52 @@ START_TEST(the_inline_limit_is_exact)
 }
 END_TEST
 
-/* A frame that ends at the end of a page, the next one forbidden: a byte too far is a SIGSEGV. */
+START_TEST(the_largest_frame_is_exact)
+{
+    static unsigned char bytes[NR_WIRE_FRAME_MAX + 1];
+    struct nr_header header = {
+        .magic = NR_WIRE_MAGIC, .version = NR_WIRE_VERSION, .type = NR_SPAWN};
+    struct nr_frame frame;
+
+    for (uint32_t length = NR_WIRE_FRAME_MAX; length <= sizeof(bytes); length++) {
+        header.length = length - (uint32_t)sizeof(header);
+        memcpy(bytes, &header, sizeof(header));
+        ck_assert_int_eq(nr_codec_open(bytes, length, &frame),
+                         length == NR_WIRE_FRAME_MAX ? 0 : NR_FRAME_MALFORMED);
+    }
+}
+END_TEST
+
+/* Before a byte of the memfd is looked at, and before memory is asked for. */
+START_TEST(strings_in_a_memfd_have_limits_too)
+{
+    static const struct {
+        uint32_t argc;
+        uint32_t length;
+        int result;
+    } cases[] = {
+        {1, NR_WIRE_STRINGS_MAX, 0},
+        {1, NR_WIRE_STRINGS_MAX + 1, NR_FRAME_MALFORMED},
+        {NR_WIRE_STRINGS_MAX - 2, NR_WIRE_STRINGS_MAX, 0},
+        {NR_WIRE_STRINGS_MAX - 1, NR_WIRE_STRINGS_MAX, NR_FRAME_MALFORMED},
+        {UINT32_MAX, NR_WIRE_STRINGS_MAX, NR_FRAME_MALFORMED},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct nr_spawn spawn = {.flags = NR_SPAWN_STRINGS,
+                                 .stop_signal = 15,
+                                 .argc = cases[i].argc,
+                                 .strings_length = cases[i].length};
+        struct nr_frame frame = {
+            .type = NR_SPAWN, .payload = (void *)&spawn, .length = sizeof(spawn)};
+        struct nr_spawn decoded;
+        const char *strings;
+        ck_assert_int_eq(nr_codec_spawn(&frame, &decoded, &strings), cases[i].result);
+    }
+}
+END_TEST
+
+/* A frame that ends at the end of a page, the next one forbidden: a byte too far is a SIGSEGV. Cut
+ * without and with a header that knows of it. */
 START_TEST(nothing_is_read_past_the_end)
 {
     struct nr_golden golden;
@@ -190,6 +235,13 @@ START_TEST(nothing_is_read_past_the_end)
             for (size_t length = 0; length <= golden.length; length++) {
                 unsigned char *at = pages + page - length;
                 memcpy(at, golden.bytes, length);
+                (void)decode(at, length);
+                struct nr_header header;
+                if (length < sizeof(header))
+                    continue;
+                memcpy(&header, at, sizeof(header));
+                header.length = (uint32_t)(length - sizeof(header));
+                memcpy(at, &header, sizeof(header));
                 (void)decode(at, length);
             }
         }
@@ -253,6 +305,8 @@ int main(void)
     tcase_add_test(tcase, the_id_survives_a_wrong_length_but_not_a_wrong_header);
     tcase_add_test(tcase, a_frame_that_does_not_fit_is_not_written);
     tcase_add_test(tcase, the_inline_limit_is_exact);
+    tcase_add_test(tcase, the_largest_frame_is_exact);
+    tcase_add_test(tcase, strings_in_a_memfd_have_limits_too);
     tcase_add_test(tcase, nothing_is_read_past_the_end);
     tcase_add_test(tcase, changed_frames_are_refused_or_consistent);
     suite_add_tcase(suite, tcase);

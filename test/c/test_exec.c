@@ -70,6 +70,7 @@ static int start(const char *exe, const char *cd, char **argv, char **envp, pid_
 
     ck_assert_int_eq(nr_exec(&order, &program, &child, &pipe, &stage), 0);
     ck_assert_int_gt(child.pid, 1);
+    ck_assert(fcntl(pipe, F_GETFL) & O_NONBLOCK); /* an exec may hang */
     int r;
     while ((r = nr_exec_result(pipe, failed)) == NR_EXEC_WAIT) {
         struct pollfd wait = {.fd = pipe, .events = POLLIN};

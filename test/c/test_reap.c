@@ -64,6 +64,11 @@ static pid_t fork_leader(void)
 static void await_leader_end(void)
 {
     siginfo_t end;
+    int pidfd = nr_sys_watch(family.leader.pid);
+    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+    if (pidfd >= 0) /* a leader that lives on is a failure at once, not Check's time-out */
+        ck_assert_int_eq(poll(&ended, 1, 10000), 1);
+    (void)nr_fd_close(pidfd);
     ck_assert_sys(waitid(P_PID, (id_t)family.leader.pid, &end, WEXITED | WNOWAIT));
 }
 
@@ -309,6 +314,28 @@ START_TEST(zombies_behind_the_leaders_are_reaped)
 }
 END_TEST
 
+START_TEST(one_turn_of_reaping_has_an_end)
+{
+    enum { MORE = 10 };
+    if (fork_leader() == 0)
+        pause_for_ever();
+    for (unsigned i = 0; i < NR_REAP_MAX + MORE; i++) {
+        pid_t pid = fork();
+        ck_assert_sys(pid);
+        if (pid == 0)
+            _exit(0);
+        siginfo_t end;
+        ck_assert_sys(waitid(P_PID, (id_t)pid, &end, WEXITED | WNOWAIT));
+    }
+    family.children.by_pids = by_pids;
+    ck_assert_uint_eq(nr_family_reap_others(&family), NR_REAP_MAX);
+    ck_assert_uint_eq(nr_family_reap_others(&family), MORE);
+    nr_stop_kill(&family);
+    ck_assert_uint_le(sweep_all(2000), 2000);
+    expect_nobody_left();
+}
+END_TEST
+
 START_TEST(a_daemon_is_swept)
 {
     if (fork_leader() == 0) {
@@ -521,6 +548,7 @@ static void add_tree_tests(TCase *tcase)
 {
     tcase_add_test(tcase, others_are_seen_behind_the_leaders_zombie);
     tcase_add_test(tcase, zombies_behind_the_leaders_are_reaped);
+    tcase_add_test(tcase, one_turn_of_reaping_has_an_end);
     tcase_add_test(tcase, a_daemon_is_swept);
     tcase_add_test(tcase, a_deep_tree_of_sessions_is_swept);
     tcase_add_test(tcase, a_group_within_the_family_is_killed_with_its_leader);
