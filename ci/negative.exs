@@ -77,12 +77,10 @@ end
 defmodule Negative.Tree do
   @moduledoc "The copy in which everything happens; it stays, so that the next run builds little."
 
-  @root File.cwd!()
-  @folder Path.join(@root, "_build/negative")
+  @folder Path.expand("_build/negative")
   @tree Path.join(@folder, "tree")
   @cmake "_build/test/lib/net_runner/cmake"
 
-  def root, do: @root
   def path, do: @tree
   def log(name), do: Path.join([@folder, "log", name <> ".log"])
 
@@ -349,11 +347,12 @@ defmodule Negative do
   end
 
   defp judge(mutant, sound) do
-    case Mutant.apply_to(mutant, Tree.root()) do
+    case Mutant.apply_to(mutant, Tree.path()) do
       {:ok, files} ->
+        sane = for {file, _content} <- files, do: {file, File.read!(Path.join(Tree.path(), file))}
         for {file, content} <- files, do: Tree.put(file, content)
         results = for {manner, test} <- mutant.tests, do: judge(mutant, manner, test, sound[test])
-        for {file, _} <- files, do: Tree.put(file, File.read!(Path.join(Tree.root(), file)))
+        for {file, content} <- sane, do: Tree.put(file, content)
         results
 
       {:error, why} ->
