@@ -395,6 +395,8 @@ START_TEST(a_beam_that_does_not_read_loses_nothing)
         send_kill(&command, ++sent, SIGCONT, NR_SCOPE_LEADER);
     ck_assert_int_eq(kill(command.pid, SIGKILL), 0);
     await_gone(command.pid, WAIT_MS); /* reaped: EXITED is ready, and there is no room for it */
+    wait.events = 0;
+    ck_assert_int_eq(poll(&wait, 1, 200), 0); /* no hang-up: it waits for room */
     unsigned got = 0;
     struct nr_killed killed;
     uint64_t id = 0;

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -190,6 +191,35 @@ START_TEST(malformed_requests_are_answered_by_id_and_the_socket_kept)
     expect_baseline(&shepherd, fds);
 }
 END_TEST
+
+#ifndef NR_PORTABLE
+START_TEST(a_rejection_is_there_before_its_control_end_hangs_up)
+{
+    /* Whoever sees the hang-up asks for the reason once, without waiting: looked at after each system
+     * call of the zygote. */
+    int ends[2];
+    struct order order = ORDER(.argv = ARGV("/bin/true"), .flags = NR_SPAWN_STDIN);
+    size_t length = spawn_frame(&order, 16, frame, sizeof(frame));
+    if (ptrace(PTRACE_SEIZE, shepherd.pid, NULL, NULL) < 0)
+        skip("ptrace: %s", strerror(errno));
+    ck_assert_sys(ptrace(PTRACE_INTERRUPT, shepherd.pid, NULL, NULL));
+    ck_assert_int_eq(waitpid(shepherd.pid, NULL, 0), shepherd.pid);
+    ck_assert_sys(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends));
+    send_message(shepherd.socket, frame, length, &ends[1], 1); /* stdin is missing */
+    (void)close(ends[1]);
+    struct pollfd hangup = {.fd = ends[0]};
+    while (poll(&hangup, 1, 0) == 0) {
+        ck_assert_sys(ptrace(PTRACE_SYSCALL, shepherd.pid, NULL, NULL));
+        ck_assert_int_eq(waitpid(shepherd.pid, NULL, 0), shepherd.pid);
+    }
+    ck_assert(has_frame(shepherd.socket, 0));
+    ck_assert_sys(ptrace(PTRACE_DETACH, shepherd.pid, NULL, NULL));
+    expect_rejected(&shepherd, 16, EBADMSG);
+    (void)close(ends[0]);
+    expect_alive(&shepherd);
+}
+END_TEST
+#endif
 
 START_TEST(every_bad_golden_frame_is_rejected)
 {
@@ -930,6 +960,9 @@ int main(void)
     tcase_add_test(tcase, a_socket_that_the_beam_did_not_make_is_not_served);
     tcase_add_test(tcase, it_keeps_nothing_of_who_started_it);
     tcase_add_test(tcase, malformed_requests_are_answered_by_id_and_the_socket_kept);
+#ifndef NR_PORTABLE
+    tcase_add_test(tcase, a_rejection_is_there_before_its_control_end_hangs_up);
+#endif
     tcase_add_test(tcase, every_bad_golden_frame_is_rejected);
     tcase_add_test(tcase, the_descriptors_must_be_as_many_as_the_flags_say);
     tcase_add_test(tcase, descriptors_with_a_frame_that_takes_none_are_closed);
