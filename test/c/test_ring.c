@@ -2,7 +2,7 @@
  * The ring core, one behaviour a test. What needs the kernel to answer something in particular, or
  * something to happen at one particular moment, goes through the linker's --wrap (ring.cmake).
  */
-#include <check.h>
+#include "check_support.h"
 
 #include "op.h"
 #include "ring_core.h"
@@ -1614,9 +1614,5 @@ int main(void)
     tcase_add_test(parts, slots_run_out_and_come_back);
     suite_add_tcase(suite, parts);
 
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }
