@@ -591,6 +591,17 @@ START_TEST(the_oom_killer_takes_us_last_and_commands_as_the_beam_is_taken)
 }
 END_TEST
 
+START_TEST(a_killed_guardians_tree_of_sessions_is_swept)
+{
+    /* Killing one brings the next to light, and only once it is dead. */
+    const char *lock = lock_file();
+    struct order order =
+        ORDER(.argv = ARGV(FIXTURE("session_tree"), "5", lock), .flags = NR_SPAWN_STDOUT);
+    kill_guardian_of(&order, lock);
+    expect_alive(&shepherd);
+}
+END_TEST
+
 START_TEST(a_killed_guardians_fork_chains_are_swept)
 {
     const char *lock = lock_file();
@@ -975,6 +986,7 @@ int main(void)
     tcase_add_test(tcase, a_killed_guardian_takes_its_whole_family_with_it);
     tcase_add_test(tcase, a_zygote_out_of_descriptors_still_sweeps);
     tcase_add_test(tcase, the_oom_killer_takes_us_last_and_commands_as_the_beam_is_taken);
+    tcase_add_test(tcase, a_killed_guardians_tree_of_sessions_is_swept);
     tcase_add_test(tcase, a_killed_guardians_fork_chains_are_swept);
     tcase_add_test(tcase, the_leader_dies_with_guardian_and_zygote);
     tcase_add_test(tcase, strays_are_swept_without_touching_other_commands);
