@@ -291,6 +291,19 @@ ERL_NIF_TERM nr_nif_rings_open(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     return nr_term_ok(env, list);
 }
 
+/* When the module was deleted, purged and loaded, rings keep their type of before (nif.c). Whoever
+ * waits on them must still be told. */
+static struct ring_resource *get_ring(ErlNifEnv *env, ERL_NIF_TERM term)
+{
+    void *object;
+    if (enif_get_resource(env, term, ring_type, &object))
+        return object;
+    for (unsigned i = 0; i < atomic_load(&rings_made); i++)
+        if (enif_is_identical(term, enif_make_resource(env, rings[i])))
+            return rings[i];
+    return NULL;
+}
+
 /* ring_harvest(ring) -> :ok | :more | {:error, posix}. Called by the ring's reaper, which will get
  * {:select, ring, :undefined, :ready_input} when there is more to do; :more asks it to come again
  * without waiting. After an error there is nothing to come for: the ring is broken, its streams wait
@@ -298,10 +311,9 @@ ERL_NIF_TERM nr_nif_rings_open(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
 ERL_NIF_TERM nr_nif_ring_harvest(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
-    void *object;
-    if (!enif_get_resource(env, argv[0], ring_type, &object))
+    struct ring_resource *resource = get_ring(env, argv[0]);
+    if (resource == NULL)
         return enif_make_badarg(env);
-    struct ring_resource *resource = object;
     int r = nr_ring_harvest(resource->ring, 256, on_event, env);
     (void)enif_consume_timeslice(env, 10);
     if (r == NR_RING_MORE)

@@ -1,9 +1,11 @@
 /*
  * The NIF library of NetRunner.Nif: the function table and the load hook, nothing else.
  *
- * Loading makes the atoms and opens the resource types. Reloading or upgrading is refused: a second
- * copy of this library could not take over descriptors that the first one's rings and poll sets
- * hold (see docs/limits.md).
+ * Loading makes the atoms and opens the resource types. When the Elixir module is loaded again from the
+ * same place (c:l/1, a recompilation), the dynamic linker gives the same copy of this library: it takes
+ * its own resources over and everything goes on. Another copy is refused: it could not take over what
+ * the first one's rings and poll sets hold. If the module was deleted and purged before, its resources
+ * have lost their type: rings go on, handles of before are no handles any more (docs/limits.md).
  */
 #include "atoms.h"
 #include "backend.h"
@@ -14,15 +16,32 @@
 
 #include <erl_nif.h>
 
-static int on_load(ErlNifEnv *env, void **private_data, ERL_NIF_TERM info)
+/* Its address tells this copy of the library from others. */
+static char this_copy;
+
+#define NOT_LOADED 1
+
+static int open_types(ErlNifEnv *env, void **private_data)
 {
-    (void)info;
-    *private_data = NULL;
     nr_atoms_make(env);
     if (nr_handle_type_open(env) < 0 || nr_control_type_open(env) < 0 ||
         nr_backend_ring_type_open(env) < 0)
-        return 1;
+        return NOT_LOADED;
+    *private_data = &this_copy;
     return 0;
+}
+
+static int on_load(ErlNifEnv *env, void **private_data, ERL_NIF_TERM info)
+{
+    (void)info;
+    return open_types(env, private_data);
+}
+
+static int on_upgrade(ErlNifEnv *env, void **private_data, void **old_private_data,
+                      ERL_NIF_TERM info)
+{
+    (void)info;
+    return *old_private_data == &this_copy ? open_types(env, private_data) : NOT_LOADED;
 }
 
 /* build() -> :io_uring | :portable: which variant this library was built as. */
@@ -62,4 +81,4 @@ static ErlNifFunc functions[] = {
     {"rings_info", 0, nr_nif_rings_info, 0},
 };
 
-ERL_NIF_INIT(Elixir.NetRunner.Nif, functions, on_load, NULL, NULL, NULL)
+ERL_NIF_INIT(Elixir.NetRunner.Nif, functions, on_load, NULL, on_upgrade, NULL)
