@@ -13,7 +13,7 @@
 #define NR_GUARDIAN_LEFT  3 /* somebody could not be killed */
 
 /* Takes the order; borrows `beam`, the descriptor that becomes readable when the BEAM has ended
- * (-EBADF where there is none: then only the control socket's hang-up tells). */
+ * (negative where there is none: then only the control socket's hang-up tells). */
 _Noreturn void nr_guardian_run(struct nr_order *order, int beam);
 
 #endif

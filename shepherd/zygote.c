@@ -31,7 +31,7 @@
 /* ...and less often once it is clear that some do not die, which also ends our own waiting. */
 #define STRAY_LIMIT_MS 2000
 #define STRAY_SLOW_MS  1000
-/* Where the BEAM's end cannot be polled for, look who our parent is, once nobody can tell us. */
+/* Where the BEAM's end cannot be polled for, look this often who our parent is. */
 #define PARENT_TICK_MS 200
 /* How many requests one turn takes in: a flood of them must not keep us from reaping. */
 #define REQUESTS_MAX 64
@@ -57,8 +57,10 @@ struct entry {
 struct zygote {
     enum stage_of_life life;
     int socket;
-    int beam;
+    int beam; /* readable once the BEAM is dead, in every guardian, too */
     pid_t beam_pid;
+    bool unwatched; /* no pidfd: `beam` is a pipe that we write to when our parent has changed */
+    int tell;       /* its other end */
     int signals;
     struct nr_outbox outbox;
 
@@ -324,7 +326,7 @@ static uint64_t next_deadline(const struct zygote *z)
     if (z->life == LEAVING)
         for (unsigned i = 0; i < z->count; i++)
             next = z->table[i].deadline < next ? z->table[i].deadline : next;
-    if (z->life == CLOSED && z->beam < 0) {
+    if (z->unwatched && z->life != LEAVING) {
         uint64_t tick = nr_clock_ms() + PARENT_TICK_MS;
         next = tick < next ? tick : next;
     }
@@ -348,8 +350,10 @@ static void turn(struct zygote *z)
     if (watched[1].revents)
         leave(z);
     look_at_socket(z, watched[0].revents);
-    if (z->beam < 0 && z->life == CLOSED && getppid() != z->beam_pid)
+    if (z->unwatched && z->life != LEAVING && getppid() != z->beam_pid) {
+        (void)nr_fd_write_all(z->tell, "x", 1); /* guardians whose socket a fork of it holds */
         leave(z);
+    }
     if (z->life == LEAVING)
         kill_outstayers(z);
     look_for_strays(z);
@@ -362,13 +366,25 @@ static int say_hello(struct zygote *z)
     return nr_outbox_flush(&z->outbox, z->socket) == NR_CHANNEL_HANGUP ? -EPIPE : 0;
 }
 
+/* Guardians inherit both ends of the pipe: our own death is not the BEAM's. */
+static void watch_beam(struct zygote *z, pid_t beam)
+{
+    int ends[2] = {-EBADF, -EBADF};
+
+    z->beam_pid = beam;
+    z->beam = nr_sys_watch(beam);
+    z->unwatched = z->beam < 0;
+    if (z->unwatched && nr_fd_pipe(ends) == 0)
+        z->beam = ends[0];
+    z->tell = ends[1];
+}
+
 int nr_zygote_run(int socket, pid_t beam)
 {
     struct zygote *z = &the_zygote;
 
     nr_sys_name("nr_zygote");
     z->socket = socket;
-    z->beam_pid = beam;
     z->signals = nr_sys_signals_open();
     if (z->signals < 0)
         return 1;
@@ -377,7 +393,7 @@ int nr_zygote_run(int socket, pid_t beam)
     z->children = NR_CHILDREN_NONE;
     (void)nr_children_each(&z->children, NULL, NULL);
 
-    z->beam = nr_sys_watch(beam);
+    watch_beam(z, beam);
     if (getppid() != beam) /* it died before we watched, or it is not our parent at all */
         return 1;
     if (say_hello(z) < 0)

@@ -63,7 +63,6 @@ defmodule NetRunner.Faults.BeamTest do
     end
 
     @tag :subreaper
-    @tag :pidfd
     test "while a fork of it still holds every descriptor it had (7)" do
       lock = tmp_path("lock")
       fork = "IO.puts(NetRunner.Test.BeamFork.fork()); Process.sleep(:infinity)"
