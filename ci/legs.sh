@@ -32,7 +32,7 @@ leg() {
 
 # The tools' own last words about how much they ran.
 said() {
-    grep -aoE '^([0-9]+ doctests?, )?([0-9]+ propert(y|ies), )?[0-9]+ tests?, [0-9]+ failures?.*|[0-9]+% tests passed, [0-9]+ tests? failed out of [0-9]+|^[0-9]+ passed, [0-9]+ failed.*|^chaos: seed .*' \
+    grep -aoE '^([0-9]+ doctests?, )?([0-9]+ propert(y|ies), )?[0-9]+ tests?, [0-9]+ failures?.*|[0-9]+% tests passed, [0-9]+ tests? failed out of [0-9]+|^[0-9]+%: Checks: [0-9]+, Failures: [0-9]+, Errors: [0-9]+|^[0-9]+ passed, [0-9]+ failed.*|^chaos: seed .*' \
         "$1" | paste -sd ';' | sed 's/;/; /g'
 }
 

@@ -11,15 +11,20 @@ pid_namespaces? =
 # What this build or this machine cannot do is left out by its tag, and what takes minutes is left to
 # `mix test --only long` (ci/long). The run says how much that was, and why.
 portable? = NetRunner.Nif.build() == :portable
+# The zygote says what it was given: wait until there is one.
+{_, 0} = NetRunner.run(["true"])
+features = NetRunner.Shepherd.info().features
+no_new_privs? = File.read!("/proc/self/status") =~ ~r/^NoNewPrivs:\s*1$/m
 
 left_out =
   for {tag, true, why} <- [
         {:long, true, "only when asked for"},
         {:subreaper, portable?, "the portable build has none"},
-        {:pidfd, portable?, "the portable build has none"},
+        {:pidfd, :pidfd not in features, "pidfd_open(2) is refused here, or not in this build"},
         {:pid_namespace, not pid_namespaces?, "unshare(1) may not make one here"},
         {:script, System.find_executable("script") == nil, "script(1) is not installed"},
         {:descriptors, World.descriptors_max() < 5_000, "ulimit -n allows too few"},
+        {:set_uid, no_new_privs?, "no_new_privs: set-uid programs have no effect"},
         {:root, System.cmd("id", ["-u"]) != {"0\n", 0}, "these tests run as root only"},
         {:freezer, not match?({:ok, %{access: :read_write}}, File.stat(World.freezer())),
          "#{World.freezer()} is not there, or not ours"}

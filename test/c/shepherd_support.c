@@ -505,9 +505,31 @@ uint64_t await_unlocked(const char *path, uint64_t limit_ms)
     return now_ms() - begin;
 }
 
+static bool runs(pid_t pid)
+{
+    char path[64];
+    char state = 'X';
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return false;
+    if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+        state = 'X';
+    (void)fclose(file);
+    return state != 'Z' && state != 'X';
+}
+
 void await_gone(pid_t pid, uint64_t limit_ms)
 {
+    uint64_t limit = now_ms() + limit_ms;
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (pidfd < 0 && (errno == ENOSYS || errno == EPERM)) { /* these tests run without it, too */
+        while (runs(pid)) {
+            ck_assert_msg(now_ms() < limit, "process %d is still there", pid);
+            (void)poll(NULL, 0, 1);
+        }
+        return;
+    }
     struct pollfd wait = {.fd = pidfd, .events = POLLIN};
     if (pidfd < 0 && errno == ESRCH)
         return;

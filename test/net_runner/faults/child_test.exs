@@ -177,6 +177,7 @@ defmodule NetRunner.Faults.ChildTest do
     end
 
     @tag :root
+    @tag :set_uid
     test "of another user: named after G + S, tried again, gone once it can be killed" do
       {launcher, ebin} = OtherBeam.as_nobody()
       become_root = Path.join(Path.dirname(ebin), "become_root")

@@ -72,6 +72,7 @@ defmodule NetRunner.Faults.GuardianTest do
     end
 
     @tag :subreaper
+    @tag :pidfd
     test "after its zygote was replaced: the BEAM ends it", context do
       kill_zygote()
       eventually("the next start works", 1_000, fn -> NetRunner.run(["true"]) == {"", 0} end)
