@@ -4,7 +4,7 @@ defmodule BenchTest do
   use ExUnit.Case
   import ExUnit.CaptureIO
 
-  alias Bench.{Native, Report, Runner, Stamp, Stats}
+  alias Bench.{Footprint, Gone, Native, Report, Runner, Stamp, Stats}
 
   setup_all do: Native.build!()
 
@@ -18,6 +18,29 @@ defmodule BenchTest do
         assert Enum.all?(result.rows, fn row -> Enum.any?(row.cells) end)
         assert Report.text(result) =~ unquote(name)
       end
+    end
+  end
+
+  describe "mix bench.gone" do
+    @tag timeout: 120_000, capture_log: true
+    test "times each family's end, and finds nobody left" do
+      rows = Gone.measure(2, 2)
+      assert length(rows) == 6
+
+      for row <- rows do
+        assert %{count: 2, wrong: [], dead_us: [_, _], gone_us: gone} = row
+        assert Enum.all?(Enum.zip(row.dead_us, gone), fn {dead, gone} -> dead <= gone end)
+      end
+
+      assert Gone.text(rows) =~ "| guardian | setsid | 2 |"
+    end
+
+    test "measures what waiting commands cost" do
+      assert [%{commands: 2, guardian_fds: fds, guardian_kib: kib}] =
+               rows = Footprint.measure([2])
+
+      assert fds > 0 and kib > 0
+      assert Footprint.text(rows) =~ "| 2 | "
     end
   end
 
