@@ -24,6 +24,7 @@ left_out =
         {:pid_namespace, not pid_namespaces?, "unshare(1) may not make one here"},
         {:script, System.find_executable("script") == nil, "script(1) is not installed"},
         {:descriptors, World.descriptors_max() < 5_000, "ulimit -n allows too few"},
+        {:io_uring, NetRunner.backend().data != :io_uring, "it is not to be had here anyhow"},
         {:set_uid, no_new_privs?, "no_new_privs: set-uid programs have no effect"},
         {:root, System.cmd("id", ["-u"]) != {"0\n", 0}, "these tests run as root only"},
         {:freezer, not match?({:ok, %{access: :read_write}}, File.stat(World.freezer())),
