@@ -14,7 +14,8 @@ defmodule NetRunner.Test.Chaos.Plan do
       `Harm` leaves out what would be the second of the two.
   """
 
-  @epochs [{3, 1}, {4, 2}, {3, 3}]
+  # Few, so that half a minute sees several BEAMs killed.
+  @epochs [{5, 1}, {3, 2}, {2, 3}]
   @epoch_ms 2_000..8_000
   @most_at_once 64
 
@@ -63,7 +64,7 @@ defmodule NetRunner.Test.Chaos.Plan do
     %{at: at, what: what, pick: :rand.uniform(), for: uniform(20..600)}
   end
 
-  defp ending(ms), do: if(chance?(0.4), do: {:killed, uniform(0..ms)}, else: :peace)
+  defp ending(ms), do: if(chance?(0.5), do: {:killed, uniform(0..ms)}, else: :peace)
 
   @doc "The epoch's beginning, for a run that is about to be over."
   @spec cut(epoch, pos_integer) :: epoch
