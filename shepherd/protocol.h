@@ -37,13 +37,14 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the wire format is lit
 #define NR_WIRE_STRINGS_MAX (16U * 1024U * 1024U)
 
 enum nr_frame_type {
-    NR_HELLO = 1,      /* zygote -> BEAM: ready                                                   */
-    NR_SPAWN = 2,      /* BEAM -> zygote: start a guardian and its command                        */
-    NR_REJECTED = 3,   /* zygote -> BEAM: the request with this id was malformed                  */
-    NR_ESCALATE = 4,   /* BEAM -> zygote: kill the guardian of the request with this id           */
-    NR_STARTED = 5,    /* guardian -> BEAM: exec succeeded                                        */
-    NR_FAILED = 6,     /* guardian (or zygote, if fork failed) -> BEAM: nothing runs              */
-    NR_EXITED = 7,     /* guardian -> BEAM: the leader's end, after the family's; the last frame  */
+    NR_HELLO = 1,    /* zygote -> BEAM: ready                                                   */
+    NR_SPAWN = 2,    /* BEAM -> zygote: start a guardian and its command                        */
+    NR_REJECTED = 3, /* zygote -> BEAM: the request with this id was malformed                  */
+    NR_ESCALATE = 4, /* BEAM -> zygote: kill the guardian of the request with this id           */
+    NR_STARTED = 5,  /* guardian -> BEAM: exec succeeded                                        */
+    NR_FAILED = 6,   /* guardian (or zygote, if fork failed) -> BEAM: nothing runs              */
+    NR_EXITED = 7,   /* guardian -> BEAM: the leader's end, after the family's, and then the last  
+                        * frame; under NR_SPAWN_KEEP before it, and what crosses it is answered still */
     NR_UNKILLABLE = 8, /* guardian -> BEAM: survivors of SIGKILL, before EXITED                   */
     NR_KILL = 9,       /* BEAM -> guardian: one signal                                            */
     NR_KILLED = 10,    /* guardian -> BEAM: the answer to KILL, same id                           */
