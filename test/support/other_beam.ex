@@ -34,11 +34,8 @@ defmodule NetRunner.Test.OtherBeam do
     beam
   end
 
-  @doc """
-  The launcher of a BEAM that belongs to nobody (uid and gid 65534), and a copy of NetRunner for it: the
-  build folder may be closed to others. Needs root.
-  """
-  def as_nobody do
+  @doc "A copy of NetRunner, to be changed or given away; its ebin."
+  def copy_of_net_runner do
     app = World.tmp_path("net_runner")
 
     for folder <- ["ebin", "priv"] do
@@ -46,15 +43,26 @@ defmodule NetRunner.Test.OtherBeam do
       File.cp_r!(Application.app_dir(:net_runner, folder), Path.join(app, folder))
     end
 
-    {_, 0} = System.cmd("chmod", ["-R", "a+rX", Path.dirname(app)])
-    home = "HOME=" <> Path.dirname(app)
-    who = ["--reuid=65534", "--regid=65534", "--clear-groups", "env", home]
-    {["setpriv" | who], Path.join(app, "ebin")}
+    Path.join(app, "ebin")
+  end
+
+  @doc """
+  The launcher of a BEAM that belongs to nobody (uid and gid 65534), and the ebin of a copy of NetRunner
+  for it: the build folder may be closed to others. Needs root.
+  """
+  def as_nobody do
+    ebin = copy_of_net_runner()
+    home = ebin |> Path.dirname() |> Path.dirname()
+    {_, 0} = System.cmd("chmod", ["-R", "a+rX", home])
+    who = ["--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=" <> home]
+    {["setpriv" | who], ebin}
   end
 
   @doc "The arguments of `elixir` that run `code` with NetRunner started."
   def elixir_args(code, ebin \\ Application.app_dir(:net_runner, "ebin")) do
-    paths = Enum.flat_map([ebin | :code.get_path()], &["-pa", to_string(&1)])
+    ours = Application.app_dir(:net_runner, "ebin")
+    folders = [ebin | Enum.map(:code.get_path(), &to_string/1) -- [ours]]
+    paths = Enum.flat_map(folders, &["-pa", &1])
 
     paths ++
       [

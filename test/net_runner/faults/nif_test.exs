@@ -57,17 +57,14 @@ defmodule NetRunner.Faults.NifTest do
 
   test "another copy of the library is refused under load, and everything goes on (39)" do
     # Where the module will look for it: in the priv folder of the newer path.
-    app = tmp_path("net_runner")
-    File.mkdir_p!(Path.join(app, "ebin"))
-
-    for folder <- ["ebin", "priv"],
-        do: File.cp_r!(Application.app_dir(:net_runner, folder), Path.join(app, folder))
+    ebin = OtherBeam.copy_of_net_runner()
+    priv = ebin |> Path.dirname() |> Path.join("priv")
 
     beam =
       run_in_other_beam("""
       #{@load}
-      true = :code.replace_path(:net_runner, #{inspect(to_charlist(Path.join(app, "ebin")))})
-      IO.inspect(:code.priv_dir(:net_runner) == #{inspect(to_charlist(Path.join(app, "priv")))})
+      true = :code.replace_path(:net_runner, #{inspect(to_charlist(ebin))})
+      IO.inspect(:code.priv_dir(:net_runner) == #{inspect(to_charlist(priv))})
       IO.inspect(for _ <- 1..2, do: (:code.purge(NetRunner.Nif); :code.load_file(NetRunner.Nif)))
       IO.inspect(Enum.uniq(Task.await_many(tasks, 60_000)))
       """)

@@ -3,6 +3,8 @@ defmodule NetRunner.Faults.SurroundingsTest do
   # directory, its environment.
   use NetRunner.Test.FaultCase
 
+  alias NetRunner.Test.Backends
+
   on_backends "a script whose output is captured by a shell ends when the BEAM ends (50a)" do
     code =
       ~s|{"x\\n", 0} = NetRunner.run(["echo", "x"], backend: #{inspect(backend)}); IO.puts("done")|
@@ -59,6 +61,72 @@ defmodule NetRunner.Faults.SurroundingsTest do
 
     {before, [_up]} = output |> String.split(~r/\r*\n/, trim: true) |> Enum.split(-1)
     assert ["tty ok", _, _, _, "tty 6 " <> _, "0 25 " <> _, "1 25 " <> _, "2 25 " <> _] = before
+  end
+
+  # The machine's own clock is nobody's to set: the BEAM gets another clock_gettime(2), and so does its
+  # shepherd. What is measured is measured by the monotonic clock, which both leave alone.
+  test "the clock is set a day forward and back, again and again: time-outs are unaffected (40)" do
+    fixtures = Application.app_dir(:net_runner, ["cmake", "fixtures"])
+    ebin = OtherBeam.copy_of_net_runner()
+    shepherd = ebin |> Path.dirname() |> Path.join("priv/shepherd")
+    File.cp!(Path.join(fixtures, "shepherd_leaping_clock"), shepherd)
+    preloads = for {_, preload} <- OtherBeam.preload(), do: preload
+    preload = Enum.join(preloads ++ [Path.join(fixtures, "leaping_clock.so")], ":")
+
+    beam =
+      OtherBeam.start(
+        """
+        said = fn what, least, fun ->
+          before = :os.perf_counter(:millisecond)
+          result = fun.()
+          IO.puts("\#{what} \#{least} \#{:os.perf_counter(:millisecond) - before} \#{inspect(result)}")
+        end
+
+        clock = for _ <- 1..30, do: (Process.sleep(20); System.os_time(:second))
+        IO.puts(Enum.max(clock) - Enum.min(clock))
+
+        for backend <- #{inspect(Backends.expected())} do
+          # One that talks, so that what is left of a time-out is looked at again and again.
+          loop = fn what -> ["-c", "trap '' TERM; echo ready; while :; do \#{what} sleep 0.03; done"] end
+          opts = [backend: backend, kill_timeout: 300]
+          said.("run", 600 + 300, fn -> NetRunner.run(["sh" | loop.("echo;")], [timeout: 600] ++ opts) end)
+
+          {:ok, p} = NetRunner.Process.start("sh", loop.(""), opts)
+          {:ok, "ready\\n"} = NetRunner.Process.read(p)
+          said.("read", 400, fn -> NetRunner.Process.read(p, 1, 400) end)
+          said.("await_exit", 400, fn -> NetRunner.Process.await_exit(p, 400) end)
+          said.("stop", 300, fn -> NetRunner.Process.stop(p) end)
+
+          drain = [backend: backend, drain_timeout: 400]
+          said.("drain", 400, fn -> NetRunner.run(["sh", "-c", "sleep 60 & exit 3"], drain) end)
+        end
+
+        IO.puts("up")
+        Process.sleep(:infinity)
+        """,
+        ["env", "LD_PRELOAD=" <> preload],
+        ebin
+      )
+
+    assert beam |> OtherBeam.read_line() |> String.to_integer() > 86_400
+
+    for _backend <- Backends.expected() do
+      assert_took(beam, "run", "{:error, :timeout}")
+      assert_took(beam, "read", "{:error, :timeout}")
+      assert_took(beam, "await_exit", "{:error, :timeout}")
+      assert_took(beam, "stop", ":ok")
+      assert_took(beam, "drain", ~s({"", 3}))
+    end
+  end
+
+  # Erlang's clock follows the wall clock by one percent at most.
+  defp assert_took(beam, what, result) do
+    assert [^what, least, ms, ^result] =
+             beam |> OtherBeam.read_line() |> String.split(" ", parts: 4)
+
+    {least, ms} = {String.to_integer(least), String.to_integer(ms)}
+    assert ms >= least * 0.98, "#{what} took #{ms} ms, not #{least}"
+    assert ms < least + k(), "#{what} took #{ms} ms, not #{least}"
   end
 
   describe "in a pid namespace (48)" do
