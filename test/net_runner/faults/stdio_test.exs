@@ -57,6 +57,68 @@ defmodule NetRunner.Faults.StdioTest do
     end
   end
 
+  # SIGSTOP and SIGCONT end every system call that waits, also those that no handler would interrupt.
+  on_backends "24 pipes moved in pieces of any size by a BEAM that is stopped and continued: no byte lost, doubled or reordered (34)" do
+    beam =
+      OtherBeam.start("""
+      IO.puts("up")
+      IO.gets(:stdio, [])
+
+      # What a seed says, in pieces of a size that it says too; gives the hash.
+      write = fn p, seed ->
+        :rand.seed(:exsss, {seed, 1, 1})
+        hash = Enum.reduce(1..60, :crypto.hash_init(:sha256), fn _, hash ->
+          piece = :rand.bytes(:rand.uniform(100_000))
+          :ok = NetRunner.Process.write(p, piece)
+          :crypto.hash_update(hash, piece)
+        end)
+        NetRunner.Process.close_stdin(p)
+        :crypto.hash_final(hash)
+      end
+
+      read = fn p ->
+        Stream.repeatedly(fn -> NetRunner.Process.read(p, :rand.uniform(70_000)) end)
+        |> Stream.take_while(&(&1 != :eof))
+        |> Enum.reduce(:crypto.hash_init(:sha256), fn {:ok, bytes}, hash -> :crypto.hash_update(hash, bytes) end)
+        |> :crypto.hash_final()
+      end
+
+      1..24
+      |> Task.async_stream(fn seed ->
+        {:ok, p} = NetRunner.Process.start("cat", [], backend: #{inspect(backend)})
+        writer = Task.async(fn -> write.(p, seed) end)
+        hash = read.(p)
+        ^hash = Task.await(writer, 60_000)
+        {:ok, 0} = NetRunner.Process.await_exit(p)
+        NetRunner.Process.stop(p)
+      end, max_concurrency: 24, timeout: 60_000)
+      |> Enum.each(fn {:ok, :ok} -> :ok end)
+
+      System.halt(0)
+      """)
+
+    OtherBeam.tell(beam)
+    assert stop_until_exit(beam, 0) >= 5
+  end
+
+  # Its exit status must be 0; gives how often it was stopped and continued before.
+  defp stop_until_exit(%{port: port} = beam, times) do
+    OtherBeam.kill(beam, "STOP")
+
+    receive do
+    after
+      5 -> OtherBeam.kill(beam, "CONT")
+    end
+
+    receive do
+      {^port, {:exit_status, status}} ->
+        assert status == 0
+        times
+    after
+      10 -> stop_until_exit(beam, times + 1)
+    end
+  end
+
   # The BEAM's own memory is what is looked at: another one, which does nothing else.
   for {seconds, tags} <- [{4, []}, {600, [long: true]}] do
     @tag tags
