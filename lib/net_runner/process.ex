@@ -353,7 +353,8 @@ defmodule NetRunner.Process do
 
     with {:ok, start} <- Shepherd.spawn(id, request, mode, options.spawn_timeout),
          {control, stdin, stdout, stderr} = start.handles,
-         {:started, os_pid, guardian_pid} <- control |> await_start(deadline) |> settle(start) do
+         {:started, os_pid, guardian_pid} <-
+           control |> await_start(deadline) |> settle(start, options) do
       state = %__MODULE__{
         cmd: cmd,
         start: start,
@@ -407,17 +408,23 @@ defmodule NetRunner.Process do
     end
   end
 
-  defp settle(:hang_up, start), do: Shepherd.verdict(start.ticket)
+  defp settle(:hang_up, start, _options), do: Shepherd.verdict(start.ticket)
+
+  # A guardian with kept orphans has every right to be there when we have gone.
+  defp settle({:started, _, _} = started, start, %{orphans: :kill} = options) do
+    Shepherd.runs(start, options.kill_timeout)
+    started
+  end
 
   # A guardian that is only late ends its family by itself, now that nobody listens. One that was
   # stopped does not, and after us nobody is left who knows of it.
-  defp settle({:error, :spawn_timeout} = late, start) do
+  defp settle({:error, :spawn_timeout} = late, start, _options) do
     Shepherd.escalate(start)
     Shepherd.arrived(start.ticket)
     late
   end
 
-  defp settle(answer, start) do
+  defp settle(answer, start, _options) do
     Shepherd.arrived(start.ticket)
     answer
   end

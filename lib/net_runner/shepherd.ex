@@ -17,6 +17,9 @@ defmodule NetRunner.Shepherd do
   @backoff_max 1_000
   # A zygote that lived this long was healthy: its end is answered at once.
   @healthy_ms 1_000
+  # After its grace: a second for SIGKILL, two to sweep, one more. A guardian that is still there is frozen.
+  @overdue 4_000
+  @u32_max 0xFFFF_FFFF
   # When the socket is full though nobody is on the way: somebody stopped the zygote.
   @full_retry 20
 
@@ -51,6 +54,16 @@ defmodule NetRunner.Shepherd do
   @doc "The answer to a start came (or will never): makes room for the next request."
   @spec arrived(reference) :: :ok
   def arrived(ticket), do: GenServer.cast(__MODULE__, {:arrived, ticket})
+
+  @doc """
+  As `arrived/1`, for a command that runs. Should the calling process be killed, nobody is left to notice
+  that its guardian is frozen: then this server has it killed, when it is `grace` milliseconds and the
+  time for SIGKILL and sweep late.
+  """
+  @spec runs(start, non_neg_integer) :: :ok
+  def runs(start, grace) do
+    GenServer.cast(__MODULE__, {:runs, start.ticket, {start.id, start.zygote, grace}})
+  end
 
   @doc """
   Why a start's control socket hung up without a word: the errno with which the zygote refused the
@@ -96,7 +109,8 @@ defmodule NetRunner.Shepherd do
       asking: [],
       retry: nil,
       in_flight: %{},
-      queue: :queue.new()
+      queue: :queue.new(),
+      running: %{}
     }
 
     {:ok, start_zygote(state)}
@@ -139,7 +153,25 @@ defmodule NetRunner.Shepherd do
   @impl true
   def handle_cast({:arrived, ticket}, state), do: {:noreply, state |> forget(ticket) |> pump()}
 
+  # The ticket is the monitor of whom the start belongs to: it goes on.
+  def handle_cast({:runs, ticket, guardian}, state) do
+    running = Map.put(state.running, ticket, guardian)
+    in_flight = Map.delete(state.in_flight, ticket)
+    {:noreply, pump(%{state | running: running, in_flight: in_flight})}
+  end
+
   @impl true
+  def handle_info({:DOWN, ticket, :process, _pid, reason}, %{running: running} = state)
+      when is_map_key(running, ticket) do
+    {{id, zygote, grace}, running} = Map.pop!(running, ticket)
+
+    # Who ends in good order has seen its guardian leave, or had it killed.
+    if reason == :killed,
+      do: Process.send_after(self(), {:overdue, id, zygote}, min(grace + @overdue, @u32_max))
+
+    {:noreply, %{state | running: running}}
+  end
+
   def handle_info({:DOWN, ticket, :process, _pid, _reason}, state) do
     # On its way, or (its caller gave up) still waiting here.
     queue = :queue.filter(fn entry -> elem(entry, 0) != ticket end, state.queue)
@@ -152,6 +184,12 @@ defmodule NetRunner.Shepherd do
 
   # Of a zygote that was replaced.
   def handle_info({:select, _request, _ref, :ready_input}, state), do: {:noreply, state}
+
+  # The zygote does not know the ids of guardians that have left.
+  def handle_info({:overdue, id, zygote}, %{os_pid: zygote} = state) do
+    _ = Nif.control_send(state.request, Protocol.escalate(id))
+    {:noreply, state}
+  end
 
   def handle_info(:start_zygote, %{request: nil} = state),
     do: {:noreply, state |> start_zygote() |> pump()}

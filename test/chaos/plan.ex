@@ -10,8 +10,8 @@ defmodule NetRunner.Test.Chaos.Plan do
       an epoch has two parts. In the first zygotes are killed; in the second the guardians of the zygote
       that is then in office are killed and frozen, and this zygote is not killed any more before
       everything has settled.
-    * a guardian frozen for good and its command's server killed: only the server would have noticed.
-      `Harm` leaves out what would be the second of the two.
+    * a guardian frozen for good and its command's server killed: only the server would have noticed soon.
+      (`NetRunner.Shepherd` does after grace + 4 s, unless the zygote is another by then.) `Harm` leaves out what would be the second of the two.
   """
 
   # Few, so that half a minute sees several BEAMs killed.

@@ -58,6 +58,16 @@ defmodule NetRunner.Faults.GuardianTest do
     end
 
     @tag :subreaper
+    test "and the command's own server is killed: nobody else would notice, the zygote ends it",
+         context do
+      freeze(context.guardian)
+      Process.exit(context.p, :kill)
+      await_free(context.lock, 100 + 4_000 + k())
+      eventually("the guardian is gone", k(), fn -> not running?(context.guardian) end)
+      assert NetRunner.run(["echo", "on"]) == {"on\n", 0}
+    end
+
+    @tag :subreaper
     test "and its BEAM is killed: the zygote ends it and its family (11)" do
       lock = tmp_path("lock")
       beam = other_beam("daemonize", [lock, "stay"], kill_timeout: 200)
