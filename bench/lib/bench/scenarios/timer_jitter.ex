@@ -30,7 +30,7 @@ defmodule Bench.Scenarios.TimerJitter do
     Process.sleep(200)
     before = :counters.get(received, 1)
     begin = System.monotonic_time(:microsecond)
-    samples = tick(begin + sizes.window_ms * 1000, [])
+    samples = Bench.Lateness.until(begin + sizes.window_ms * 1000)
     elapsed = System.monotonic_time(:microsecond) - begin
     bytes = :counters.get(received, 1) - before
 
@@ -51,20 +51,6 @@ defmodule Bench.Scenarios.TimerJitter do
 
   @impl true
   def metrics, do: [p50(), p99(), mib_per_s()]
-
-  defp tick(until, samples) do
-    begin = System.monotonic_time(:microsecond)
-
-    if begin >= until do
-      samples
-    else
-      # A timer of 1 ms fires 1 to 2 ms later: its wheel turns once per millisecond.
-      receive do
-      after
-        1 -> tick(until, [System.monotonic_time(:microsecond) - begin - 1000 | samples])
-      end
-    end
-  end
 
   defp read(process, module, seen, received) do
     chunk = module.get(process)
