@@ -81,10 +81,10 @@ defmodule NetRunner.Backend do
       {%{data: :io_uring, registered_buffers: info.registered, why: why(info)}, rings}
     else
       :portable -> {poll("built without liburing"), []}
-      {:ok, "error " <> what} -> {poll("io_uring refused: #{what}"), []}
+      {:ok, "error " <> what} -> {poll("io_uring refused: #{hint(what)}"), []}
       {:ok, other} -> {poll("the io_uring probe said #{inspect(other)}"), []}
       {:error, :killed} -> {poll("io_uring kills the process that tries it (seccomp)"), []}
-      {:error, reason} -> {poll("io_uring cannot be set up: #{reason}"), []}
+      {:error, reason} -> {poll("io_uring cannot be set up: #{hint(reason)}"), []}
     end
   end
 
@@ -97,6 +97,10 @@ defmodule NetRunner.Backend do
   defp coop_taskrun?, do: Application.get_env(:net_runner, :coop_taskrun, false)
 
   defp poll(why), do: %{data: :poll, registered_buffers: false, why: why}
+
+  # Rings count as the user's locked memory, and what other processes of that user lock does, too.
+  defp hint(what) when what in [:enomem, "new ENOMEM"], do: "#{what} (RLIMIT_MEMLOCK?)"
+  defp hint(what), do: what
 
   defp why(%{registered: true} = info),
     do: "io_uring works here: #{info.rings} rings, registered buffers"

@@ -165,7 +165,7 @@ static struct nr_ring *ring_new(struct nr_ring_options options)
 {
     options.coop_taskrun = coop;
     struct nr_ring *made;
-    ck_assert_int_ge(nr_ring_new(&made, &options), 0);
+    ck_assert_int_ge(ring_new_in_time(&made, &options), 0);
     return made;
 }
 
@@ -1000,18 +1000,33 @@ START_TEST(unregistered_slots_work_too)
 }
 END_TEST
 
+/* A user's rings, slots and queues, are counted together: none but the test's own here. Root can be
+ * somebody else; others may have processes that they do not share the limit with. */
+static void be_unprivileged(uid_t uid, rlim_t locked)
+{
+    struct rlimit limit;
+    (void)signal(SIGPIPE, SIG_IGN);
+    ck_assert_int_eq(getrlimit(RLIMIT_MEMLOCK, &limit), 0);
+    if (locked < limit.rlim_max)
+        limit.rlim_max = locked;
+    limit.rlim_cur = limit.rlim_max;
+    ck_assert_int_eq(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
+    if (geteuid() == 0)
+        ck_assert_int_eq(setresuid(uid, uid, uid), 0);
+}
+
 static const rlim_t limits[] = {64 << 10, 256 << 10};
 
 START_TEST(small_memlock_limit_means_unregistered)
 {
     /* An unprivileged user whose RLIMIT_MEMLOCK is too small for the slots gets the other mode. */
-    const struct rlimit small = {.rlim_cur = limits[_i], .rlim_max = limits[_i]};
-    ck_assert_int_eq(setrlimit(RLIMIT_MEMLOCK, &small), 0);
-    if (geteuid() == 0)
-        ck_assert_int_eq(setresuid(65534 - (uid_t)_i, 65534 - (uid_t)_i, 65534 - (uid_t)_i), 0);
     struct nr_ring *plain;
     const struct nr_ring_options options = {.slots = 64};
-    ck_assert_int_eq(nr_ring_new(&plain, &options), NR_RING_UNREGISTERED);
+    be_unprivileged(65534 - (uid_t)_i, limits[_i]);
+    int r = ring_new_in_time(&plain, &options);
+    if (r == -ENOMEM)
+        skip("other processes of this user have locked memory");
+    ck_assert_int_eq(r, NR_RING_UNREGISTERED);
     struct end *end = end_add(plain, NR_READ);
     ck_assert(nr_stream_arm(&end->stream));
     put(end->peer, "bytes", 5);
@@ -1022,17 +1037,37 @@ START_TEST(small_memlock_limit_means_unregistered)
 }
 END_TEST
 
+START_TEST(no_memlock_at_all_means_unregistered_or_no_ring)
+{
+    /* Older kernels do not count the queues; younger ones say no, and nothing is left. */
+    struct nr_ring *plain;
+    const struct nr_ring_options options = {.slots = 64};
+    unsigned before = count_fds();
+    be_unprivileged(65529, 0);
+    int r = nr_ring_new(&plain, &options);
+    if (r == NR_RING_UNREGISTERED)
+        ring_end(plain);
+    else
+        ck_assert_int_eq(r, -ENOMEM);
+    ck_assert_uint_eq(count_fds(), before);
+}
+END_TEST
+
 START_TEST(freed_slots_are_not_counted_any_more)
 {
     /* Pinned memory returns to RLIMIT_MEMLOCK with nr_ring_free, not some time later. */
-    const struct rlimit some = {.rlim_cur = 3 << 20, .rlim_max = 3 << 20};
-    ck_assert_int_eq(setrlimit(RLIMIT_MEMLOCK, &some), 0);
-    if (geteuid() == 0)
-        ck_assert_int_eq(setresuid(65530, 65530, 65530), 0);
+    struct rlimit may;
+    ck_assert_int_eq(getrlimit(RLIMIT_MEMLOCK, &may), 0);
+    if (may.rlim_max < 3 << 20)
+        skip("the hard limit is below 3 MiB");
+    be_unprivileged(65530, 3 << 20);
     for (unsigned i = 0; i < 10; i++) { /* 15 MiB of slots; the queues' memory returns later */
         struct nr_ring *one;
         const struct nr_ring_options options = {.slots = 96};
-        ck_assert_int_eq(nr_ring_new(&one, &options), 0);
+        int r = nr_ring_new(&one, &options);
+        if (i == 0 && r != 0)
+            skip("other processes of this user have locked memory");
+        ck_assert_int_eq(r, 0);
         nr_ring_free(one);
     }
 }
@@ -1073,6 +1108,11 @@ START_TEST(every_failing_call_leaves_nothing)
         seam.counting = true;
         int r = nr_ring_new(&made, &options);
         seam.counting = false;
+        if (!seam.failed && r == -ENOMEM) { /* for real, and not for long: see ring_new_in_time */
+            (void)poll(NULL, 0, 5);
+            n--;
+            continue;
+        }
         if (!seam.failed) {
             ck_assert_int_ge(r, 0);
             nr_ring_free(made);
@@ -1565,8 +1605,6 @@ static void add_refusals(TCase *tcase)
 {
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, unregistered_slots_work_too);
-    tcase_add_loop_test(tcase, small_memlock_limit_means_unregistered, 0, 2);
-    tcase_add_test(tcase, freed_slots_are_not_counted_any_more);
     tcase_add_loop_test(tcase, refused_ring_leaves_nothing, 0, 4);
     tcase_add_test(tcase, every_failing_call_leaves_nothing);
     tcase_add_test(tcase, full_table_is_an_error_of_add);
@@ -1606,6 +1644,13 @@ int main(void)
     tcase_add_checked_fixture(refused, setup, teardown);
     add_refusals(refused);
     suite_add_tcase(suite, refused);
+
+    TCase *limited = tcase_create("limits");
+    tcase_set_timeout(limited, 30);
+    tcase_add_loop_test(limited, small_memlock_limit_means_unregistered, 0, 2);
+    tcase_add_test(limited, no_memlock_at_all_means_unregistered_or_no_ring);
+    tcase_add_test(limited, freed_slots_are_not_counted_any_more);
+    suite_add_tcase(suite, limited);
 
     TCase *parts = tcase_create("parts");
     tcase_add_test(parts, tag_survives_the_kernel);
