@@ -37,19 +37,18 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the wire format is lit
 #define NR_WIRE_STRINGS_MAX (16U * 1024U * 1024U)
 
 enum nr_frame_type {
-    NR_HELLO = 1,    /* zygote -> BEAM: ready                                                   */
-    NR_SPAWN = 2,    /* BEAM -> zygote: start a guardian and its command                        */
-    NR_REJECTED = 3, /* zygote -> BEAM: the request with this id was malformed                  */
-    NR_ESCALATE = 4, /* BEAM -> zygote: kill the guardian of the request with this id           */
-    NR_STARTED = 5,  /* guardian -> BEAM: exec succeeded                                        */
-    NR_FAILED = 6,   /* guardian (or zygote, if fork failed) -> BEAM: nothing runs              */
-    NR_EXITED = 7,   /* guardian -> BEAM: the leader's end, after the family's, and then the last  
-                        * frame; under NR_SPAWN_KEEP before it, and what crosses it is answered still */
-    NR_UNKILLABLE = 8, /* guardian -> BEAM: survivors of SIGKILL, before EXITED                   */
-    NR_KILL = 9,       /* BEAM -> guardian: one signal                                            */
-    NR_KILLED = 10,    /* guardian -> BEAM: the answer to KILL, same id                           */
-    NR_STOP = 11,      /* BEAM -> guardian: run the stop ladder                                   */
-    NR_HOLD = 12,      /* BEAM -> guardian: reading ends to keep open and empty (orphans: :keep)  */
+    NR_HELLO = 1,      /* zygote -> BEAM: ready                                                 */
+    NR_SPAWN = 2,      /* BEAM -> zygote: start a guardian and its command                      */
+    NR_REJECTED = 3,   /* zygote -> BEAM: the request with this id was malformed                */
+    NR_ESCALATE = 4,   /* BEAM -> zygote: kill the guardian of the request with this id         */
+    NR_STARTED = 5,    /* guardian -> BEAM: exec succeeded                                      */
+    NR_FAILED = 6,     /* guardian (or zygote, if fork failed) -> BEAM: nothing runs            */
+    NR_EXITED = 7,     /* guardian -> BEAM: the leader's end, after the family's; see below     */
+    NR_UNKILLABLE = 8, /* guardian -> BEAM: survivors of SIGKILL, before EXITED                 */
+    NR_KILL = 9,       /* BEAM -> guardian: one signal                                          */
+    NR_KILLED = 10,    /* guardian -> BEAM: the answer to KILL, same id                         */
+    NR_STOP = 11,      /* BEAM -> guardian: run the stop ladder                                 */
+    NR_HOLD = 12,      /* BEAM -> guardian: reading ends to keep open and empty (orphans: :keep) */
 };
 
 struct nr_header {
@@ -142,6 +141,8 @@ struct nr_rusage {
 };
 static_assert(sizeof(struct nr_rusage) == 56, "rusage");
 
+/* EXITED is the guardian's last frame, but not under NR_SPAWN_KEEP: there it comes as soon as the leader
+ * has ended, and a KILL or STOP that crosses it is still heeded. */
 enum nr_exit_how {
     NR_EXIT_CODE = 1,   /* value is the exit code */
     NR_EXIT_SIGNAL = 2, /* value is the signal number */
