@@ -30,7 +30,7 @@ defmodule NetRunner.Test.OtherBeam do
     {:os_pid, os_pid} = Port.info(port, :os_pid)
     beam = %__MODULE__{port: port, os_pid: os_pid, started: World.start_time(os_pid)}
     ExUnit.Callbacks.on_exit(fn -> kill(beam) end)
-    await_line(beam, "up", 20_000)
+    await_line(beam, "up", 60_000)
     beam
   end
 
