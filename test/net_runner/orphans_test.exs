@@ -109,6 +109,7 @@ defmodule NetRunner.OrphansTest do
     end
   end
 
+  @tag :subreaper
   on_backends "orphans: :kill, the default: bytes written before the sweep outlive their writers" do
     cmd = "(head -c 60000 /dev/zero; sleep 100) & exit 3"
 

@@ -132,8 +132,17 @@ defmodule NetRunner.Faults.ChildTest do
     @tag :freezer
     test "in uninterruptible sleep: named after G + S, nobody is kept waiting, gone once it wakes" do
       lock = tmp_path("lock")
+      run_lock = tmp_path("run_lock")
 
       back_at_baseline(fn ->
+        # The time-out of a run meets one at the same time as the stop of a command.
+        {tag, env} = tag()
+        opts = [timeout: 1_000, kill_timeout: 100, env: env]
+        cmd = [fixture("ignore_term"), run_lock]
+        run = Task.async(fn -> :timer.tc(fn -> NetRunner.run(cmd, opts) end) end)
+        [run_pid] = eventually("it runs", fn -> locked?(run_lock) and tagged(tag) end)
+        thaw_run = freeze_hard(run_pid)
+
         {:ok, p} = NetRunner.Process.start(fixture("ignore_term"), [lock], kill_timeout: 100)
         {:ok, "ready\n"} = NetRunner.Process.read(p)
         {:ok, os_pid} = NetRunner.Process.os_pid(p)
@@ -145,34 +154,17 @@ defmodule NetRunner.Faults.ChildTest do
         assert us in in_ms(100 + s(), 100 + s() + k())
         assert Task.await(waiter) == {:error, {:unkillable, [os_pid]}}
         assert NetRunner.Process.await_exit(p) == {:error, {:unkillable, [os_pid]}}
-        assert locked?(lock)
 
-        thaw.()
-        await_free(lock, k())
-        assert_receive {:DOWN, ^server, :process, _pid, :normal}, 5_000
-      end)
-    end
-
-    @tag :freezer
-    test "run with a time-out gives up on it after G + S" do
-      lock = tmp_path("lock")
-
-      back_at_baseline(fn ->
-        {tag, env} = tag()
-        opts = [timeout: 1_000, kill_timeout: 100, env: env]
-
-        run =
-          Task.async(fn ->
-            :timer.tc(fn -> NetRunner.run([fixture("ignore_term"), lock], opts) end)
-          end)
-
-        [os_pid] = eventually("it runs", fn -> locked?(lock) and tagged(tag) end)
-        thaw = freeze_hard(os_pid)
         {us, result} = Task.await(run, 10_000)
         assert result == {:error, :timeout}
         assert us in in_ms(1_000 + 100 + s(), 1_000 + 100 + s() + k())
+
+        assert locked?(lock) and locked?(run_lock)
         thaw.()
+        thaw_run.()
         await_free(lock, k())
+        await_free(run_lock, k())
+        assert_receive {:DOWN, ^server, :process, _pid, :normal}, 5_000
       end)
     end
 

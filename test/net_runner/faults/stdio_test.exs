@@ -120,7 +120,7 @@ defmodule NetRunner.Faults.StdioTest do
   end
 
   # The BEAM's own memory is what is looked at: another one, which does nothing else.
-  for {seconds, tags} <- [{4, []}, {600, [long: true]}] do
+  for {seconds, tags} <- [{2, []}, {600, [long: true]}] do
     @tag tags
     @tag timeout: 900_000
     test "an endless flood into a consumer that is slower, for #{seconds} seconds: the BEAM's memory is flat (36)" do
@@ -136,7 +136,7 @@ defmodule NetRunner.Faults.StdioTest do
             |> Enum.each(fn {:ok, <<_::binary>>} -> Process.sleep(2) end)
           end)
         end
-        Process.sleep(2_000)
+        Process.sleep(1_500)
         IO.puts("up")
         Process.sleep(:infinity)
         """)
