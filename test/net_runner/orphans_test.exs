@@ -98,7 +98,8 @@ defmodule NetRunner.OrphansTest do
         {"leader\\n", 0} = NetRunner.run(["#{fixture("background_stdout")}", "#{lock}"], orphans: :keep)
         zygote = NetRunner.Shepherd.info().os_pid
         System.cmd("kill", ["-KILL", to_string(zygote)])
-        {"", 0} = NetRunner.run(["true"])
+        # A start that was sent to the zygote that died is lost.
+        true = Enum.any?(1..1_000, fn _ -> NetRunner.run(["true"]) == {"", 0} end)
         IO.puts("up")
         Process.sleep(:infinity)
         """)
