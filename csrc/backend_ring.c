@@ -270,16 +270,14 @@ ERL_NIF_TERM nr_nif_rings_open(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     if (made == 0) {
         for (; made < count; made++) {
             struct nr_ring *ring;
-            int r = nr_ring_new(&ring, &options);
+            struct ring_resource *resource = enif_alloc_resource(ring_type, sizeof(*resource));
+            int r = resource != NULL ? nr_ring_new(&ring, &options) : -ENOMEM;
+            if (r < 0 && resource != NULL)
+                enif_release_resource(resource);
             if (r < 0 && made == 0)
                 return nr_term_error(env, r);
             if (r < 0)
                 break; /* fewer rings than schedulers (descriptors, memory): shared, not lost */
-            struct ring_resource *resource = enif_alloc_resource(ring_type, sizeof(*resource));
-            if (resource == NULL) {
-                nr_ring_free(ring);
-                return nr_term_error(env, -ENOMEM);
-            }
             resource->ring = ring;
             rings[made] = resource; /* this reference is never released */
         }
@@ -304,10 +302,10 @@ static struct ring_resource *get_ring(ErlNifEnv *env, ERL_NIF_TERM term)
     return NULL;
 }
 
-/* ring_harvest(ring) -> :ok | :more | {:error, posix}. Called by the ring's reaper, which will get
- * {:select, ring, :undefined, :ready_input} when there is more to do; :more asks it to come again
- * without waiting. After an error there is nothing to come for: the ring is broken, its streams wait
- * by enif_select. */
+/* ring_harvest(ring) -> :ok | :more | :again | {:error, posix}. Called by the ring's reaper, which will
+ * get {:select, ring, :undefined, :ready_input} when there is more to do; :more asks it to come again
+ * without waiting, :again (ERTS could not watch the eventfd) in a moment. After an error there is
+ * nothing to come for: the ring is broken, its streams wait by enif_select. */
 ERL_NIF_TERM nr_nif_ring_harvest(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
@@ -322,7 +320,7 @@ ERL_NIF_TERM nr_nif_ring_harvest(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
         return nr_term_error(env, r);
     if (enif_select(env, nr_ring_eventfd(resource->ring), ERL_NIF_SELECT_READ, resource, NULL,
                     nr_atoms.undefined_) < 0)
-        return nr_term_error(env, -EBADF);
+        return nr_atoms.again_;
     return nr_atoms.ok_;
 }
 

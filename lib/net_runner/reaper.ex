@@ -6,6 +6,9 @@ defmodule NetRunner.Reaper do
 
   use GenServer
 
+  # Where ERTS cannot tell it (no memory, no room for one more watch), it looks by itself this often.
+  @unwatched_ms 10
+
   def start_link(ring), do: GenServer.start_link(__MODULE__, ring)
 
   @impl true
@@ -31,6 +34,7 @@ defmodule NetRunner.Reaper do
     case NetRunner.Nif.ring_harvest(ring) do
       :ok -> :ok
       :more -> send(self(), :harvest)
+      :again -> Process.send_after(self(), :harvest, @unwatched_ms)
       # The kernel refuses this ring for good; its streams wait by poll already.
       {:error, reason} -> NetRunner.Backend.ring_broke(reason)
     end
