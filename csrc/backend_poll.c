@@ -18,7 +18,7 @@ static int poll_arm(ErlNifEnv *env, struct nr_handle *handle, const void *out, s
                 ? enif_select_read(env, handle->fd, handle, &handle->waiter, message, NULL)
                 : enif_select_write(env, handle->fd, handle, &handle->waiter, message, NULL);
     if (r < 0)
-        return -EBADF;
+        return r & ERL_NIF_SELECT_INVALID_EVENT ? -EBADF : -ENOMEM;
     atomic_fetch_or(&handle->holders, NR_HOLDER_SELECT);
     handle->stats.waits_poll++;
     return 0;

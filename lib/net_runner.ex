@@ -188,8 +188,8 @@ defmodule NetRunner do
   defp binary(chunks), do: chunks |> Enum.reverse() |> IO.iodata_to_binary()
 
   defp conclude(process, options, deadline, output) do
-    with {:ok, conclusion} <- NetRunner.Process.conclude(process, Pipe.left(deadline)) do
-      reraise_input(conclusion)
+    with {:ok, conclusion} <- NetRunner.Process.conclude(process, Pipe.left(deadline)),
+         :ok <- fed(conclusion) do
       status = NetRunner.Process.status(conclusion.exit)
 
       if options.stderr == :capture,
@@ -199,11 +199,12 @@ defmodule NetRunner do
   end
 
   @doc false
-  # An exception of the enumerable given as `input:` belongs to the caller.
-  def reraise_input(%{fed: {:raised, kind, reason, stacktrace}}),
+  # How the input went. An exception of the enumerable given as `input:` belongs to the caller.
+  def fed(%{fed: {:raised, kind, reason, stacktrace}}),
     do: :erlang.raise(kind, reason, stacktrace)
 
-  def reraise_input(_conclusion), do: :ok
+  def fed(%{fed: {:broken, reason}}), do: {:error, reason}
+  def fed(_conclusion), do: :ok
 
   defp printable(cmd) do
     if is_list(cmd) and not List.improper?(cmd) and Enum.all?(cmd, &is_binary/1), do: cmd

@@ -8,7 +8,8 @@ defmodule NetRunner.Input do
 
   @type outcome ::
           :ok
-          | {:error, atom}
+          | {:error, :epipe | :closed}
+          | {:broken, atom}
           | {:raised, :error | :exit | :throw, term, Exception.stacktrace()}
 
   @doc """
@@ -21,15 +22,22 @@ defmodule NetRunner.Input do
 
     spawn_link(fn ->
       Process.put(:"$callers", callers)
-      outcome = feed(stdin, input)
-      # After a raise stdin stays open until the server has begun to stop the command: an end of
+      outcome = stdin |> feed(input) |> judge()
+      # Broken off, stdin stays open until the server has begun to stop the command: an end of
       # input would tell it that what it read was all.
-      unless match?({:raised, _, _, _}, outcome), do: NetRunner.Nif.close(stdin)
+      unless broken?(outcome), do: NetRunner.Nif.close(stdin)
       send(server, {:fed, self(), outcome})
     end)
   end
 
-  @spec feed(Pipe.handle(), term) :: outcome
+  @doc "Whether the command got less than it was to get, and not because it wanted no more."
+  @spec broken?(outcome) :: boolean
+  def broken?(outcome), do: match?({:broken, _}, outcome) or match?({:raised, _, _, _}, outcome)
+
+  # A command that does not want the rest is no error of the caller's.
+  defp judge({:error, reason}) when reason not in [:epipe, :closed], do: {:broken, reason}
+  defp judge(outcome), do: outcome
+
   defp feed(stdin, input) when is_binary(input), do: Pipe.write(stdin, input, :infinity)
 
   defp feed(stdin, input) when is_list(input) do
@@ -54,7 +62,6 @@ defmodule NetRunner.Input do
     Enum.reduce_while(enumerable, :ok, fn element, :ok ->
       case Pipe.write(stdin, check!(element), :infinity) do
         :ok -> {:cont, :ok}
-        # Mostly :epipe: a command that does not want the rest is no error of the caller's.
         error -> {:halt, error}
       end
     end)

@@ -453,6 +453,10 @@ defmodule NetRunner.Process do
       {:error, :eagain} ->
         {:reply, {:error, :timeout}, escalate(state)}
 
+      # The system has no room for a message.
+      {:error, reason} when reason in [:enobufs, :enomem] ->
+        {:reply, {:error, reason}, state}
+
       {:error, _gone} ->
         {:reply, {:error, :not_running}, receive_frames(state)}
     end
@@ -499,7 +503,7 @@ defmodule NetRunner.Process do
     state = %{state | feeder: nil, fed: outcome}
 
     # Input that broke off in the middle must not look like its end.
-    if match?({:raised, _, _, _}, outcome),
+    if Input.broken?(outcome),
       do: {:noreply, begin_stop(state, state.options.kill_timeout)},
       else: {:noreply, state}
   end

@@ -35,11 +35,10 @@ defmodule NetRunner.Stream do
   end
 
   defp finish(state) do
-    case NetRunner.Process.conclude(state.process, :infinity) do
-      {:ok, conclusion} ->
-        NetRunner.reraise_input(conclusion)
-        ended(state.options.exit, conclusion, %{state | status: :over})
-
+    with {:ok, conclusion} <- NetRunner.Process.conclude(state.process, :infinity),
+         :ok <- NetRunner.fed(conclusion) do
+      ended(state.options.exit, conclusion, %{state | status: :over})
+    else
       {:error, reason} ->
         raise NetRunner.Error, reason: reason, cmd: state.cmd
     end
