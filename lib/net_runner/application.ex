@@ -13,6 +13,16 @@ defmodule NetRunner.Application do
 
   @impl true
   def start(_type, _args) do
+    case Code.ensure_loaded(NetRunner.Nif) do
+      {:module, _nif} ->
+        start_supervisor()
+
+      {:error, reason} ->
+        {:error, {:nif, :persistent_term.get({NetRunner.Nif, :failure}, reason)}}
+    end
+  end
+
+  defp start_supervisor do
     children = [
       NetRunner.Backend,
       {Registry, keys: :unique, name: NetRunner.Registry, partitions: System.schedulers_online()},

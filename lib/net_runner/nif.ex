@@ -6,9 +6,17 @@ defmodule NetRunner.Nif do
 
   @on_load :load
 
+  @failure {__MODULE__, :failure}
+
+  # What keeps the library from being loaded is told by NetRunner.Application: whoever calls a module
+  # whose on_load failed sees no more than that it is not there.
   def load do
     path = :filename.join(:code.priv_dir(:net_runner), ~c"net_runner")
-    :erlang.load_nif(path, 0)
+
+    with {:error, {_kind, text}} = error <- :erlang.load_nif(path, 0) do
+      :persistent_term.put(@failure, to_string(text))
+      error
+    end
   end
 
   def build, do: :erlang.nif_error(:not_loaded)
