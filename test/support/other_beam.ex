@@ -15,7 +15,12 @@ defmodule NetRunner.Test.OtherBeam do
   Starts one that runs `code` with NetRunner started, and waits for it to print "up". `launcher` is a
   command that it is started through, arguments appended; `ebin` where its NetRunner is.
   """
-  def start(code, launcher \\ [], ebin \\ Application.app_dir(:net_runner, "ebin")) do
+  def start(
+        code,
+        launcher \\ [],
+        ebin \\ Application.app_dir(:net_runner, "ebin"),
+        timeout \\ 60_000
+      ) do
     [exe | args] = launcher ++ [System.find_executable("elixir") | elixir_args(code, ebin)]
 
     port =
@@ -30,7 +35,7 @@ defmodule NetRunner.Test.OtherBeam do
     {:os_pid, os_pid} = Port.info(port, :os_pid)
     beam = %__MODULE__{port: port, os_pid: os_pid, started: World.start_time(os_pid)}
     ExUnit.Callbacks.on_exit(fn -> kill(beam) end)
-    await_line(beam, "up", 60_000)
+    await_line(beam, "up", timeout)
     beam
   end
 

@@ -246,13 +246,12 @@ defmodule NetRunner.Test.World do
   def back_at_baseline(fun) do
     before = settled_baseline()
     result = fun.()
-    deadline = System.monotonic_time(:millisecond) + 5_000
-    assert_baseline(before, deadline)
+    await_baseline(before)
     result
   end
 
-  # What an earlier test left to finish (a descriptor that ERTS closes a moment later) is not ours.
-  defp settled_baseline do
+  @doc "The baseline once what an earlier test left to finish (a descriptor that ERTS closes later) is over."
+  def settled_baseline do
     eventually("a settled baseline", 5_000, fn ->
       one = baseline()
 
@@ -262,6 +261,10 @@ defmodule NetRunner.Test.World do
       end
     end)
   end
+
+  @doc "Waits until the baseline is this one again."
+  def await_baseline(before, ms \\ 5_000),
+    do: assert_baseline(before, System.monotonic_time(:millisecond) + ms)
 
   defp assert_baseline(before, deadline) do
     now = baseline()

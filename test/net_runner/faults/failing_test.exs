@@ -1,0 +1,160 @@
+defmodule NetRunner.Faults.FailingTest do
+  # The fault matrix (docs/reliability.md) where a call of the NIF fails: the n-th of its kind, of the
+  # system, of liburing or of ERTS, for every n that a command's life reaches.
+  use NetRunner.Test.FaultCase
+
+  alias NetRunner.Test.Failing
+
+  # {call, errno, the reasons that a caller may see}
+  @everywhere [
+    {"enif_alloc_binary", 12, [:enomem]},
+    {"enif_realloc_binary", 12, []},
+    {"enif_alloc_env", 12, [:enomem]},
+    {"enif_alloc_resource", 12, [:enomem]},
+    {"enif_monitor_process", 12, [:enomem]},
+    {"enif_mutex_create", 12, [:enomem]},
+    {"enif_select", 12, [:guardian_lost, :shepherd_lost, :eof, :not_running]},
+    {"fcntl", 22, [:einval]},
+    {"memfd_create", 12, [:enomem]},
+    {"open", 24, [:emfile]},
+    {"pipe2", 24, [:emfile]},
+    {"read", 4, []},
+    {"read", 5, [:eio]},
+    {"recv", 4, []},
+    {"recv", 12, [:guardian_lost, :shepherd_lost, :eof, :not_running]},
+    {"sendmsg", 4, []},
+    # Of a KILL it says that the guardian does not read.
+    {"sendmsg", 11, [:timeout]},
+    {"sendmsg", 105, [:enobufs]},
+    {"sendmsg", 12, [:enomem]},
+    {"socketpair", 24, [:emfile]},
+    {"write", 4, []},
+    {"write", 12, [:enomem]},
+    {"writev", 4, []},
+    {"writev", 5, [:eio]}
+  ]
+
+  @on_poll [{"enif_select_x", 12, [:enomem]}]
+
+  @on_rings [
+    {"eventfd_read", 11, []},
+    {"io_uring_submit", 11, []},
+    {"realloc", 12, []}
+  ]
+
+  @moduletag :failing
+  @moduletag timeout: 300_000
+
+  describe "the n-th call of the NIF fails (18)" do
+    on_backends "an error or the right result, and all is as before" do
+      faults = @everywhere ++ if backend == :poll, do: @on_poll, else: @on_rings
+
+      beam =
+        Failing.other_beam("""
+        NetRunner.Test.Failing.each_until_clean!(#{inspect(faults, limit: :infinity)}, #{inspect(backend)})
+        IO.puts("up")
+        Process.sleep(:infinity)
+        """)
+
+      for {call, errno, _reasons} <- faults do
+        assert reached(beam, "#{call} #{errno}: ") > 0, "#{call} was never called"
+      end
+    end
+  end
+
+  # {call, errno} of which the start of NetRunner makes at least one. All of them fail. The last three are
+  # the zygote's; rings are made without them, and only once.
+  @of_the_start [
+    {"calloc", 12},
+    {"enif_alloc_resource", 12},
+    {"eventfd", 24},
+    {"fcntl", 22},
+    {"io_uring_get_events", 5},
+    {"io_uring_queue_init_params", 12},
+    {"io_uring_register_eventfd", 12},
+    {"io_uring_submit", 5},
+    {"mmap", 12},
+    {"pipe2", 24},
+    {"poll", 12},
+    {"posix_spawn", 11},
+    {"posix_spawn_file_actions_adddup2", 12},
+    {"posix_spawn_file_actions_init", 12},
+    {"posix_spawnattr_init", 12},
+    {"pthread_mutex_init", 12},
+    {"read", 5},
+    {"enif_monitor_process", 12},
+    {"enif_mutex_create", 12},
+    {"socketpair", 24}
+  ]
+
+  describe "calls fail while NetRunner starts (18)" do
+    @tag :io_uring
+    test "it starts all the same, on poll, and has a zygote once there can be one" do
+      {launcher, ebin, page} = Failing.app()
+      # No ring must be made before the first fault: they are made once.
+      Failing.arm(page, "calloc", 1, 0xFFFF_FFFF, 12)
+
+      beam =
+        OtherBeam.start(
+          """
+          NetRunner.Test.Failing.each_at_the_start!(#{inspect(@of_the_start)})
+          IO.puts("up")
+          Process.sleep(:infinity)
+          """,
+          launcher,
+          ebin,
+          120_000
+        )
+
+      for {call, errno} <- @of_the_start do
+        assert reached(beam, "#{call} #{errno}: ") > 0, "#{call} was never called"
+      end
+    end
+
+    @tag :io_uring
+    test "where only one ring can be made, all schedulers share it" do
+      {launcher, ebin, page} = Failing.app()
+      Failing.arm(page, "io_uring_queue_init_params", 2, 0xFFFF_FFFF, 12)
+
+      beam =
+        OtherBeam.start(
+          """
+          NetRunner.Test.Failing.disarm(NetRunner.Test.Failing.page())
+          IO.puts("rings \#{NetRunner.Nif.rings_info().rings}")
+          :ok = NetRunner.Test.WholePath.check!(:io_uring)
+          IO.puts("up")
+          Process.sleep(:infinity)
+          """,
+          launcher,
+          ebin,
+          60_000
+        )
+
+      assert OtherBeam.read_line(beam) == "rings 1"
+    end
+
+    for n <- 1..3 do
+      test "without its resource type no. #{n} the library is not loaded, and says so" do
+        {[exe | args], ebin, page} = Failing.app()
+        Failing.arm(page, "enif_init_resource_type", unquote(n), unquote(n), 12)
+        elixir = [System.find_executable("elixir") | OtherBeam.elixir_args("", ebin)]
+
+        {output, status} =
+          System.cmd(exe, args ++ elixir, env: OtherBeam.preload(), stderr_to_stdout: true)
+
+        assert status == 1
+        assert output =~ "{:nif, \"Library load-call unsuccessful"
+        assert Failing.failed(page) == 1
+      end
+    end
+  end
+
+  # Lines of the log come between.
+  defp reached(beam, name) do
+    line = OtherBeam.read_line(beam)
+
+    if String.starts_with?(line, name),
+      do: line |> String.replace_prefix(name, "") |> String.to_integer(),
+      else: reached(beam, name)
+  end
+end
