@@ -27,6 +27,8 @@ START_TEST(closing_empties_the_field_and_keeps_errno)
     errno = ENOENT;
     ck_assert_int_eq(nr_fd_close(fds[0]), -EBADF);
     ck_assert_int_eq(errno, ENOENT);
+    ck_assert_int_eq(nr_fd_close(fd), -EBADF); /* close(2) fails */
+    ck_assert_int_eq(errno, ENOENT);
     (void)nr_fd_close(fds[1]);
 }
 END_TEST

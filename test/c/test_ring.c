@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 
 /* --- the seam ------------------------------------------------------------------------------ */
@@ -54,6 +55,8 @@ static struct {
     unsigned countdown; /* over all wrapped calls that make something */
     int error;
     bool failed;
+
+    unsigned missing_features; /* of io_uring_setup */
 
     int submit_error;        /* what io_uring_submit says ... */
     unsigned submit_refused; /* ... so many times */
@@ -103,7 +106,9 @@ int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex)
 int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *uring,
                                       struct io_uring_params *params)
 {
-    return fails() ? -seam.error : __real_io_uring_queue_init_params(entries, uring, params);
+    int r = fails() ? -seam.error : __real_io_uring_queue_init_params(entries, uring, params);
+    params->features &= ~seam.missing_features;
+    return r;
 }
 
 int __wrap_io_uring_register_buffers(struct io_uring *uring, const struct iovec *vectors,
@@ -1401,6 +1406,37 @@ START_TEST(descriptors_do_not_reach_children)
 }
 END_TEST
 
+START_TEST(slots_do_not_reach_children)
+{
+    /* Pinned pages that a fork shared would be copied at our next write, and the kernel would go on
+     * with the others. */
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        unsigned char in_core;
+        _exit(mincore(ring->slots.memory, 1, &in_core) < 0 && errno == ENOMEM ? 0 : 1);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+}
+END_TEST
+
+START_TEST(kernel_that_drops_completions_is_refused)
+{
+    /* Before 5.5, without IORING_FEAT_NODROP, a full completion queue loses completions. */
+    unsigned before = count_fds();
+    struct nr_ring *none = NULL;
+    const struct nr_ring_options options = {.entries = 0};
+    seam.missing_features = IORING_FEAT_NODROP;
+    int r = nr_ring_new(&none, &options);
+    seam.missing_features = 0;
+    ck_assert_int_eq(r, -EOPNOTSUPP);
+    ck_assert_ptr_null(none);
+    ck_assert_uint_eq(count_fds(), before);
+}
+END_TEST
+
 START_TEST(free_of_nothing)
 {
     /* nr_ring_free accepts NULL. */
@@ -1620,6 +1656,8 @@ static void add_refusals(TCase *tcase)
     tcase_add_test(tcase, pipe_that_refuses_nowait_is_the_owners);
     tcase_add_test(tcase, kernel_without_nowait_pipes_gives_readiness);
     tcase_add_test(tcase, descriptors_do_not_reach_children);
+    tcase_add_test(tcase, slots_do_not_reach_children);
+    tcase_add_test(tcase, kernel_that_drops_completions_is_refused);
     tcase_add_test(tcase, free_of_nothing);
 }
 

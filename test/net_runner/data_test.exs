@@ -329,6 +329,15 @@ defmodule NetRunner.DataTest do
     assert reason in [:epipe, :closed]
   end
 
+  on_backends "whoever waits on an end that is closed is told" do
+    {:ok, p} = NetRunner.Process.start("sleep", ["60"], backend: backend)
+    writer = Task.async(fn -> NetRunner.Process.write(p, :binary.copy("x", 4_000_000)) end)
+    eventually("it waits", fn -> NetRunner.Process.write(p, "x", 0) == {:error, :busy} end)
+    :ok = NetRunner.Process.close_stdin(p)
+    assert Task.await(writer) == {:error, :closed}
+    NetRunner.Process.stop(p)
+  end
+
   on_backends "a write that times out says how much was taken" do
     {:ok, p} = NetRunner.Process.start("sleep", ["60"], backend: backend)
 

@@ -1,0 +1,52 @@
+defmodule NetRunner.DescriptorsTest do
+  # What a command costs in descriptors of the BEAM, and what the sockets among them do.
+  use NetRunner.Test.Case
+
+  alias NetRunner.Nif
+
+  # open(2), as /proc/<pid>/fdinfo/<fd> writes it
+  @nonblock 0o4000
+  @cloexec 0o2000000
+
+  defp descriptors do
+    for fd <- File.ls!("/proc/self/fd"),
+        {:ok, target} <- [File.read_link("/proc/self/fd/#{fd}")],
+        into: %{},
+        do: {{fd, target}, flags(fd)}
+  end
+
+  defp flags(fd) do
+    with {:ok, info} <- File.read("/proc/self/fdinfo/#{fd}"),
+         [_, octal] <- Regex.run(~r/^flags:\s+([0-7]+)$/m, info),
+         do: String.to_integer(octal, 8)
+  end
+
+  on_backends "a socket and three pipes, closed on exec; the pipes never block" do
+    before = descriptors()
+    {:ok, p} = NetRunner.Process.start("cat", [], stderr: :pipe, backend: backend)
+    # The folder that was listed is gone again.
+    made =
+      for {fd, flags} when is_integer(flags) <- descriptors(), before[fd] == nil, do: {fd, flags}
+
+    assert length(made) == 4
+
+    for {{_fd, target}, flags} <- made do
+      assert Bitwise.band(flags, @cloexec) != 0, "#{target} reaches children"
+
+      if target =~ "pipe",
+        do: assert(Bitwise.band(flags, @nonblock) != 0, "#{target} would hold a scheduler")
+    end
+
+    NetRunner.Process.stop(p)
+  end
+
+  test "a control socket's last words are read although our own were not (31a)" do
+    {:ok, control, os_pid} = Nif.zygote_start(fixture("leave_unread"), self())
+    :ok = Nif.control_send(control, "unread")
+    eventually("it has ended", fn -> not running?(os_pid) end)
+    assert {:ok, "last words"} = Nif.control_recv(control)
+    assert :eof = Nif.control_recv(control)
+    :ok = Nif.control_close(control)
+    Nif.zygote_reap(os_pid)
+  end
+end
