@@ -183,7 +183,7 @@ defmodule Negative.Verdict do
   """
 
   @unbuilt 99
-  @counts ~r/^(\d+) tests?, (\d+) failures?(?:, (\d+) excluded)?\s*$/m
+  @counts ~r/^(?:(\d+) doctests?, )?(\d+) tests?, \d+ failures?(?:, (\d+) excluded)?\s*$/m
 
   def unbuilt, do: @unbuilt
 
@@ -215,12 +215,16 @@ defmodule Negative.Verdict do
 
   @doc "How many tests ExUnit ran, of those it says it found."
   def executed(said) do
-    case Regex.run(@counts, said) do
-      [_, all, _failures, excluded] -> String.to_integer(all) - String.to_integer(excluded)
-      [_, all, _failures] -> String.to_integer(all)
+    with [_all | counts] <- Regex.run(@counts, said) do
+      [doctests, tests, excluded] = for n <- 0..2, do: number(Enum.at(counts, n))
+      doctests + tests - excluded
+    else
       nil -> 0
     end
   end
+
+  defp number(none) when none in [nil, ""], do: 0
+  defp number(digits), do: String.to_integer(digits)
 
   # The line behind the failed test's place.
   defp words(said) do
@@ -384,7 +388,7 @@ defmodule Negative do
   defp meaning(_manner, :green, title), do: {:failed, "SURVIVED " <> title}
   defp meaning(_manner, :hung, title), do: {:failed, "HUNG " <> title}
   defp meaning(_manner, {:lost, why}, title), do: {:failed, "NOT JUDGED (#{why}) #{title}"}
-  defp meaning(_manner, :skipped, title), do: {:skipped, "SKIPPED, cannot run here: #{title}"}
+  defp meaning(_manner, :skipped, title), do: {:failed, "NOT JUDGED (skips itself) #{title}"}
 
   defp run(test, name) do
     script = "{ #{Tree.build(test)}; } || exit #{Verdict.unbuilt()}; #{Tree.run([test])}"
