@@ -2,7 +2,7 @@ defmodule NetRunner.DescriptorsTest do
   # What a command costs in descriptors of the BEAM, and what the sockets among them do.
   use NetRunner.Test.Case
 
-  alias NetRunner.Nif
+  alias NetRunner.{Nif, Shepherd}
 
   # open(2), as /proc/<pid>/fdinfo/<fd> writes it
   @nonblock 0o4000
@@ -38,6 +38,19 @@ defmodule NetRunner.DescriptorsTest do
     end
 
     NetRunner.Process.stop(p)
+  end
+
+  test "no more than 64 starts are on their way at once" do
+    zygote = to_string(Shepherd.info().os_pid)
+    {_, 0} = System.cmd("kill", ["-STOP", zygote])
+    # Small requests: 64 of them fit into the socket.
+    opts = [env: {:replace, []}, spawn_timeout: 30_000]
+    starts = for _ <- 1..80, do: Task.async(fn -> NetRunner.run(["/bin/true"], opts) end)
+
+    eventually("16 wait", fn -> match?(%{in_flight: 64, queued: 16}, Shepherd.info()) end)
+
+    {_, 0} = System.cmd("kill", ["-CONT", zygote])
+    assert Enum.all?(Task.await_many(starts, 30_000), &(&1 == {"", 0}))
   end
 
   test "a control socket's last words are read although our own were not (31a)" do

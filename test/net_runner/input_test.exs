@@ -89,11 +89,13 @@ defmodule NetRunner.InputTest do
         Process.sleep(:infinity)
       end)
 
-    {:ok, p} = NetRunner.Process.start("cat", [], input: input, backend: backend)
-    assert_receive {:feeder, feeder}, 5_000
-    monitor = Process.monitor(feeder)
-    Process.exit(p, :kill)
-    assert_receive {:DOWN, ^monitor, :process, ^feeder, _}, 5_000
+    for ending <- [&Process.exit(&1, :kill), &NetRunner.Process.stop/1] do
+      {:ok, p} = NetRunner.Process.start("cat", [], input: input, backend: backend)
+      assert_receive {:feeder, feeder}, 5_000
+      monitor = Process.monitor(feeder)
+      ending.(p)
+      assert_receive {:DOWN, ^monitor, :process, ^feeder, _}, 5_000
+    end
   end
 
   on_backends "that kills its own process is an exit of the caller, the command gone" do

@@ -13,7 +13,7 @@ defmodule NetRunner.OrphansTest do
     on_backends "gives the leader's output and status at once, whatever it left behind (22)" do
       {tag, env} = tag()
       lock = tmp_path("lock")
-      opts = [orphans: :keep, drain_timeout: 60_000, env: env, backend: backend]
+      opts = [orphans: :keep, drain_timeout: 60_000, timeout: 10_000, env: env, backend: backend]
 
       {us, result} =
         :timer.tc(fn -> NetRunner.run([fixture("background_stdout"), lock], opts) end)

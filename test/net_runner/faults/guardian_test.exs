@@ -53,7 +53,8 @@ defmodule NetRunner.Faults.GuardianTest do
     @tag :subreaper
     test "and stop/1 is called: it ends nevertheless", context do
       freeze(context.guardian)
-      assert NetRunner.Process.stop(context.p) == :ok
+      stop = Task.async(fn -> NetRunner.Process.stop(context.p) end)
+      assert Task.yield(stop, 20_000) == {:ok, :ok}
       await_free(context.lock, 2_000)
     end
 
