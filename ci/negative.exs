@@ -18,9 +18,9 @@ defmodule Negative.Mutant do
           (what stands there instead; nothing is fine)
 
   All the tests that are named must turn red. `hangs:` says that a test that ends by a time-out is
-  red, too; elsewhere it is not, for a machine that is too slow looks the same. A file may have
-  several changes, each from its `---` on. The text between `---` and `+++` must be found exactly once.
-  A line `later: why` stands for tests and change of what the product does not have yet.
+  red, too; elsewhere it is not, for a machine that is too slow looks the same. `crashes:` says the same of
+  a test's program that is ended by a signal. A file may have several changes, each from its `---` on. The
+  text between `---` and `+++` must be found exactly once. A line `later: why` stands for tests and change of what the product does not have yet.
   """
 
   defstruct [:name, :what, :later, :tests, :changes]
@@ -40,10 +40,10 @@ defmodule Negative.Mutant do
   end
 
   defp test(line) do
-    case Regex.run(~r/^(red|hangs): (?:(c) (\w+) (\w+)|(elixir) (\S+) "(.+)")$/, line) do
+    case Regex.run(~r/^(red|hangs|crashes): (?:(c) (\w+) (\w+)|(elixir) (\S+) "(.+)")$/, line) do
       [_, manner, "c", program, name] -> {manner, {:c, program, name}}
       [_, manner, _, _, _, "elixir", file, name] -> {manner, {:elixir, file, name}}
-      nil -> if line =~ ~r/^(red|hangs):/, do: raise("not understood: #{line}")
+      nil -> if line =~ ~r/^(red|hangs|crashes):/, do: raise("not understood: #{line}")
     end
   end
 
@@ -178,7 +178,7 @@ end
 
 defmodule Negative.Verdict do
   @moduledoc """
-  What a test's output says of it: `:green`, `{:red, first words}`, `:hung`, `:skipped`, or `{:lost, why}`
+  What a test's output says of it: `:green`, `{:red, first words}`, `:hung`, `:skipped`, `:crashed`, or `{:lost, why}`
   when it was not even run to its end.
   """
 
@@ -200,7 +200,7 @@ defmodule Negative.Verdict do
       failed != [] -> {:red, hd(failed)}
       said =~ ~r/^SKIP #{name}(_fn)?: /m -> :skipped
       lines != [] -> :green
-      true -> {:lost, "no verdict, exit #{status}"}
+      true -> ended(status)
     end
   end
 
@@ -209,9 +209,13 @@ defmodule Negative.Verdict do
       said =~ "ExUnit.TimeoutError" -> :hung
       said =~ ~r/^ +1\) test /m -> {:red, words(said)}
       status == 0 and executed(said) == 1 -> :green
-      true -> {:lost, "no verdict, exit #{status}"}
+      true -> ended(status)
     end
   end
+
+  # A shell adds 128 to the number of the signal.
+  defp ended(status) when status > 128, do: :crashed
+  defp ended(status), do: {:lost, "no verdict, exit #{status}"}
 
   @doc "How many tests ExUnit ran, of those it says it found."
   def executed(said) do
@@ -385,8 +389,10 @@ defmodule Negative do
 
   defp meaning(_manner, {:red, _words}, title), do: {:red, title}
   defp meaning("hangs", :hung, title), do: {:red, title <> " (hangs)"}
+  defp meaning("crashes", :crashed, title), do: {:red, title <> " (crashes)"}
   defp meaning(_manner, :green, title), do: {:failed, "SURVIVED " <> title}
   defp meaning(_manner, :hung, title), do: {:failed, "HUNG " <> title}
+  defp meaning(_manner, :crashed, title), do: {:failed, "CRASHED " <> title}
   defp meaning(_manner, {:lost, why}, title), do: {:failed, "NOT JUDGED (#{why}) #{title}"}
   defp meaning(_manner, :skipped, title), do: {:failed, "NOT JUDGED (skips itself) #{title}"}
 

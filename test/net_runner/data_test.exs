@@ -329,6 +329,31 @@ defmodule NetRunner.DataTest do
     assert reason in [:epipe, :closed]
   end
 
+  # With :io_uring it is written by a ring, while nobody calls.
+  on_backends "what was written for a writer that had given up is counted, and only once" do
+    {:ok, p} =
+      NetRunner.Process.start("sh", ["-c", "kill -STOP $$; exec wc -c"], backend: backend)
+
+    {:ok, pid} = NetRunner.Process.os_pid(p)
+    eventually("it stopped itself", fn -> proc_state(pid) == "T" end)
+    {:ok, stdin} = NetRunner.Process.handle(p, :stdin)
+    {:error, {:timeout, taken}} = NetRunner.Process.write(p, :binary.copy("x", 4_000_000), 50)
+
+    ref = make_ref()
+    assert :again = NetRunner.Nif.write(stdin, [:binary.copy("y", 5_000)], ref)
+    :ok = NetRunner.Process.kill(p, :sigcont)
+    assert_receive {^ref, :ready}, 5_000
+    assert :pending = NetRunner.Nif.cancel(stdin)
+    more = NetRunner.Nif.take_written(stdin)
+    assert more == if(backend == :io_uring, do: 5_000, else: 0)
+    assert NetRunner.Nif.take_written(stdin) == 0
+
+    :ok = NetRunner.Process.close_stdin(p)
+    assert {:ok, count} = NetRunner.Process.read(p)
+    assert String.trim(count) == to_string(taken + more)
+    NetRunner.Process.stop(p)
+  end
+
   on_backends "whoever waits on an end that is closed is told" do
     {:ok, p} = NetRunner.Process.start("sleep", ["60"], backend: backend)
     writer = Task.async(fn -> NetRunner.Process.write(p, :binary.copy("x", 4_000_000)) end)

@@ -53,6 +53,19 @@ defmodule NetRunner.DescriptorsTest do
     assert Enum.all?(Task.await_many(starts, 30_000), &(&1 == {"", 0}))
   end
 
+  test "a start whose server is killed makes room for another" do
+    zygote = to_string(Shepherd.info().os_pid)
+    {_, 0} = System.cmd("kill", ["-STOP", zygote])
+    caller = spawn(fn -> NetRunner.run(["/bin/true"]) end)
+    eventually("it is on its way", fn -> Shepherd.info().in_flight == 1 end)
+    {:monitors, [process: server]} = Process.info(Process.whereis(Shepherd), :monitors)
+    assert server != caller
+    Process.exit(server, :kill)
+    eventually("nobody is", fn -> Shepherd.info().in_flight == 0 end)
+    {_, 0} = System.cmd("kill", ["-CONT", zygote])
+    assert NetRunner.run(["/bin/true"]) == {"", 0}
+  end
+
   test "a control socket's last words are read although our own were not (31a)" do
     {:ok, control, os_pid} = Nif.zygote_start(fixture("leave_unread"), self())
     :ok = Nif.control_send(control, "unread")

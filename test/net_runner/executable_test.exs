@@ -70,6 +70,8 @@ defmodule NetRunner.ExecutableTest do
       assert Executable.resolve("sh", %{"PATH" => "/nowhere"}) == {:error, :enoent}
       assert Executable.resolve("sh", %{"PATH" => "/nowhere:#{Path.dirname(sh)}"}) == {:ok, sh}
       assert Executable.resolve("no-such-program", System.get_env()) == {:error, :enoent}
+      long = "/" <> String.duplicate("x", 100_000)
+      assert Executable.resolve("sh", %{"PATH" => "#{long}:#{Path.dirname(sh)}"}) == {:ok, sh}
     end
 
     test "makes every other path absolute, and leaves it to execve" do
