@@ -329,6 +329,24 @@ defmodule NetRunner.DataTest do
     assert reason in [:epipe, :closed]
   end
 
+  on_backends "a wait that is taken back too late leaves no message" do
+    {:ok, p} = NetRunner.Process.start("cat", [], backend: backend)
+    {:ok, stdout} = NetRunner.Process.handle(p, :stdout)
+    ref = make_ref()
+    assert :again = NetRunner.Nif.read(stdout, 10, ref)
+    :ok = NetRunner.Process.write(p, "x")
+
+    eventually("it has come", fn ->
+      {:messages, messages} = Process.info(self(), :messages)
+      {ref, :ready} in messages
+    end)
+
+    assert NetRunner.Pipe.cancel(stdout, ref) == :ok
+    refute_received {^ref, :ready}
+    assert NetRunner.Process.read(p) == {:ok, "x"}
+    NetRunner.Process.stop(p)
+  end
+
   # With :io_uring it is written by a ring, while nobody calls.
   on_backends "what was written for a writer that had given up is counted, and only once" do
     {:ok, p} =
