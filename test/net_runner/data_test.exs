@@ -336,10 +336,9 @@ defmodule NetRunner.DataTest do
     assert :again = NetRunner.Nif.read(stdout, 10, ref)
     :ok = NetRunner.Process.write(p, "x")
 
-    eventually("it has come", fn ->
-      {:messages, messages} = Process.info(self(), :messages)
-      {ref, :ready} in messages
-    end)
+    assert_receive {^ref, :ready} = message, 5_000
+    # Back to where it was: nobody has looked yet.
+    send(self(), message)
 
     assert NetRunner.Pipe.cancel(stdout, ref) == :ok
     refute_received {^ref, :ready}
