@@ -240,8 +240,9 @@ static int add_locked(struct nr_ring *ring, struct nr_stream *stream)
 {
     uint32_t index;
     int r = atomic_load(&ring->broken);
-    if (r == 0)
-        r = nr_table_take(&ring->table, stream, &index);
+    if (r < 0)
+        return r;
+    r = nr_table_take(&ring->table, stream, &index);
     if (r < 0)
         return r;
     uint32_t generation = ring->table.places[index].generation;
