@@ -101,22 +101,21 @@ static struct nr_control *get(ErlNifEnv *env, ERL_NIF_TERM term)
     return enif_get_resource(env, term, control_type, &object) ? object : NULL;
 }
 
-/* Locks an open control socket for one system call: its descriptor. Negative: nothing is locked, and
+/* An open control resource, locked for one system call on its descriptor. NULL: nothing is locked, and
  * *answer is what the NIF call gives. */
-static int lock(ErlNifEnv *env, ERL_NIF_TERM term, struct nr_control **control,
-                ERL_NIF_TERM *answer)
+static struct nr_control *lock(ErlNifEnv *env, ERL_NIF_TERM term, ERL_NIF_TERM *answer)
 {
-    *control = get(env, term);
-    if (*control == NULL) {
+    struct nr_control *control = get(env, term);
+    if (control == NULL) {
         *answer = enif_make_badarg(env);
-        return -EINVAL;
+        return NULL;
     }
-    enif_mutex_lock((*control)->mutex);
-    if ((*control)->open)
-        return (*control)->fd;
-    enif_mutex_unlock((*control)->mutex);
+    enif_mutex_lock(control->mutex);
+    if (control->open)
+        return control;
+    enif_mutex_unlock(control->mutex);
     *answer = enif_make_tuple2(env, nr_atoms.error_, nr_atoms.closed_);
-    return -EBADF;
+    return NULL;
 }
 
 static void unlock(struct nr_control *control)
@@ -152,12 +151,11 @@ static ssize_t send_message(int fd, const ErlNifBinary *frame, const int fds[], 
 int nr_control_send(ErlNifEnv *env, ERL_NIF_TERM term, const ErlNifBinary *frame, const int fds[],
                     size_t count)
 {
-    struct nr_control *control;
     ERL_NIF_TERM unused;
-    int fd = lock(env, term, &control, &unused);
-    if (fd < 0)
-        return fd;
-    int r = send_message(fd, frame, fds, count) < 0 ? nr_errno() : 0;
+    struct nr_control *control = lock(env, term, &unused);
+    if (control == NULL)
+        return -EBADF;
+    int r = send_message(control->fd, frame, fds, count) < 0 ? nr_errno() : 0;
     unlock(control);
     return r;
 }
@@ -165,12 +163,12 @@ int nr_control_send(ErlNifEnv *env, ERL_NIF_TERM term, const ErlNifBinary *frame
 ERL_NIF_TERM nr_nif_control_recv(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
-    struct nr_control *control;
     ERL_NIF_TERM result;
-    int fd = lock(env, argv[0], &control, &result);
-    if (fd < 0)
+    struct nr_control *control = lock(env, argv[0], &result);
+    if (control == NULL)
         return result;
 
+    int fd = control->fd;
     unsigned char frame[512]; /* no frame towards the BEAM is larger; MSG_TRUNC tells */
     ssize_t n;
     int resets = 0;
@@ -229,7 +227,6 @@ ERL_NIF_TERM nr_nif_control_send(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
 {
     (void)argc;
     ErlNifBinary frame;
-    struct nr_control *control;
     ERL_NIF_TERM result;
     int fds[NR_SPAWN_FDS_MAX];
     if (!enif_inspect_iolist_as_binary(env, argv[1], &frame) || !enif_is_list(env, argv[2]))
@@ -237,9 +234,9 @@ ERL_NIF_TERM nr_nif_control_send(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     int count = dup_handles(env, argv[2], fds);
     if (count < 0)
         return count == -EINVAL ? enif_make_badarg(env) : nr_term_error(env, count);
-    int fd = lock(env, argv[0], &control, &result);
-    if (fd >= 0) {
-        ssize_t n = send_message(fd, &frame, fds, (size_t)count);
+    struct nr_control *control = lock(env, argv[0], &result);
+    if (control != NULL) {
+        ssize_t n = send_message(control->fd, &frame, fds, (size_t)count);
         result = n < 0 ? nr_term_error(env, nr_errno()) : nr_atoms.ok_;
         unlock(control);
     }
@@ -252,14 +249,13 @@ ERL_NIF_TERM nr_nif_control_kill(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
 {
     (void)argc;
     int pid;
-    struct nr_control *control;
     ERL_NIF_TERM result;
     if (!enif_get_int(env, argv[1], &pid))
         return enif_make_badarg(env);
-    int fd = lock(env, argv[0], &control, &result);
-    if (fd < 0)
+    struct nr_control *control = lock(env, argv[0], &result);
+    if (control == NULL)
         return result;
-    int r = nr_os_kill_peer(fd, pid);
+    int r = nr_os_kill_peer(control->fd, pid);
     unlock(control);
     return r < 0 ? nr_term_error(env, r) : nr_atoms.ok_;
 }
