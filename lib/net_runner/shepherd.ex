@@ -106,6 +106,7 @@ defmodule NetRunner.Shepherd do
       started_at: nil,
       backoff: 0,
       starts: 0,
+      said: nil,
       asking: [],
       retry: nil,
       in_flight: %{},
@@ -208,12 +209,14 @@ defmodule NetRunner.Shepherd do
             os_pid: os_pid,
             ready?: false,
             starts: state.starts + 1,
+            said: nil,
             started_at: System.monotonic_time(:millisecond)
         })
 
+      # It is tried again and again; once is enough to say why.
       {:error, reason} ->
-        Logger.error("NetRunner cannot start #{path}: #{reason}")
-        restart_later(state)
+        if reason != state.said, do: Logger.error("NetRunner cannot start #{path}: #{reason}")
+        restart_later(%{state | said: reason})
     end
   end
 
