@@ -110,7 +110,8 @@ defmodule NetRunner do
 
   @doc """
   What the library runs on here, and why: `data` is how pipes can be waited for, `registered_buffers`
-  whether the rings' buffers are registered, `containment` what finds a command's descendants.
+  whether the rings' buffers are registered, `containment` what finds a command's descendants:
+  `:subreaper` all of them, `:group` (the portable build, no `/proc`) those in its process group.
   """
   @spec backend :: %{
           data: :io_uring | :poll,
@@ -119,8 +120,9 @@ defmodule NetRunner do
           why: String.t()
         }
   def backend do
-    features = NetRunner.Shepherd.info().features
-    containment = if :subreaper in features, do: :subreaper, else: :group
+    # Orphans that come to their guardian must also be found there.
+    missing = [:subreaper, :children] -- NetRunner.Shepherd.info().features
+    containment = if missing == [], do: :subreaper, else: :group
     Map.put(Backend.info(), :containment, containment)
   end
 

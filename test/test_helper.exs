@@ -2,11 +2,15 @@ NetRunner.Test.Backends.check!()
 
 alias NetRunner.Test.World
 
-pid_namespaces? =
+works? = fn launcher ->
   match?(
     {_, 0},
-    System.cmd("sh", ["-c", ~S(exec "$@" 2>/dev/null), "sh"] ++ World.pid_namespace() ++ ["true"])
+    System.cmd("sh", ["-c", ~S(exec "$@" 2>/dev/null), "sh"] ++ launcher ++ ["true"])
   )
+end
+
+pid_namespaces? = works?.(World.pid_namespace())
+mount_namespaces? = works?.(World.mount_namespace(["mount -t tmpfs tmpfs /tmp"]))
 
 # What this build or this machine cannot do is left out by its tag, and what takes minutes is left to
 # `mix test --only long` (ci/long). The run says how much that was, and why.
@@ -22,6 +26,7 @@ left_out =
         {:subreaper, portable?, "the portable build has none"},
         {:pidfd, :pidfd not in features, "pidfd_open(2) is refused here, or not in this build"},
         {:pid_namespace, not pid_namespaces?, "unshare(1) may not make one here"},
+        {:mount_namespace, not mount_namespaces?, "unshare(1) or mount(8) may not make one here"},
         {:script, System.find_executable("script") == nil, "script(1) is not installed"},
         {:descriptors, World.descriptors_max() < 5_000, "ulimit -n allows too few"},
         {:io_uring, NetRunner.backend().data != :io_uring, "it is not to be had here anyhow"},

@@ -171,6 +171,15 @@ defmodule NetRunner.Test.World do
     ~w(unshare --pid --fork --kill-child --mount-proc) ++ become_root ++ ["--"]
   end
 
+  @doc """
+  The launcher of whatever shall have a mount namespace of its own, in which these commands of the shell
+  were run before. Needs root.
+  """
+  def mount_namespace(commands \\ []) do
+    script = Enum.map_join(commands, &(&1 <> " && ")) <> ~S(exec "$@")
+    ["unshare", "--mount", "sh", "-c", script, "sh"]
+  end
+
   @doc "The pids of all zombies that can be seen."
   def zombies do
     for dir <- Path.wildcard("/proc/[0-9]*"),
