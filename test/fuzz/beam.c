@@ -76,7 +76,8 @@ static void note(const void *bytes, size_t length)
             nr_beam.stop_due = due;
         nr_beam.stop_read = true;
         nr_tell("%8llu: STOP %u is read", (unsigned long long)nr_world.now, stop.grace_ms);
-    } else if (nr_codec_payload(&frame, NR_KILL, &kill, sizeof(kill)) == 0) {
+    } else if (!nr_beam.hung_up && nr_codec_payload(&frame, NR_KILL, &kill, sizeof(kill)) == 0) {
+        /* Nobody waits for the answers to what was sent before a hang-up; it is obeyed all the same. */
         INVARIANT(nr_beam.asked_count < NR_BEAM_MESSAGES, "KILLs are read and not answered");
         nr_beam.asked[nr_beam.asked_count].id = frame.id;
         nr_beam.asked[nr_beam.asked_count].kill = kill;

@@ -35,9 +35,11 @@ defmodule NetRunner.Faults.NifTest do
       cats = for backend <- backends, do: elem(NetRunner.Process.start("cat", [], backend: backend), 1)
       readers = for cat <- cats, do: Task.async(fn -> NetRunner.Process.read(cat) end)
       #{@load}
+      # code:purge/1 kills whoever is preempted within the old module; a soft purge waits for them.
+      soft = fn soft -> :code.soft_purge(NetRunner.Nif) || (Process.sleep(1); soft.(soft)) end
       reload = fn
-        0 -> :c.l(NetRunner.Nif)
-        1 -> {:code.purge(NetRunner.Nif), :code.load_file(NetRunner.Nif)} |> elem(1)
+        0 -> soft.(soft) && :c.l(NetRunner.Nif)
+        1 -> soft.(soft) && :code.load_file(NetRunner.Nif)
       end
       IO.inspect(Enum.uniq(for n <- 1..40, do: (Process.sleep(5); reload.(rem(n, 2)))))
       IO.inspect(Enum.uniq(Task.await_many(tasks, 60_000)))
