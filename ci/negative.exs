@@ -75,39 +75,42 @@ defmodule Negative.Mutant do
 end
 
 defmodule Negative.Tree do
-  @moduledoc "The copy in which everything happens; it stays, so that the next run builds little."
+  @moduledoc """
+  The copies in which everything happens, one for each that works at the same time (most tests wait most of
+  the time). They stay, so that the next run builds little.
+  """
 
   @folder Path.expand("_build/negative")
-  @tree Path.join(@folder, "tree")
   @cmake "_build/test/lib/net_runner/cmake"
 
-  def path, do: @tree
+  def paths(count), do: for(n <- 1..count, do: Path.join(@folder, "tree#{n}"))
   def log(name), do: Path.join([@folder, "log", name <> ".log"])
 
-  @doc "Makes the copy the same as the checkout, its uncommitted changes included."
-  def renew do
-    File.mkdir_p!(Path.join(@folder, "log"))
+  @doc "Makes a copy the same as the checkout, its uncommitted changes included."
+  def renew(tree) do
+    File.mkdir_p!(Path.dirname(log("")))
+    File.mkdir_p!(Path.join(tree, "_build/tmp"))
     {listed, 0} = System.cmd("git", ~w(ls-files -z --cached --others --exclude-standard))
     files = for file <- String.split(listed, <<0>>, trim: true), File.regular?(file), do: file
 
-    for old <- Path.wildcard(Path.join(@tree, "**"), match_dot: true),
-        relative = Path.relative_to(old, @tree),
+    for old <- Path.wildcard(Path.join(tree, "**"), match_dot: true),
+        relative = Path.relative_to(old, tree),
         not String.starts_with?(relative, "_build/"),
         File.regular?(old) and relative not in files,
         do: File.rm!(old)
 
     for file <- files do
-      put(file, File.read!(file))
-      File.chmod!(Path.join(@tree, file), File.stat!(file).mode)
+      put(tree, file, File.read!(file))
+      File.chmod!(Path.join(tree, file), File.stat!(file).mode)
     end
   end
 
   @doc """
-  Writes a file of the copy unless it is the same. The time of the change lies ahead, because Mix
+  Writes a file of a copy unless it is the same. The time of the change lies ahead, because Mix
   compares whole seconds.
   """
-  def put(file, content) do
-    path = Path.join(@tree, file)
+  def put(tree, file, content) do
+    path = Path.join(tree, file)
 
     if File.read(path) != {:ok, content} do
       File.mkdir_p!(Path.dirname(path))
@@ -140,12 +143,13 @@ end
 
 defmodule Negative.Cage do
   @moduledoc """
-  Runs shell commands in a pid namespace with a /proc of its own. What they leave alive ends with it,
-  a signal to everybody reaches nobody outside, and a limit ends it all.
+  Runs shell commands in a tree, in a pid namespace with a /proc of its own. What they leave alive ends with
+  it, a signal to everybody reaches nobody outside, and a limit ends it all. Temporary files have names made
+  of pids, which are the same in every namespace: each tree has a folder for its own.
   """
 
-  @doc "`{:ok, exit status, what was said}`; status 137 is the limit."
-  def run(script, log, limit_s) do
+  @doc "`{exit status, what was said}`; status 137 is the limit."
+  def run(tree, script, log, limit_s) do
     # The first process of a namespace must be one that reaps orphans: a shell is.
     {_, status} =
       System.cmd(
@@ -154,8 +158,8 @@ defmodule Negative.Cage do
           user() ++
           ["--pid", "--fork", "--mount-proc", "--kill-child", "setsid", "bash", "-c"] ++
           ["{ #{script}\n} >\"$0\" 2>&1", log],
-        cd: Negative.Tree.path(),
-        env: [{"MIX_ENV", "test"}],
+        cd: tree,
+        env: [{"MIX_ENV", "test"}, {"TMPDIR", Path.join(tree, "_build/tmp")}],
         stderr_to_stdout: true
       )
 
@@ -259,15 +263,33 @@ defmodule Negative do
       do:
         stop("this machine makes no pid namespaces for us, and without that nothing is safe here")
 
-    Tree.renew()
-    build()
-    check_backends()
-    sound = unmutated(mutants)
+    trees = Tree.paths(min(System.schedulers_online() + 1, length(mutants)))
+    {:ok, pool} = Agent.start_link(fn -> trees end)
+    spread(trees, pool, fn _any, tree -> build(tree) end) |> Stream.run()
+    check_backends(hd(trees))
+    sound = unmutated(mutants, pool)
 
-    row("NAME", "what was removed", "test that turned red", "s")
-    results = Enum.flat_map(mutants, &judge(&1, sound))
+    print("NAME", "what was removed", "test that turned red", "s")
+
+    results =
+      spread(mutants, pool, &judge(&1, &2, sound))
+      |> Enum.flat_map(fn {:ok, rows} -> Enum.map(rows, &print/1) end)
+
     IO.puts("\n" <> summary(results))
-    if Enum.any?(results, &(&1 == :failed)), do: System.halt(1)
+    if :failed in results, do: System.halt(1)
+  end
+
+  # Calls `fun` with each item and a tree that is its alone meanwhile.
+  defp spread(items, pool, fun) do
+    work = fn item ->
+      tree = Agent.get_and_update(pool, fn [tree | free] -> {tree, free} end)
+      result = fun.(item, tree)
+      Agent.update(pool, &[tree | &1])
+      result
+    end
+
+    count = length(Agent.get(pool, & &1))
+    Task.async_stream(items, work, max_concurrency: count, timeout: :infinity)
   end
 
   defp mutants do
@@ -286,16 +308,17 @@ defmodule Negative do
   defp later(%{later: why}), do: " (later: #{why})"
 
   # Removed lines leave unused variables behind.
-  defp build do
+  defp build(tree) do
+    Tree.renew(tree)
     script = "NET_RUNNER_CMAKE_ARGS='-DNET_RUNNER_WERROR=OFF -DCMAKE_C_FLAGS=-w' mix compile"
-    {status, said} = Cage.run(script, Tree.log("build"), 600)
+    {status, said} = Cage.run(tree, script, Tree.log("build_" <> Path.basename(tree)), 600)
     if status != 0, do: stop("the unmutated tree does not build:\n#{said}")
   end
 
   # The same answer as ci/test's: only a machine that refuses io_uring may do without it.
-  defp check_backends do
+  defp check_backends(tree) do
     if System.get_env("NET_RUNNER_TEST_BACKENDS", "") == "" do
-      probe = Path.join(Tree.path(), "_build/test/lib/net_runner/priv/ring_probe")
+      probe = Path.join(tree, "_build/test/lib/net_runner/priv/ring_probe")
       {_, status} = System.cmd("sh", ["-c", "[ ! -x \"$0\" ] || exec \"$0\"", probe])
 
       System.put_env(
@@ -314,78 +337,73 @@ defmodule Negative do
 
   ## The unmutated tree
 
-  # The verdict on each test that is named.
-  defp unmutated(mutants) do
+  # The verdict on each test that is named. Those in Elixir share a BEAM; each has its own only if that
+  # did not come out green.
+  defp unmutated(mutants, pool) do
     tests = for %{tests: tests} <- mutants, {_manner, test} <- tests, uniq: true, do: test
     {elixir, c} = Enum.split_with(tests, &(elem(&1, 0) == :elixir))
     {missing, elixir} = Enum.split_with(elixir, &unavailable?/1)
+    together = if elixir == [], do: [], else: [elixir]
     begin = now()
 
     verdicts =
-      Map.new(missing, &{&1, :skipped})
-      |> Map.merge(Map.new(c, &{&1, run(&1, "unmutated")}))
-      |> Map.merge(together(elixir))
+      spread(together ++ Enum.map(c, &[&1]), pool, &verdicts/2)
+      |> Enum.flat_map(fn {:ok, verdicts} -> verdicts end)
+      |> Map.new()
+      |> Map.merge(Map.new(missing, &{&1, :skipped}))
 
     green = Enum.count(verdicts, &match?({_, :green}, &1))
-
-    IO.puts(
-      "Unmutated: #{green} of #{length(tests)} named tests are green (#{seconds(begin)} s)\n"
-    )
-
+    took = seconds(begin)
+    IO.puts("Unmutated: #{green} of #{length(tests)} named tests are green (#{took} s)\n")
     verdicts
   end
 
-  # One BEAM for all; each on its own only if that did not come out green.
-  defp together([]), do: %{}
+  defp verdicts([test], tree), do: [{test, run(test, tree, "unmutated_" <> Path.basename(tree))}]
 
-  defp together(tests) do
+  defp verdicts(tests, tree) do
     script = "#{Tree.build(hd(tests))} && #{Tree.run(tests)}"
-    {status, said} = Cage.run(script, Tree.log("unmutated"), 600)
+    {status, said} = Cage.run(tree, script, Tree.log("unmutated"), 600)
 
     if status == 0 and Verdict.executed(said) == length(tests),
-      do: Map.new(tests, &{&1, :green}),
-      else: Map.new(tests, &{&1, run(&1, "unmutated")})
+      do: Enum.map(tests, &{&1, :green}),
+      else: Enum.flat_map(tests, &verdicts([&1], tree))
   end
 
   ## One mutant
 
-  defp judge(%{later: why} = mutant, _sound) when why != nil do
-    row(mutant.name, mutant.what, "later: #{why}", "")
-    [:later]
-  end
+  # The rows of the table that it makes, one for each of its tests: {result, name, what, words, seconds}.
+  defp judge(%{later: why} = mutant, _tree, _sound) when why != nil,
+    do: [{:later, mutant.name, mutant.what, "later: #{why}", ""}]
 
-  defp judge(mutant, sound) do
-    case Mutant.apply_to(mutant, Tree.path()) do
+  defp judge(mutant, tree, sound) do
+    case Mutant.apply_to(mutant, tree) do
       {:ok, files} ->
-        sane = for {file, _content} <- files, do: {file, File.read!(Path.join(Tree.path(), file))}
-        for {file, content} <- files, do: Tree.put(file, content)
-        results = for {manner, test} <- mutant.tests, do: judge(mutant, manner, test, sound[test])
-        for {file, content} <- sane, do: Tree.put(file, content)
-        results
+        sane = for {file, _content} <- files, do: {file, File.read!(Path.join(tree, file))}
+        for {file, content} <- files, do: Tree.put(tree, file, content)
+
+        rows =
+          for {manner, test} <- mutant.tests do
+            begin = now()
+            {result, words} = judge_test(manner, test, tree, mutant.name, sound[test])
+            {result, mutant.name, mutant.what, words, seconds(begin)}
+          end
+
+        for {file, content} <- sane, do: Tree.put(tree, file, content)
+        rows
 
       {:error, why} ->
-        row(mutant.name, mutant.what, "DOES NOT APPLY: " <> why, "")
-        [:failed]
+        [{:failed, mutant.name, mutant.what, "DOES NOT APPLY: " <> why, ""}]
     end
   end
 
-  defp judge(mutant, manner, test, :green) do
-    begin = now()
-    verdict = run(test, mutant.name)
-    {result, words} = meaning(manner, verdict, title(test))
-    row(mutant.name, mutant.what, words, seconds(begin))
-    result
-  end
+  defp judge_test(manner, test, tree, name, :green),
+    do: meaning(manner, run(test, tree, name), title(test))
 
-  defp judge(mutant, _manner, test, :skipped) do
-    row(mutant.name, mutant.what, "SKIPPED, cannot run here: #{title(test)}", "")
-    :skipped
-  end
+  defp judge_test(_manner, test, _tree, _name, :skipped),
+    do: {:skipped, "SKIPPED, cannot run here: #{title(test)}"}
 
-  defp judge(mutant, _manner, test, verdict) do
-    row(mutant.name, mutant.what, "RED WITHOUT IT, TOO (#{inspect(verdict)}): #{title(test)}", "")
-    :failed
-  end
+  defp judge_test(_manner, test, _tree, _name, verdict),
+    do: {:failed, "RED WITHOUT IT, TOO (#{inspect(verdict)}): #{title(test)}"}
 
   defp meaning(_manner, {:red, _words}, title), do: {:red, title}
   defp meaning("hangs", :hung, title), do: {:red, title <> " (hangs)"}
@@ -396,9 +414,9 @@ defmodule Negative do
   defp meaning(_manner, {:lost, why}, title), do: {:failed, "NOT JUDGED (#{why}) #{title}"}
   defp meaning(_manner, :skipped, title), do: {:failed, "NOT JUDGED (skips itself) #{title}"}
 
-  defp run(test, name) do
+  defp run(test, tree, name) do
     script = "{ #{Tree.build(test)}; } || exit #{Verdict.unbuilt()}; #{Tree.run([test])}"
-    {status, said} = Cage.run(script, Tree.log(name), @limit_s)
+    {status, said} = Cage.run(tree, script, Tree.log(name), @limit_s)
     Verdict.of(test, status, said)
   end
 
@@ -407,7 +425,12 @@ defmodule Negative do
   defp title({:c, program, name}), do: "#{program}.c #{name}"
   defp title({:elixir, file, name}), do: "#{Path.basename(file)} #{name}"
 
-  defp row(name, what, test, seconds) do
+  defp print({result, name, what, test, seconds}) do
+    print(name, what, test, seconds)
+    result
+  end
+
+  defp print(name, what, test, seconds) do
     [{name, 24}, {what, 60}, {test, 70}]
     |> Enum.map_join(" ", fn {text, width} -> String.pad_trailing(text, width) end)
     |> Kernel.<>(String.pad_leading(seconds, 6))
