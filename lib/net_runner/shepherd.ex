@@ -20,6 +20,8 @@ defmodule NetRunner.Shepherd do
   # After its grace: a second for SIGKILL, two to sweep, one more. A guardian that is still there is frozen.
   @overdue 4_000
   @u32_max 0xFFFF_FFFF
+  # How long the zygote may take to say why it refused a start whose control end is closed already.
+  @verdict_wait 500
   # When the socket is full though nobody is on the way: somebody stopped the zygote.
   @full_retry 20
 
@@ -110,6 +112,7 @@ defmodule NetRunner.Shepherd do
       asking: [],
       retry: nil,
       in_flight: %{},
+      verdicts: %{},
       queue: :queue.new(),
       running: %{}
     }
@@ -123,17 +126,19 @@ defmodule NetRunner.Shepherd do
     {:noreply, pump(%{state | queue: :queue.in(entry, state.queue)})}
   end
 
-  def handle_call({:verdict, ticket}, _from, state) do
-    # The zygote refuses before it closes the control end: its frame is there by now.
+  # The zygote refuses before it closes the control end. But if that was lost on the way, for want of
+  # descriptors, the kernel closed it, and the refusal comes later.
+  def handle_call({:verdict, ticket}, from, state) do
     state = receive_frames(state)
 
-    reason =
-      case state.in_flight do
-        %{^ticket => {:rejected, reason}} -> reason
-        _no_word -> :shepherd_lost
-      end
+    case state.in_flight do
+      %{^ticket => id} when is_integer(id) and state.ready? ->
+        Process.send_after(self(), {:no_word, ticket}, @verdict_wait)
+        {:noreply, %{state | verdicts: Map.put(state.verdicts, ticket, from)}}
 
-    {:reply, {:error, reason}, state |> forget(ticket) |> pump()}
+      _known ->
+        {:noreply, state |> judge(ticket, from) |> pump()}
+    end
   end
 
   def handle_call({:escalate, id, zygote}, _from, %{os_pid: zygote} = state) do
@@ -192,6 +197,12 @@ defmodule NetRunner.Shepherd do
     {:noreply, state}
   end
 
+  def handle_info({:no_word, ticket}, state) do
+    {from, verdicts} = Map.pop(state.verdicts, ticket)
+    state = %{state | verdicts: verdicts}
+    {:noreply, if(from, do: state |> judge(ticket, from) |> pump(), else: state)}
+  end
+
   def handle_info(:start_zygote, %{request: nil} = state),
     do: {:noreply, state |> start_zygote() |> pump()}
 
@@ -247,7 +258,7 @@ defmodule NetRunner.Shepherd do
         {ticket, if(what == id, do: {:rejected, reason}, else: what)}
       end
 
-    %{state | in_flight: in_flight}
+    decide(%{state | in_flight: in_flight}, &match?({:rejected, _reason}, in_flight[&1]))
   end
 
   defp handle_frame(other, state) do
@@ -259,6 +270,7 @@ defmodule NetRunner.Shepherd do
     lived = System.monotonic_time(:millisecond) - state.started_at
     Logger.warning("NetRunner's zygote ended (#{inspect(ended)}), starting another")
     state = tell(%{state | request: nil, os_pid: nil, ready?: false})
+    state = decide(state, fn _ticket -> true end)
 
     if lived >= @healthy_ms or state.backoff == 0,
       do: start_zygote(%{state | backoff: if(lived >= @healthy_ms, do: 0, else: 10)}),
@@ -269,6 +281,26 @@ defmodule NetRunner.Shepherd do
     backoff = min(max(state.backoff, 10) * 2, @backoff_max)
     Process.send_after(self(), :start_zygote, backoff)
     %{state | backoff: backoff}
+  end
+
+  # Answers those who wait for a verdict and need not wait any longer.
+  defp decide(state, known?) do
+    {known, waiting} = Enum.split_with(state.verdicts, fn {ticket, _from} -> known?.(ticket) end)
+
+    Enum.reduce(known, %{state | verdicts: Map.new(waiting)}, fn {ticket, from}, state ->
+      judge(state, ticket, from)
+    end)
+  end
+
+  defp judge(state, ticket, from) do
+    reason =
+      case state.in_flight do
+        %{^ticket => {:rejected, reason}} -> reason
+        _no_word -> :shepherd_lost
+      end
+
+    GenServer.reply(from, {:error, reason})
+    forget(state, ticket)
   end
 
   defp answer(state) do
