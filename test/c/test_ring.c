@@ -1429,7 +1429,7 @@ START_TEST(kernel_that_drops_completions_is_refused)
     struct nr_ring *none = NULL;
     const struct nr_ring_options options = {.entries = 0};
     seam.missing_features = IORING_FEAT_NODROP;
-    int r = nr_ring_new(&none, &options);
+    int r = ring_new_in_time(&none, &options);
     seam.missing_features = 0;
     ck_assert_int_eq(r, -EOPNOTSUPP);
     ck_assert_ptr_null(none);
