@@ -4,7 +4,9 @@ defmodule NetRunner.Shepherd do
   #
   # Requests are windowed: a user's in-flight descriptors and the socket's buffer are bounded, so at
   # most @window requests are between `sendmsg` and their answer (the answer itself goes from the
-  # guardian to the command's own process). What does not fit waits here, in order.
+  # guardian to the command's own process). What does not fit waits here, in order. When very many wait,
+  # the window is as small as the number of schedulers: a start is work for three processes, and what
+  # runs at the same time takes the processors from the BEAM (docs/decisions/0004).
   #
   # The end of the zygote decides nothing about a command: its own control socket does.
 
@@ -14,6 +16,10 @@ defmodule NetRunner.Shepherd do
   alias NetRunner.{Nif, Protocol}
 
   @window 64
+  # More than this waiting is a storm, until nobody waits.
+  @storm 64
+  # A storm in which nothing moved for so long has starts on the way that hang: it gets a wider window.
+  @stuck_ms 100
   @backoff_max 1_000
   # A zygote that lived this long was healthy: its end is answered at once.
   @healthy_ms 1_000
@@ -89,13 +95,16 @@ defmodule NetRunner.Shepherd do
     :exit, _reason -> :gone
   end
 
-  @doc "What is known of the zygote: `%{os_pid:, features:, starts:, in_flight:, queued:}`."
+  @doc """
+  What is known of the zygote: `%{os_pid:, features:, starts:, in_flight:, queued:, window:}`, the last
+  being how many starts may be on their way now.
+  """
   @spec info :: map
   def info do
     GenServer.call(__MODULE__, :info)
   catch
     :exit, _reason ->
-      %{os_pid: nil, features: [], starts: 0, in_flight: 0, queued: 0}
+      %{os_pid: nil, features: [], starts: 0, in_flight: 0, queued: 0, window: @window}
   end
 
   @impl true
@@ -114,6 +123,10 @@ defmodule NetRunner.Shepherd do
       in_flight: %{},
       verdicts: %{},
       queue: :queue.new(),
+      queued: 0,
+      window: @window,
+      watch: nil,
+      answered: 0,
       running: %{}
     }
 
@@ -123,7 +136,8 @@ defmodule NetRunner.Shepherd do
   @impl true
   def handle_call({:spawn, id, request, mode}, {pid, _tag} = from, state) do
     entry = {Process.monitor(pid), from, id, request, mode}
-    {:noreply, pump(%{state | queue: :queue.in(entry, state.queue)})}
+    queue = :queue.in(entry, state.queue)
+    {:noreply, pump(%{state | queue: queue, queued: state.queued + 1})}
   end
 
   # The zygote refuses before it closes the control end. But if that was lost on the way, for want of
@@ -162,8 +176,7 @@ defmodule NetRunner.Shepherd do
   # The ticket is the monitor of whom the start belongs to: it goes on.
   def handle_cast({:runs, ticket, guardian}, state) do
     running = Map.put(state.running, ticket, guardian)
-    in_flight = Map.delete(state.in_flight, ticket)
-    {:noreply, pump(%{state | running: running, in_flight: in_flight})}
+    {:noreply, %{state | running: running} |> answered(ticket) |> pump()}
   end
 
   @impl true
@@ -181,7 +194,8 @@ defmodule NetRunner.Shepherd do
   def handle_info({:DOWN, ticket, :process, _pid, _reason}, state) do
     # On its way, or (its caller gave up) still waiting here.
     queue = :queue.filter(fn entry -> elem(entry, 0) != ticket end, state.queue)
-    {:noreply, %{state | queue: queue} |> forget(ticket) |> pump()}
+    state = %{state | queue: queue, queued: :queue.len(queue)}
+    {:noreply, state |> forget(ticket) |> pump()}
   end
 
   def handle_info({:select, request, _ref, :ready_input}, %{request: request} = state) do
@@ -205,6 +219,14 @@ defmodule NetRunner.Shepherd do
 
   def handle_info(:start_zygote, %{request: nil} = state),
     do: {:noreply, state |> start_zygote() |> pump()}
+
+  def handle_info({:storm, watch, answered}, %{watch: watch} = state) do
+    state = watch_storm(state)
+
+    if state.answered == answered,
+      do: {:noreply, pump(%{state | window: min(2 * state.window, @window - 1)})},
+      else: {:noreply, state}
+  end
 
   def handle_info(:retry, state), do: {:noreply, pump(%{state | retry: nil})}
   def handle_info(_other, state), do: {:noreply, state}
@@ -309,7 +331,8 @@ defmodule NetRunner.Shepherd do
       features: state.features,
       starts: state.starts,
       in_flight: map_size(state.in_flight),
-      queued: :queue.len(state.queue)
+      queued: state.queued,
+      window: state.window
     }
   end
 
@@ -320,19 +343,43 @@ defmodule NetRunner.Shepherd do
 
   defp forget(state, ticket) do
     Process.demonitor(ticket, [:flush])
-    %{state | in_flight: Map.delete(state.in_flight, ticket)}
+    answered(state, ticket)
+  end
+
+  defp answered(state, ticket) do
+    in_flight = Map.delete(state.in_flight, ticket)
+    %{state | in_flight: in_flight, answered: state.answered + 1}
   end
 
   defp pump(%{ready?: false} = state), do: state
 
   defp pump(state) do
-    with true <- map_size(state.in_flight) < @window,
+    state = weather(state)
+
+    with true <- map_size(state.in_flight) < state.window,
          {{:value, entry}, queue} <- :queue.out(state.queue) do
-      send_request(entry, %{state | queue: queue})
+      send_request(entry, %{state | queue: queue, queued: state.queued - 1})
     else
       _full_or_empty -> state
     end
   end
+
+  defp weather(%{queued: 0} = state), do: %{state | window: @window, watch: nil}
+
+  defp weather(%{queued: queued, watch: nil} = state) when queued > @storm,
+    do: watch_storm(%{state | window: min(System.schedulers_online(), @window - 1)})
+
+  defp weather(state), do: state
+
+  defp watch_storm(state) do
+    watch = make_ref()
+    Process.send_after(self(), {:storm, watch, state.answered}, @stuck_ms)
+    %{state | watch: watch}
+  end
+
+  # Nothing was sent.
+  defp put_back(entry, state),
+    do: %{state | queue: :queue.in_r(entry, state.queue), queued: state.queued + 1}
 
   defp send_request({ticket, {pid, _tag} = from, id, request, mode} = entry, state) do
     case nif_spawn(state.request, request, mode, pid) do
@@ -343,11 +390,11 @@ defmodule NetRunner.Shepherd do
 
       # Nothing was sent: wait for room, in order.
       {:error, reason} when reason in [:eagain, :etoomanyrefs, :enobufs] ->
-        retry_later(%{state | queue: :queue.in_r(entry, state.queue)})
+        retry_later(put_back(entry, state))
 
       # The zygote is gone and we have not read its hang-up yet: the next one takes the request.
       {:error, reason} when reason in [:epipe, :enotconn, :econnreset] ->
-        receive_frames(%{state | queue: :queue.in_r(entry, state.queue), ready?: false})
+        receive_frames(%{put_back(entry, state) | ready?: false})
 
       {:error, reason} ->
         GenServer.reply(from, {:error, reason})

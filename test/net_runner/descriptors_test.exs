@@ -53,6 +53,24 @@ defmodule NetRunner.DescriptorsTest do
     assert Enum.all?(Task.await_many(starts, 30_000), &(&1 == {"", 0}))
   end
 
+  test "in a storm of starts few are on their way, and more again if they hang" do
+    zygote = to_string(Shepherd.info().os_pid)
+    {_, 0} = System.cmd("kill", ["-STOP", zygote])
+    opts = [env: {:replace, []}, spawn_timeout: 30_000]
+    starts = for _ <- 1..200, do: Task.async(fn -> NetRunner.run(["/bin/true"], opts) end)
+    few = System.schedulers_online()
+
+    eventually("the window shrinks", fn ->
+      match?(%{window: ^few, in_flight: 64, queued: queued} when queued > 64, Shepherd.info())
+    end)
+
+    eventually("it grows", fn -> Shepherd.info().window == 63 end)
+
+    {_, 0} = System.cmd("kill", ["-CONT", zygote])
+    assert Enum.all?(Task.await_many(starts, 30_000), &(&1 == {"", 0}))
+    assert %{window: 64, in_flight: 0, queued: 0} = Shepherd.info()
+  end
+
   test "a start whose server is killed makes room for another" do
     zygote = to_string(Shepherd.info().os_pid)
     {_, 0} = System.cmd("kill", ["-STOP", zygote])
