@@ -1,27 +1,63 @@
-# Sourced by ci/test and ci/long: runs legs one after the other and says at the end how each of them went.
-# A script defines `all`, which calls `leg` for each, and ends with `run_legs "$@"`.
+# Sourced by ci/test and ci/long: runs legs and says at the end how each of them went. A script defines
+# `all`, which calls `leg` for each, and ends with `run_legs "$@"`. Legs run one after the other; what
+# computes while the next legs mostly wait may run `beside` them, at the lowest priority, until `join`.
 # shellcheck shell=bash
 
 exec </dev/null
 work="$root/_build/ci"
 test_build="$root/_build/test/lib/net_runner"
 names=() results=() seconds=() notes=() wanted=()
+beside_names=() beside_does=() beside_pids=() beside_begin=()
+
+is_wanted() {
+    [ ${#wanted[@]} -eq 0 ] || [[ " ${wanted[*]} " == *" $1 "* ]]
+}
 
 # leg NAME DOES FUNCTION: runs FUNCTION with `set -e`, keeps what it prints, notes how it ended.
 leg() {
-    local name=$1 does=$2 function=$3 log="$work/$1.log" begin=$SECONDS status
-    if [ ${#wanted[@]} -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then
-        return
-    fi
+    local name=$1 does=$2 function=$3 log="$work/$1.log" begin=$SECONDS
+    is_wanted "$name" || return 0
     printf '\n=== %s: %s\n\n' "$name" "$does"
     (
         set -e
         "$function"
     ) 2>&1 | tee "$log"
-    status=${PIPESTATUS[0]}
+    note "$name" "${PIPESTATUS[0]}" "$begin"
+}
+
+# beside NAME DOES FUNCTION: as `leg`, while the legs after it run.
+beside() {
+    local name=$1 does=$2 function=$3
+    is_wanted "$name" || return 0
+    (
+        set -e
+        renice -n 19 -p "$BASHPID" >/dev/null
+        "$function"
+    ) >"$work/$name.log" 2>&1 &
+    beside_names+=("$name")
+    beside_does+=("$does")
+    beside_pids+=($!)
+    beside_begin+=("$SECONDS")
+}
+
+# Waits for all that runs beside, and shows what it printed.
+join() {
+    local i status
+    for i in "${!beside_names[@]}"; do
+        status=0
+        wait "${beside_pids[$i]}" || status=$?
+        printf '\n=== %s: %s (beside the legs before)\n\n' "${beside_names[$i]}" "${beside_does[$i]}"
+        cat "$work/${beside_names[$i]}.log"
+        note "${beside_names[$i]}" "$status" "${beside_begin[$i]}"
+    done
+    beside_names=() beside_does=() beside_pids=() beside_begin=()
+}
+
+note() {
+    local name=$1 status=$2 begin=$3
     names+=("$name")
     seconds+=($((SECONDS - begin)))
-    notes+=("$(said "$log")")
+    notes+=("$(said "$work/$name.log")")
     if [ "$status" -eq 0 ]; then
         results+=(passed)
     else
@@ -64,7 +100,7 @@ summary() {
 # run_legs [-l | LEG...]: lists the legs, or runs all or these.
 run_legs() {
     if [ "${1:-}" = -l ]; then
-        sed -n 's/^    leg \([a-z]*\) "\(.*\)" .*/\1: \2/p' "$0"
+        sed -nE 's/^    (leg|beside) ([a-z]*) "(.*)" .*/\2: \3/p' "$0"
         return
     fi
     wanted=("$@")

@@ -52,7 +52,7 @@ struct shepherd shepherd_launch(const char *const *wrapper)
         /* A careless starter: what the zygote and its children must not keep. */
         (void)signal(SIGTERM, SIG_DFL);
         (void)signal(SIGPIPE, SIG_IGN);
-        if (dup2(ends[1], 3) < 0 || dup2(2, 77) < 0)
+        if (dup2(ends[1], 3) < 0 || dup2(2, CARELESS_FD) < 0)
             _exit(99);
         if (ends[1] == 3)
             (void)nr_fd_cloexec(3, false);

@@ -18,6 +18,9 @@
 /* Generous, because sanitized builds run beside others; what must be quick is measured apart. */
 #define WAIT_MS 10000
 
+/* A descriptor that shepherd_launch leaves open, without close-on-exec. */
+#define CARELESS_FD 77
+
 struct shepherd {
     pid_t pid;
     int socket;

@@ -135,6 +135,8 @@ START_TEST(it_keeps_nothing_of_who_started_it)
     /* 0 1 2 and the request socket, plus the BEAM's pidfd (or a pipe in its place), the signals and
      * the list of children. */
     ck_assert_uint_le(count_fds(shepherd.pid), 8);
+    (void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", shepherd.pid, CARELESS_FD);
+    ck_assert_int_eq(readlink(path, target, sizeof(target)), -1);
     for (int fd = 0; fd < 3; fd++) {
         (void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", shepherd.pid, fd);
         ssize_t length = readlink(path, target, sizeof(target) - 1);

@@ -33,7 +33,7 @@ defmodule NetRunner.Test.Failing do
   @doc "Another BEAM with it."
   def other_beam(code) do
     {launcher, ebin, _page} = app()
-    OtherBeam.start(code, launcher, ebin, 250_000)
+    OtherBeam.start(~s[IO.puts("up"); ] <> code, launcher, ebin)
   end
 
   def page, do: System.fetch_env!("NR_FAILING")

@@ -103,6 +103,7 @@ defmodule NetRunner.Test.OtherBeam do
   def read_line(%{port: port}, ms \\ 5_000) do
     receive do
       {^port, {:data, {:eol, line}}} -> line
+      {^port, {:exit_status, status}} -> flunk("the other BEAM ended with #{status}")
     after
       ms -> flunk("the other BEAM printed no line within #{ms} ms")
     end
