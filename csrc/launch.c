@@ -156,6 +156,21 @@ static void start_close(ErlNifEnv *env, struct start *start, bool failed)
     }
 }
 
+/* 0, or -errno with nothing more than what start_close lets go of. */
+static int pass_on(struct start *start, int fd)
+{
+    if (fd < 0)
+        return fd;
+    start->theirs[start->count++] = fd;
+    return 0;
+}
+
+static int dup_stderr(void)
+{
+    int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    return fd < 0 ? nr_errno() : fd;
+}
+
 static int start_fill(ErlNifEnv *env, struct start *start, unsigned flags, enum nr_mode mode,
                       const ErlNifPid *owner, const ErlNifBinary *strings)
 {
@@ -163,6 +178,12 @@ static int start_fill(ErlNifEnv *env, struct start *start, unsigned flags, enum 
     for (size_t i = 0; i < 3; i++) {
         if (!(flags & bits[i]))
             continue;
+        if (i == 2 && (flags & NR_LAUNCH_STDERR_OURS)) {
+            int r = pass_on(start, dup_stderr());
+            if (r < 0)
+                return r;
+            continue;
+        }
         int theirs = -EBADF;
         int r =
             make_pipe(env, i == 0 ? NR_WRITE : NR_READ, mode, owner, &theirs, &start->handles[i]);
@@ -172,17 +193,12 @@ static int start_fill(ErlNifEnv *env, struct start *start, unsigned flags, enum 
             return r;
     }
     if (flags & NR_SPAWN_CWD) {
-        int fd = nr_os_open_cwd();
-        if (fd < 0)
-            return fd;
-        start->theirs[start->count++] = fd;
+        int r = pass_on(start, nr_os_open_cwd());
+        if (r < 0)
+            return r;
     }
-    if (flags & NR_SPAWN_STRINGS) {
-        int fd = nr_os_sealed_file(strings->data, strings->size);
-        if (fd < 0)
-            return fd;
-        start->theirs[start->count++] = fd;
-    }
+    if (flags & NR_SPAWN_STRINGS)
+        return pass_on(start, nr_os_sealed_file(strings->data, strings->size));
     return 0;
 }
 
@@ -200,7 +216,8 @@ ERL_NIF_TERM nr_nif_spawn(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     ErlNifPid owner;
     if (!enif_inspect_binary(env, argv[1], &frame) || !enif_get_uint(env, argv[3], &flags) ||
         !enif_get_uint(env, argv[4], &mode) || mode > NR_MODE_RING ||
-        !enif_get_local_pid(env, argv[5], &owner) || (flags & ~NR_SPAWN_FLAGS_ALL) ||
+        !enif_get_local_pid(env, argv[5], &owner) ||
+        (flags & ~(NR_SPAWN_FLAGS_ALL | NR_LAUNCH_STDERR_OURS)) ||
         ((flags & NR_SPAWN_STRINGS) && !enif_inspect_binary(env, argv[2], &strings)))
         return enif_make_badarg(env);
 
@@ -211,10 +228,11 @@ ERL_NIF_TERM nr_nif_spawn(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     NR_CLEANUP_FD int ours = pair[0];
     struct start start = {.theirs = {pair[1]}, .count = 1};
     r = start_fill(env, &start, flags, (enum nr_mode)mode, &owner, &strings);
-    if (r == 0)
+    if (r == 0) {
         r = nr_control_send(env, argv[0], &frame, start.theirs, start.count);
-    if (r == -EBADF)
-        r = -ENOTCONN;
+        if (r == -EBADF)
+            r = -ENOTCONN;
+    }
     ERL_NIF_TERM control = 0;
     if (r == 0) {
         control = nr_control_new_take(env, nr_fd_take(&ours), &owner);

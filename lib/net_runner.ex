@@ -12,15 +12,16 @@ defmodule NetRunner do
   A command is a list: the executable, looked up in the PATH that the command itself will see, and its
   arguments. There is no shell unless you start one.
 
-    * `run/2` runs a command to its end and gives what it wrote.
+    * `run/2` runs a command to its end and gives what it wrote and its status; `run!/2` raises unless
+      it went well.
+    * `exec/2` and `exec!/2` do the same and tell all about it: a `NetRunner.Result`.
     * `stream!/2` and `stream/2` make a lazy enumerable of what it writes.
     * `NetRunner.Process` is one command under your hands.
   """
 
-  alias NetRunner.{Backend, Executable, Options, Pipe}
+  alias NetRunner.{Backend, Collector, Executable, Options, Result}
 
   @type cmd :: [binary, ...]
-  @read_max 262_144
 
   @doc """
   Runs a command to its end: `{stdout, status}`, or `{stdout, status, stderr}` with
@@ -33,6 +34,8 @@ defmodule NetRunner do
       {"BACK-PRESSURE", 0}
       iex> NetRunner.run(["sh", "-c", "echo oops >&2; exit 3"], stderr: :capture)
       {"", 3, "oops\\n"}
+      iex> NetRunner.run(["printf", "one\\ntwo"], lines: true)
+      {["one", "two"], 0}
       iex> NetRunner.run(["no-such-program"])
       {:error, :enoent}
 
@@ -44,20 +47,77 @@ defmodule NetRunner do
   #{Options.docs(:run)}
   """
   @spec run(cmd, keyword) ::
-          {binary, non_neg_integer}
-          | {binary, non_neg_integer, binary}
+          {collected :: term, non_neg_integer}
+          | {collected :: term, non_neg_integer, binary}
           | {:error, NetRunner.Error.reason()}
   def run(cmd, opts \\ []) do
-    with {:ok, options} <- Options.validate(opts, :run),
-         {:ok, cmd} <- Executable.check_cmd(cmd),
-         deadline = Pipe.deadline(options.timeout),
-         {:ok, process} <- NetRunner.Process.start_checked(cmd, options, false) do
-      try do
-        collect(process, options, deadline)
-      after
-        NetRunner.Process.stop(process)
-      end
+    {outcome, options} = execute(cmd, opts, :run)
+    answer(outcome, options)
+  end
+
+  @doc """
+  As `run/2`, for commands that must not fail: raises `NetRunner.ExitError` unless the exit code is in
+  `ok:`, and `NetRunner.Error` for what `run/2` gives as `{:error, reason}`.
+
+      iex> NetRunner.run!(["echo", "hello"])
+      {"hello\\n", 0}
+      iex> NetRunner.run!(["grep", "x", "/dev/null"], ok: [0, 1])
+      {"", 1}
+      iex> NetRunner.run!(["no-such-program"])
+      ** (NetRunner.Error) no-such-program: no such file or directory (enoent)
+
+  ## Options
+
+  #{Options.docs(:run!)}
+  """
+  @spec run!(cmd, keyword) ::
+          {collected :: term, non_neg_integer} | {collected :: term, non_neg_integer, binary}
+  def run!(cmd, opts \\ []) do
+    {outcome, options} = execute(cmd, opts, :run!)
+    result = ok!(outcome, cmd, options)
+    answer({:ok, result, nil}, options)
+  end
+
+  @doc """
+  Runs a command to its end and tells all about it: output, exit, cause, time and resources used, in a
+  `NetRunner.Result`. Also a command that fails, is stopped by `timeout:` or passes a limit is `{:ok, result}`,
+  with what it wrote until then. `{:error, reason}` only if nothing ran, if it cannot be
+  killed (`{:unkillable, pids}`), or if its input broke off.
+
+      iex> {:ok, result} = NetRunner.exec(["sh", "-c", "echo half; echo oops >&2; sleep 60"], timeout: 100)
+      iex> {result.stdout, result.stderr, result.exit, result.cause}
+      {"half\\n", "oops\\n", {:signaled, :sigterm}, :timeout}
+      iex> {:ok, result} = NetRunner.exec(["seq", "100000"], max_output_size: 4, overflow: :tail)
+      iex> {result.stdout, result.exit, result.truncated?}
+      {"000\\n", {:exited, 0}, true}
+
+  ## Options
+
+  #{Options.docs(:exec)}
+  """
+  @spec exec(cmd, keyword) :: {:ok, Result.t()} | {:error, NetRunner.Error.reason()}
+  def exec(cmd, opts \\ []) do
+    case execute(cmd, opts, :exec) do
+      {{:ok, result, _broke_off}, _options} -> {:ok, result}
+      {{:error, reason}, _options} -> {:error, reason}
     end
+  end
+
+  @doc """
+  As `exec/2`, but raises `NetRunner.ExitError` unless the command ended by itself with an exit code that
+  is in `ok:`, and `NetRunner.Error` if nothing ran.
+
+      iex> NetRunner.exec!(["echo", "hello"]).stdout
+      "hello\\n"
+
+  ## Options
+
+  #{Options.docs(:exec!)}
+  """
+  @spec exec!(cmd, keyword) :: Result.t()
+  def exec!(cmd, opts \\ []) do
+    {outcome, options} = execute(cmd, opts, :exec!)
+    ok!(outcome, cmd, options)
   end
 
   @doc """
@@ -74,6 +134,10 @@ defmodule NetRunner do
       "y\\ny\\n"
       iex> NetRunner.stream!(["cat"], input: Stream.map(1..3, &"\#{&1};")) |> Enum.join()
       "1;2;3;"
+      iex> NetRunner.stream!(["printf", "a,b,c"], lines: ",") |> Enum.to_list()
+      ["a", "b", "c"]
+      iex> NetRunner.stream!(["sh", "-c", "echo out; echo err >&2"], stderr: :tagged) |> Enum.sort()
+      [stderr: "err\\n", stdout: "out\\n"]
 
   Raises at once only for what can be seen at once to be wrong with the command and the options.
 
@@ -126,87 +190,40 @@ defmodule NetRunner do
     Map.put(Backend.info(), :containment, containment)
   end
 
-  ## Collecting
+  ## What the calls have in common
 
-  defp collect(process, options, deadline) do
-    ends = if options.stderr == :capture, do: [:stdout, :stderr], else: [:stdout]
-    nothing = %{stdout: {[], 0}, stderr: {[], 0}}
-
-    with {:ok, handles} <- handles(process, ends),
-         {:ok, output} <- read_all(handles, options.max_output_size, deadline, %{}, nothing) do
-      conclude(process, options, deadline, output)
+  # Whatever is wrong with options and command is told before anything starts.
+  defp execute(cmd, opts, call) do
+    with {:ok, options} <- Options.validate(opts, call),
+         {:ok, cmd} <- Executable.check_cmd(cmd) do
+      {Collector.run(cmd, options), options}
+    else
+      {:error, reason} -> {{:error, reason}, nil}
     end
   end
 
-  defp handles(_process, []), do: {:ok, []}
+  defp answer({:ok, %Result{cause: :guardian_lost}, _broke_off}, _options),
+    do: {:error, :guardian_lost}
 
-  defp handles(process, [name | rest]) do
-    with {:ok, handle} <- NetRunner.Process.handle(process, name),
-         {:ok, handles} <- handles(process, rest),
-         do: {:ok, [{name, handle} | handles]}
+  defp answer({:ok, result, :max_output_exceeded}, _options),
+    do: {:error, {:max_output_exceeded, result.stdout}}
+
+  defp answer({:ok, _result, broke_off}, _options) when broke_off != nil, do: {:error, broke_off}
+
+  defp answer({:ok, result, nil}, %{stderr: :capture}),
+    do: {result.stdout, Result.status(result), result.stderr}
+
+  defp answer({:ok, result, nil}, _options), do: {result.stdout, Result.status(result)}
+  defp answer({:error, reason}, _options), do: {:error, reason}
+
+  defp ok!({:error, reason}, cmd, _options),
+    do: raise(NetRunner.Error, reason: reason, cmd: printable(cmd))
+
+  defp ok!({:ok, result, _broke_off}, _cmd, options) do
+    if Result.ok?(result, options.ok),
+      do: result,
+      else: raise(%{NetRunner.ExitError.of(result, options) | result: result})
   end
-
-  defp read_all([], _limit, _deadline, _armed, output) do
-    {:ok, Map.new(output, fn {tag, {chunks, _size}} -> {tag, binary(chunks)} end)}
-  end
-
-  defp read_all(handles, limit, deadline, armed, output) do
-    case Pipe.read_either(handles, @read_max, deadline, armed) do
-      {tag, {:ok, chunk}, armed} ->
-        {chunks, size} = output[tag]
-        size = size + byte_size(chunk)
-        output = %{output | tag => {[chunk | chunks], size}}
-
-        cond do
-          size > limit ->
-            Pipe.disarm(armed)
-            partial = binary(elem(output.stdout, 0))
-
-            {:error,
-             {:max_output_exceeded, binary_part(partial, 0, min(byte_size(partial), limit))}}
-
-          Pipe.over?(deadline) ->
-            Pipe.disarm(armed)
-            {:error, :timeout}
-
-          true ->
-            read_all(handles, limit, deadline, armed, output)
-        end
-
-      {tag, :eof, armed} ->
-        read_all(Keyword.delete(handles, tag), limit, deadline, armed, output)
-
-      {_tag, {:error, reason}, armed} ->
-        Pipe.disarm(armed)
-        {:error, reason}
-
-      {:timeout, armed} ->
-        Pipe.disarm(armed)
-        {:error, :timeout}
-    end
-  end
-
-  defp binary([chunk]), do: chunk
-  defp binary(chunks), do: chunks |> Enum.reverse() |> IO.iodata_to_binary()
-
-  defp conclude(process, options, deadline, output) do
-    with {:ok, conclusion} <- NetRunner.Process.conclude(process, Pipe.left(deadline)),
-         :ok <- fed(conclusion) do
-      status = NetRunner.Process.status(conclusion.exit)
-
-      if options.stderr == :capture,
-        do: {output.stdout, status, output.stderr},
-        else: {output.stdout, status}
-    end
-  end
-
-  @doc false
-  # How the input went. An exception of the enumerable given as `input:` belongs to the caller.
-  def fed(%{fed: {:raised, kind, reason, stacktrace}}),
-    do: :erlang.raise(kind, reason, stacktrace)
-
-  def fed(%{fed: {:broken, reason}}), do: {:error, reason}
-  def fed(_conclusion), do: :ok
 
   defp printable(cmd) do
     if is_list(cmd) and not List.improper?(cmd) and Enum.all?(cmd, &is_binary/1), do: cmd

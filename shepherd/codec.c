@@ -33,20 +33,42 @@ int nr_codec_payload(const struct nr_frame *frame, enum nr_frame_type type, void
     return 0;
 }
 
+/* Both flags at once. */
+static bool both(const struct nr_spawn *spawn, uint32_t one, uint32_t other)
+{
+    return (spawn->flags & one) && (spawn->flags & other);
+}
+
+/* What belongs to a file comes with one only. */
+static bool file_valid(const struct nr_spawn *spawn, uint32_t file, uint32_t append, uint32_t mode)
+{
+    return spawn->flags & file ? mode <= 07777 : !(spawn->flags & append) && mode == 0;
+}
+
+static bool stdio_valid(const struct nr_spawn *spawn)
+{
+    return !both(spawn, NR_SPAWN_MERGE, NR_SPAWN_STDERR) &&
+           !both(spawn, NR_SPAWN_MERGE, NR_SPAWN_STDERR_FILE) &&
+           !both(spawn, NR_SPAWN_STDIN, NR_SPAWN_STDIN_FILE) &&
+           !both(spawn, NR_SPAWN_STDOUT, NR_SPAWN_STDOUT_FILE) &&
+           !both(spawn, NR_SPAWN_STDERR, NR_SPAWN_STDERR_FILE) &&
+           file_valid(spawn, NR_SPAWN_STDOUT_FILE, NR_SPAWN_STDOUT_APPEND, spawn->stdout_mode) &&
+           file_valid(spawn, NR_SPAWN_STDERR_FILE, NR_SPAWN_STDERR_APPEND, spawn->stderr_mode);
+}
+
 static bool spawn_valid(const struct nr_spawn *spawn)
 {
-    uint64_t strings = 2U + (uint64_t)spawn->argc + (uint64_t)spawn->envc;
+    uint64_t strings = nr_codec_spawn_strings(spawn);
     uint32_t most = spawn->flags & NR_SPAWN_STRINGS ? NR_WIRE_STRINGS_MAX : NR_WIRE_INLINE_MAX;
 
-    return (spawn->flags & ~NR_SPAWN_FLAGS_ALL) == 0 &&
-           !((spawn->flags & NR_SPAWN_MERGE) && (spawn->flags & NR_SPAWN_STDERR)) &&
-           spawn->reserved == 0 && spawn->stop_signal >= 1 && spawn->stop_signal <= 64 &&
-           spawn->argc >= 1 && spawn->strings_length <= most && strings <= spawn->strings_length;
+    return (spawn->flags & ~NR_SPAWN_FLAGS_ALL) == 0 && stdio_valid(spawn) &&
+           spawn->stop_signal >= 1 && spawn->stop_signal <= 64 && spawn->argc >= 1 &&
+           spawn->strings_length <= most && strings <= spawn->strings_length;
 }
 
 bool nr_codec_strings_valid(const struct nr_spawn *spawn, const char *strings)
 {
-    uint64_t wanted = 2U + (uint64_t)spawn->argc + (uint64_t)spawn->envc;
+    uint64_t wanted = nr_codec_spawn_strings(spawn);
     uint64_t found = 0;
     const char *at = strings;
     const char *end = strings + spawn->strings_length;
@@ -90,6 +112,12 @@ unsigned nr_codec_spawn_fds(uint32_t flags)
     unsigned carried = flags & (NR_SPAWN_STDIN | NR_SPAWN_STDOUT | NR_SPAWN_STDERR | NR_SPAWN_CWD |
                                 NR_SPAWN_STRINGS);
     return 1U + (unsigned)__builtin_popcount(carried);
+}
+
+uint64_t nr_codec_spawn_strings(const struct nr_spawn *spawn)
+{
+    unsigned files = (unsigned)__builtin_popcount(spawn->flags & NR_SPAWN_FILES_ALL);
+    return 2U + files + (uint64_t)spawn->argc + (uint64_t)spawn->envc;
 }
 
 size_t nr_codec_write(void *out, size_t room, enum nr_frame_type type, uint64_t id,

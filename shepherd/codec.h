@@ -39,6 +39,9 @@ int nr_codec_spawn(const struct nr_frame *frame, struct nr_spawn *spawn, const c
 /* How many descriptors a SPAWN with these flags carries, the control socket included. */
 unsigned nr_codec_spawn_fds(uint32_t flags);
 
+/* How many strings a SPAWN carries: exe, cd, files, argv, env. */
+uint64_t nr_codec_spawn_strings(const struct nr_spawn *spawn);
+
 /* Whether the strings area is what the counts in `spawn` promise and exe is an absolute path. */
 bool nr_codec_strings_valid(const struct nr_spawn *spawn, const char *strings);
 

@@ -9,6 +9,7 @@
 #include "stdfds.h"
 #include "sys.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -24,6 +25,32 @@ static _Noreturn void give_up(int pipe, enum nr_stage stage, int error)
     _exit(127);
 }
 
+static int creation(uint32_t flags, uint32_t append)
+{
+    return O_CREAT | (flags & append ? O_APPEND : O_TRUNC);
+}
+
+static void place_stdfds(const struct nr_order *order, const struct nr_program *program, int pipe)
+{
+    const struct nr_spawn *spawn = &order->spawn;
+    const struct nr_stdfd from[3] = {
+        {.fd = order->stdio[0], .file = program->files[0]},
+        {.fd = order->stdio[1],
+         .file = program->files[1],
+         .flags = creation(spawn->flags, NR_SPAWN_STDOUT_APPEND),
+         .mode = spawn->stdout_mode},
+        {.fd = order->stdio[2],
+         .file = program->files[2],
+         .flags = creation(spawn->flags, NR_SPAWN_STDERR_APPEND),
+         .mode = spawn->stderr_mode},
+    };
+    int cwd = order->cwd >= 0 ? order->cwd : AT_FDCWD;
+    int file;
+    int r = nr_stdfds_place(from, spawn->flags & NR_SPAWN_MERGE, cwd, &file);
+    if (r < 0)
+        give_up(pipe, file < 0 ? NR_STAGE_STDIO : NR_STAGE_STDIN_FILE + (unsigned)file, r);
+}
+
 static _Noreturn void child(const struct nr_order *order, const struct nr_program *program,
                             int pipe, pid_t guardian)
 {
@@ -33,9 +60,14 @@ static _Noreturn void child(const struct nr_order *order, const struct nr_progra
         give_up(pipe, NR_STAGE_SETUP, nr_errno());
     nr_sys_signals_default();
 
-    r = nr_stdfds_place(order->stdio, order->spawn.flags & NR_SPAWN_MERGE);
+    /* Before anything that may take long. */
+    r = nr_sys_leash();
     if (r < 0)
-        give_up(pipe, NR_STAGE_STDIO, r);
+        give_up(pipe, NR_STAGE_SETUP, r);
+    if (getppid() != guardian) /* it died before the leash held */
+        _exit(127);
+
+    place_stdfds(order, program, pipe);
 
     if (order->cwd >= 0 && fchdir(order->cwd) < 0)
         give_up(pipe, NR_STAGE_CD, nr_errno());
@@ -45,12 +77,6 @@ static _Noreturn void child(const struct nr_order *order, const struct nr_progra
     r = nr_sys_oom_set(order->oom_score_adj);
     if (r < 0)
         give_up(pipe, NR_STAGE_SETUP, r);
-
-    r = nr_sys_leash();
-    if (r < 0)
-        give_up(pipe, NR_STAGE_SETUP, r);
-    if (getppid() != guardian) /* it died before the leash held */
-        _exit(127);
 
     r = nr_sys_move_cloexec(pipe, EXEC_PIPE);
     if (r < 0)

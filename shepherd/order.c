@@ -70,6 +70,8 @@ static char *next_string(const char **at)
 
 int nr_order_program(struct nr_order *order, struct nr_program *program)
 {
+    static const uint32_t file_flags[3] = {NR_SPAWN_STDIN_FILE, NR_SPAWN_STDOUT_FILE,
+                                           NR_SPAWN_STDERR_FILE};
     const struct nr_spawn *spawn = &order->spawn;
 
     if (order->strings == NULL) {
@@ -89,6 +91,8 @@ int nr_order_program(struct nr_order *order, struct nr_program *program)
     const char *at = order->strings;
     program->exe = next_string(&at);
     program->cd = next_string(&at);
+    for (int i = 0; i < 3; i++)
+        program->files[i] = spawn->flags & file_flags[i] ? next_string(&at) : NULL;
     program->argv = vectors;
     for (uint32_t i = 0; i < spawn->argc; i++)
         *vectors++ = next_string(&at);

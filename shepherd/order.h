@@ -13,7 +13,7 @@ struct nr_order {
     uint64_t id;
     struct nr_spawn spawn;
     int control;
-    int stdio[3]; /* -EBADF: /dev/null */
+    int stdio[3]; /* -EBADF: a file of the strings, or /dev/null */
     int cwd;      /* -EBADF: stay where we are */
     int strings_fd;
     int oom_score_adj;   /* that the command gets back; NR_OOM_UNCHANGED: as its guardian's */
@@ -30,7 +30,8 @@ struct nr_order {
 /* What execve(2) wants, built from the strings. */
 struct nr_program {
     const char *exe;
-    const char *cd; /* "": none */
+    const char *cd;       /* "": none */
+    const char *files[3]; /* stdin's, stdout's, stderr's; NULL: none */
     char **argv;
     char **envp;
 };

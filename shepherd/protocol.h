@@ -73,7 +73,8 @@ enum nr_feature {
 };
 
 /* Which descriptors a SPAWN carries in SCM_RIGHTS, always in this order: control (always), stdin,
- * stdout, stderr, cwd, strings. A missing stdin, stdout or stderr is /dev/null. */
+ * stdout, stderr, cwd, strings. A stdin, stdout or stderr that is neither carried nor a file is
+ * /dev/null. */
 enum nr_spawn_flag {
     NR_SPAWN_STDIN = 1U << 0,
     NR_SPAWN_STDOUT = 1U << 1,
@@ -82,14 +83,25 @@ enum nr_spawn_flag {
     NR_SPAWN_STRINGS = 1U << 4, /* the strings are in a sealed memfd, none follow the payload */
     NR_SPAWN_MERGE = 1U << 5,   /* stderr is stdout's descriptor; excludes NR_SPAWN_STDERR */
     NR_SPAWN_KEEP = 1U << 6,    /* orphans: :keep */
+
+    /* The child opens them itself, from its cwd descriptor, as a shell's redirections: whatever open(2)
+     * waits for (a FIFO, a slow file system), it waits in the child. Each excludes the descriptor of
+     * the same name, STDERR_FILE also NR_SPAWN_MERGE. */
+    NR_SPAWN_STDIN_FILE = 1U << 7,
+    NR_SPAWN_STDOUT_FILE = 1U << 8,
+    NR_SPAWN_STDERR_FILE = 1U << 9,
+    NR_SPAWN_STDOUT_APPEND = 1U << 10, /* O_APPEND; without it the file is truncated */
+    NR_SPAWN_STDERR_APPEND = 1U << 11,
 };
-#define NR_SPAWN_FLAGS_ALL 0x7fU
+#define NR_SPAWN_FLAGS_ALL 0xfffU
 #define NR_SPAWN_FDS_MAX   6
+#define NR_SPAWN_FILES_ALL (NR_SPAWN_STDIN_FILE | NR_SPAWN_STDOUT_FILE | NR_SPAWN_STDERR_FILE)
 
 /*
  * After this struct (or in the memfd): strings_length bytes, made of NUL-terminated strings:
- *   exe (absolute path), cd ("" = stay in cwd), argc x argv (argv[0] included), envc x "NAME=value".
- * There are exactly 2 + argc + envc NULs and the last byte is one of them.
+ *   exe (absolute path), cd ("" = stay in cwd), the paths of stdin's, stdout's and stderr's file (those
+ *   whose flags are set), argc x argv (argv[0] included), envc x "NAME=value".
+ * There are exactly as many NULs as strings and the last byte is one of them.
  */
 struct nr_spawn {
     uint32_t flags; /* enum nr_spawn_flag */
@@ -99,7 +111,8 @@ struct nr_spawn {
     uint32_t argc; /* >= 1 */
     uint32_t envc;
     uint32_t strings_length;
-    uint32_t reserved; /* 0 */
+    uint16_t stdout_mode; /* permission bits (open(2), before the umask) should the file be made; */
+    uint16_t stderr_mode; /* 0 where there is no such file */
 };
 static_assert(sizeof(struct nr_spawn) == 32, "spawn");
 
@@ -114,7 +127,8 @@ struct nr_started {
 };
 static_assert(sizeof(struct nr_started) == 8, "started");
 
-/* Where a start failed. The BEAM turns CD into {:cd, posix}, the others into the bare atom. */
+/* Where a start failed. The BEAM turns CD into {:cd, posix}, the files into {:file, path, posix}, the
+ * others into the bare atom. */
 enum nr_stage {
     NR_STAGE_REQUEST = 1, /* reading the strings of the request */
     NR_STAGE_FORK = 2,    /* fork of guardian or child */
@@ -122,6 +136,9 @@ enum nr_stage {
     NR_STAGE_STDIO = 4,
     NR_STAGE_CD = 5,
     NR_STAGE_EXEC = 6,
+    NR_STAGE_STDIN_FILE = 7, /* these three in the order of the descriptors */
+    NR_STAGE_STDOUT_FILE = 8,
+    NR_STAGE_STDERR_FILE = 9,
 };
 
 struct nr_failed {

@@ -6,10 +6,11 @@ defmodule NetRunner.Error do
   `{:invalid, option, message}`.
 
   From starting: a POSIX atom (`:enoent`, `:eacces`, `:enoexec`, `:e2big`, `:eagain`, `:emfile`,
-  `:enfile`, `:enomem`, ...), `{:cd, posix}`, `:spawn_timeout`, `:shepherd_lost`, `{:backend, why}`.
+  `:enfile`, `:enomem`, ...), `{:cd, posix}`, `{:file, path, posix}`, `:spawn_timeout`, `:shepherd_lost`,
+  `{:backend, why}`.
 
   Later: `:timeout`, `{:timeout, bytes_taken}` (writes), `{:max_output_exceeded, partial}`,
-  `:guardian_lost`, `{:unkillable, pids}`, `:not_running` (signals after the end), `:closed`, `:epipe`
+  `{:line_too_long, max_bytes}` (`max_line_length:`), `:guardian_lost`, `{:unkillable, pids}`, `:not_running` (signals after the end), `:closed`, `:epipe`
   (writes), `:busy`.
   """
 
@@ -21,12 +22,14 @@ defmodule NetRunner.Error do
           | {:invalid, atom, String.t()}
           | posix
           | {:cd, posix}
+          | {:file, Path.t(), posix}
           | :spawn_timeout
           | :shepherd_lost
           | {:backend, String.t()}
           | :timeout
           | {:timeout, non_neg_integer}
-          | {:max_output_exceeded, binary}
+          | {:max_output_exceeded, partial :: term}
+          | {:line_too_long, pos_integer}
           | :guardian_lost
           | {:unkillable, [pos_integer]}
           | :not_running
@@ -46,6 +49,10 @@ defmodule NetRunner.Error do
   defp text({:invalid_args, message}), do: "invalid arguments: #{message}"
   defp text({:invalid, option, message}), do: "invalid #{inspect(option)}: #{message}"
   defp text({:cd, posix}), do: "cannot change directory: #{posix_text(posix)}"
+
+  defp text({:file, path, posix}),
+    do: "cannot open #{NetRunner.Quote.word(path)}: #{posix_text(posix)}"
+
   defp text(:spawn_timeout), do: "was not started in time"
   defp text(:shepherd_lost), do: "the shepherd ended before it could start the command"
   defp text({:backend, why}), do: "the :io_uring backend cannot be used: #{why}"
@@ -54,6 +61,7 @@ defmodule NetRunner.Error do
 
   defp text({:max_output_exceeded, _partial}), do: "wrote more than max_output_size: allows"
 
+  defp text({:line_too_long, max}), do: "wrote a line of more than #{max} bytes"
   defp text(:guardian_lost), do: "its guardian was lost, the exit status is not known"
 
   defp text({:unkillable, pids}),
@@ -74,34 +82,115 @@ end
 
 defmodule NetRunner.ExitError do
   @moduledoc """
-  A command ended in a way that its caller did not declare as success: raised by streams with
-  `exit: :raise`.
+  A command ended in a way that its caller did not declare as success: raised by `NetRunner.run!/2`,
+  `NetRunner.exec!/2` and by streams with `exit: :raise`.
 
-  `exit` is `{:exited, code}` or `{:signaled, signal}`, `status` the shell's number for it (the code, or
-  128 + signal), `stderr` the last bytes of stderr where it was consumed.
+    * `cmd`, `exit`, `cause`, `os_pid`, `duration_ms`, `stderr` as in `NetRunner.Result`.
+    * `status` - the shell's number for the end (the code, or 128 + signal), nil if it is not known.
+    * `cd` - the command's working directory if one was given, else nil.
+    * `env` - the names of the environment variables that were given; never their values.
+    * `result` - the whole `NetRunner.Result`, nil for streams.
+
+  The message reads like a shell's report:
+
+      iex> try do
+      ...>   NetRunner.run!(["sh", "-c", "echo oops >&2; exit 3"], cd: "/tmp", env: [A: "secret"])
+      ...> rescue
+      ...>   error -> error |> Exception.message() |> String.replace(~r/\\d+ ms/, "7 ms") |> String.split("\\n")
+      ...> end
+      ["sh -c 'echo oops >&2; exit 3' exited with status 3 after 7 ms",
+       "in /tmp, with A set",
+       "stderr ended with:",
+       "oops"]
   """
 
-  @type exit_reason :: {:exited, 0..255} | {:signaled, atom | 32..64}
   @type t :: %__MODULE__{
           cmd: [binary],
-          exit: exit_reason,
-          status: non_neg_integer,
-          stderr: binary
+          exit: NetRunner.Result.exit_reason() | nil,
+          status: 0..255 | nil,
+          cause: NetRunner.Result.cause() | nil,
+          stderr: binary,
+          os_pid: pos_integer | nil,
+          duration_ms: non_neg_integer | nil,
+          cd: binary | nil,
+          env: [binary],
+          result: NetRunner.Result.t() | nil
         }
 
-  defexception [:cmd, :exit, :status, stderr: ""]
+  defexception [
+    :cmd,
+    :exit,
+    :status,
+    :cause,
+    :os_pid,
+    :duration_ms,
+    :cd,
+    :result,
+    env: [],
+    stderr: ""
+  ]
 
-  @impl true
-  def message(%{cmd: cmd, exit: exit, stderr: stderr}) do
-    head = "#{NetRunner.Quote.cmd(cmd)} #{how(exit)}"
-    if stderr == "", do: head, else: "#{head}; stderr ended with:\n#{printable(stderr)}"
+  @doc false
+  # From a result and the options it was run with.
+  @spec of(NetRunner.Result.t(), NetRunner.Options.t()) :: t
+  def of(result, options) do
+    %__MODULE__{
+      cmd: result.cmd,
+      exit: result.exit,
+      status: NetRunner.Result.status(result),
+      cause: result.cause,
+      stderr: result.stderr,
+      os_pid: result.os_pid,
+      duration_ms: result.duration_ms,
+      cd: options.cd,
+      env: names(options.env)
+    }
   end
 
-  defp how({:exited, code}), do: "exited with status #{code}"
-  defp how({:signaled, signal}), do: "was ended by #{signal_name(signal)}"
+  defp names({:replace, env}), do: names(env)
+  defp names(env), do: for({name, _value} <- env, uniq: true, do: name)
+
+  @impl true
+  def message(error) do
+    [
+      "#{NetRunner.Quote.cmd(error.cmd)} #{how(error)}#{duration(error)}",
+      surroundings(error),
+      stderr(error.stderr)
+    ]
+    |> Enum.reject(&(&1 == ""))
+    |> Enum.join("\n")
+  end
+
+  defp how(%{cause: :timeout} = error), do: "timed out and #{ending(error.exit)}"
+
+  defp how(%{cause: :idle_timeout} = error),
+    do: "wrote nothing for too long and #{ending(error.exit)}"
+
+  defp how(%{cause: :output_limit} = error), do: "wrote too much and #{ending(error.exit)}"
+  defp how(%{cause: :stopped} = error), do: "was stopped and #{ending(error.exit)}"
+  defp how(%{cause: :owner_down} = error), do: "lost its owner and #{ending(error.exit)}"
+  defp how(%{exit: exit}), do: ending(exit)
+
+  defp ending({:exited, code}), do: "exited with status #{code}"
+  defp ending({:signaled, signal}), do: "was ended by #{signal_name(signal)}"
+  defp ending(nil), do: "ended unseen: its guardian was lost"
 
   defp signal_name(signal) when is_atom(signal), do: signal |> to_string() |> String.upcase()
   defp signal_name(number), do: "signal #{number}"
+
+  defp duration(%{duration_ms: nil}), do: ""
+  defp duration(%{duration_ms: ms}) when ms < 10_000, do: " after #{ms} ms"
+  defp duration(%{duration_ms: ms}), do: " after #{Float.round(ms / 1000, 1)} s"
+
+  defp surroundings(%{cd: nil, env: []}), do: ""
+  defp surroundings(%{cd: cd, env: []}), do: "in #{NetRunner.Quote.word(cd)}"
+  defp surroundings(%{cd: nil, env: env}), do: "with #{set(env)}"
+  defp surroundings(%{cd: cd, env: env}), do: "in #{NetRunner.Quote.word(cd)}, with #{set(env)}"
+
+  defp set(env), do: "#{Enum.map_join(env, ", ", &NetRunner.Quote.word/1)} set"
+
+  defp stderr(""), do: ""
+  defp stderr(text), do: "stderr ended with:\n#{printable(text)}"
 
   defp printable(text) do
     if String.valid?(text), do: String.trim_trailing(text), else: inspect(text)

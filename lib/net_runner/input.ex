@@ -4,7 +4,7 @@ defmodule NetRunner.Input do
   # is a process of its own because an enumerable may block for as long as it likes while output has
   # to be read and time-outs have to fire.
 
-  alias NetRunner.Pipe
+  alias NetRunner.{Pipe, Sink}
 
   @type outcome ::
           :ok
@@ -13,16 +13,17 @@ defmodule NetRunner.Input do
           | {:raised, :error | :exit | :throw, term, Exception.stacktrace()}
 
   @doc """
-  Starts the feeder, linked to the calling server, which gets `{:fed, pid, outcome}`. `callers` are the
-  processes on whose behalf it evaluates the enumerable.
+  Starts the feeder, linked to the calling server, which gets `{:fed, pid, outcome}`. Elements of an
+  enumerable are put together to writes of up to `buffer` bytes. `callers` are the processes on whose
+  behalf it evaluates the input.
   """
-  @spec start_link(Pipe.handle(), term, [pid]) :: pid
-  def start_link(stdin, input, callers) do
+  @spec start_link(Pipe.handle(), term, non_neg_integer, [pid]) :: pid
+  def start_link(stdin, input, buffer, callers) do
     server = self()
 
     spawn_link(fn ->
       Process.put(:"$callers", callers)
-      outcome = stdin |> feed(input) |> judge()
+      outcome = stdin |> feed(input, buffer) |> judge()
       # Broken off, stdin stays open until the server has begun to stop the command: an end of
       # input would tell it that what it read was all.
       unless broken?(outcome), do: NetRunner.Nif.close(stdin)
@@ -38,16 +39,19 @@ defmodule NetRunner.Input do
   defp judge({:error, reason}) when reason not in [:epipe, :closed], do: {:broken, reason}
   defp judge(outcome), do: outcome
 
-  defp feed(stdin, input) when is_binary(input), do: Pipe.write(stdin, input, :infinity)
+  defp feed(stdin, input, _buffer) when is_binary(input), do: Pipe.write(stdin, input, :infinity)
 
-  defp feed(stdin, input) when is_list(input) do
+  defp feed(stdin, input, buffer) when is_list(input) do
     case iovec(input) do
       {:ok, iovec} -> Pipe.write(stdin, iovec, :infinity)
-      :error -> feed_each(stdin, input)
+      :error -> feed_each(stdin, input, buffer)
     end
   end
 
-  defp feed(stdin, input), do: feed_each(stdin, input)
+  defp feed(stdin, fun, buffer) when is_function(fun, 1),
+    do: Sink.run(fun, &write_buffered(stdin, &1, &2, buffer), &flush(stdin, &1))
+
+  defp feed(stdin, input, buffer), do: feed_each(stdin, input, buffer)
 
   # A list may be iodata as a whole or an enumerable whose elements are checked one by one.
   defp iovec(list) do
@@ -56,18 +60,54 @@ defmodule NetRunner.Input do
     ArgumentError -> :error
   end
 
-  defp feed_each(stdin, enumerable) do
+  defp feed_each(stdin, enumerable, buffer) do
     if is_list(enumerable) and List.improper?(enumerable), do: check!(enumerable)
 
-    Enum.reduce_while(enumerable, :ok, fn element, :ok ->
-      case Pipe.write(stdin, check!(element), :infinity) do
-        :ok -> {:cont, :ok}
+    enumerable
+    |> Enum.reduce_while({:ok, nothing()}, fn element, {:ok, held} ->
+      case write_buffered(stdin, held, element, buffer) do
+        {:ok, held} -> {:cont, {:ok, held}}
         error -> {:halt, error}
       end
+    end)
+    |> then(fn
+      {:ok, held} -> flush(stdin, held)
+      error -> error
     end)
   catch
     kind, reason -> {:raised, kind, reason, __STACKTRACE__}
   end
+
+  ## Elements on their way: {iovecs, reversed; bytes}
+
+  @doc "What is held before the first element."
+  @spec nothing :: {[], 0}
+  def nothing, do: {[], 0}
+
+  # An element that does not fit beside what is held is written after it, never in pieces.
+  defp write_buffered(stdin, {[], 0}, element, 0) do
+    with :ok <- Pipe.write(stdin, check!(element), :infinity), do: {:ok, nothing()}
+  end
+
+  defp write_buffered(stdin, {held, size}, element, buffer) do
+    element = check!(element)
+    more = IO.iodata_length(element)
+
+    cond do
+      size + more < buffer ->
+        {:ok, {[element | held], size + more}}
+
+      size + more == buffer or size == 0 ->
+        with :ok <- flush(stdin, {[element | held], size + more}), do: {:ok, nothing()}
+
+      true ->
+        with :ok <- flush(stdin, {held, size}),
+             do: write_buffered(stdin, nothing(), element, buffer)
+    end
+  end
+
+  defp flush(_stdin, {[], 0}), do: :ok
+  defp flush(stdin, {held, _size}), do: Pipe.write(stdin, Enum.reverse(held), :infinity)
 
   defp check!(element) do
     :erlang.iolist_to_iovec(element)

@@ -6,30 +6,65 @@ defmodule NetRunner.Options do
   # the right type that cannot be (a NUL in a path, a bad environment key) gives
   # {:error, {:invalid, option, message}}.
 
-  @calls [:run, :stream, :process]
+  @to_the_end [:run, :run!, :exec, :exec!]
+  @calls @to_the_end ++ [:stream, :process]
   @u32_max 0xFFFF_FFFF
+
+  @type call :: :run | :run! | :exec | :exec! | :stream | :process
 
   # {name, calls, default, type, doc}
   @schema [
     {:input, @calls, {:per_call, %{process: :pipe}, :null},
      {:per_call, %{process: :input_or_pipe}, :input},
-     "What the command reads on stdin: a binary, iodata, any enumerable of iodata, `:null` (/dev/null), " <>
-       "or `:pipe` (only `NetRunner.Process`: you write). An enumerable is pulled by a process of its own " <>
-       "(`$callers` names yours), which is ended with the command. Default: `:null`, for " <>
-       "`NetRunner.Process` `:pipe`."},
+     "What the command reads on stdin: a binary, iodata, any enumerable of iodata, a function of a sink " <>
+       "(a `Collectable` that writes: `fn sink -> Enum.into(pieces, sink) end`), `{:file, path}` (the command " <>
+       "reads the file itself), `:null` (/dev/null), or `:pipe` (only `NetRunner.Process`: you write). " <>
+       "Enumerables and functions run in a process of their own (`$callers` names yours), which is ended with " <>
+       "the command. Default: `:null`, for `NetRunner.Process` `:pipe`."},
+    {:input_buffer, @calls -- [:process], 0, {:integer, 0, 16_777_216},
+     "Elements of a lazy `input:` are put together to writes of up to this many bytes; an element waits " <>
+       "until there are enough, or the end. Default: 0, each as it comes."},
+    {:stdout, @calls, :pipe, {:stdio, [:pipe, :discard]},
+     "`:pipe` (read by you), `:discard` (/dev/null), `{:file, path}` or `{:file, path, [:append, mode: " <>
+       "0o644]}`: the command writes into the file itself, nothing of it passes through the BEAM. The file is " <>
+       "truncated unless `:append` is given, and made with `mode` (default 0o666) less the umask. As in a " <>
+       "shell, a FIFO is waited for: the start takes until its other end is opened, `spawn_timeout` at most. " <>
+       "Default: `:pipe`."},
     {:stderr, @calls, :consume,
-     {:per_call, %{process: {:one_of, [:consume, :capture, :merge, :discard, :pipe]}},
-      {:one_of, [:consume, :capture, :merge, :discard]}},
-     "`:consume` (read away, the last bytes kept for messages), `:capture` (all of it, in the result of " <>
-       "`run/2`), `:merge` (into stdout, order kept), `:discard` (/dev/null), `:pipe` (only " <>
-       "`NetRunner.Process`: read it with `read_stderr/3`). Default: `:consume`."},
+     {:per_call,
+      %{
+        process: {:stdio, [:consume, :capture, :merge, :discard, :inherit, :pipe]},
+        stream: {:stdio, [:consume, :merge, :tagged, :discard, :inherit, :capture]}
+      }, {:stdio, [:consume, :capture, :merge, :discard, :inherit]}},
+     "`:consume` (read away, the last bytes kept for messages), `:capture` (all of it, in the result), " <>
+       "`:merge` (into stdout, wherever that goes, order kept), `:tagged` (only streams: elements are " <>
+       "`{:stdout, bytes}` and `{:stderr, bytes}`), `:discard` (/dev/null), `:inherit` (the BEAM's own), " <>
+       "`{:file, path}` or `{:file, path, opts}` as for `stdout:`, `:pipe` (only `NetRunner.Process`: read it " <>
+       "with `read_stderr/3`). Default: `:consume`."},
     {:stderr_tail_bytes, @calls, 8192, {:integer, 0, 1_048_576},
      "How many last bytes of a consumed stderr are kept. Default: 8192."},
-    {:timeout, [:run], :infinity, :timeout,
-     "Milliseconds after which the command is stopped and `{:error, :timeout}` returned. Default: none."},
-    {:max_output_size, [:run], :infinity, :limit,
-     "Bytes of stdout (and of captured stderr) after which the command is stopped and " <>
-       "`{:error, {:max_output_exceeded, partial}}` returned, cut to exactly the limit. Default: none."},
+    {:lines, @calls -- [:process], nil, :separator,
+     "`true`, or a separator (any binary): elements are lines without it, the last, partial one included. " <>
+       "Default: false, bytes as they come."},
+    {:max_line_length, @calls -- [:process], :infinity, :line_limit,
+     "`{bytes, policy}` for lines that are longer: `:error`, `:split` (into pieces of that many bytes) or " <>
+       "`:truncate` (the rest is thrown away). Default: none."},
+    {:into, @to_the_end, nil, :collectable,
+     "What stdout is collected into: any `Collectable`, or `:iodata` (the chunks in a list, not put together). " <>
+       "Default: `\"\"`, with `lines:` `[]`."},
+    {:timeout, @to_the_end, :infinity, :timeout,
+     "Milliseconds after which the command is stopped: `{:error, :timeout}` from `run/2`, the cause " <>
+       "`:timeout` from `exec/2`. Default: none."},
+    {:idle_timeout, @calls -- [:process], :infinity, :timeout,
+     "Milliseconds without any output after which the command is stopped, as by `timeout:` (the cause is " <>
+       "`:idle_timeout`; a stream raises a `NetRunner.Error` with `:timeout`). Time in which you do not ask " <>
+       "for output does not count. Default: none."},
+    {:max_output_size, @to_the_end, :infinity, :limit,
+     "Bytes of stdout, and of captured stderr, after which `overflow:` says what happens. Default: none."},
+    {:overflow, @to_the_end, :kill, {:one_of, [:kill, :head, :tail]},
+     "Beyond `max_output_size:`, `:kill` stops the command: `{:error, {:max_output_exceeded, partial}}`, cut to " <>
+       "exactly the limit, from `run/2`, the cause `:output_limit` from `exec/2`. `:head` and `:tail` keep " <>
+       "that many bytes of the beginning or of the end and let the command finish. Default: `:kill`."},
     {:max_chunk_size, [:stream], 262_144, {:integer, 1, 268_435_456},
      "Upper bound of a stream's element in bytes. Default: 262144, which is also the most that one " <>
        "read gives."},
@@ -37,7 +72,8 @@ defmodule NetRunner.Options do
      "What a stream does at the command's end: `:raise` a `NetRunner.ExitError` after the last element " <>
        "unless the exit code is in `ok:`, give a last element `{:exit, exit}`, or `:ignore` it. Halting " <>
        "early never raises. Default: `:raise`."},
-    {:ok, [:stream], [0], :exit_codes, "Exit codes that are no failure. Default: `[0]`."},
+    {:ok, [:run!, :exec!, :stream], [0], :exit_codes,
+     "Exit codes that are no failure. Default: `[0]`."},
     {:drain_timeout, @calls, 1000, {:integer, 0, @u32_max},
      "Milliseconds that background processes may live on after the command itself ended. Default: 1000."},
     {:orphans, @calls, :kill, {:one_of, [:kill, :keep]},
@@ -67,7 +103,7 @@ defmodule NetRunner.Options do
   @type t :: map
 
   @doc "The schema as markdown, for the options of one call."
-  @spec docs(:run | :stream | :process) :: String.t()
+  @spec docs(call) :: String.t()
   def docs(call) do
     Enum.map_join(@schema, "\n", fn {name, calls, _default, _type, doc} ->
       if call in calls, do: "  * `:#{name}` - #{doc}", else: ""
@@ -76,7 +112,7 @@ defmodule NetRunner.Options do
   end
 
   @doc "`{:ok, options}` with every option of the call present; see the module's first lines."
-  @spec validate(keyword, :run | :stream | :process) ::
+  @spec validate(keyword, call) ::
           {:ok, t} | {:error, {:invalid, atom, String.t()}}
   def validate(given, call) do
     unless Keyword.keyword?(given) do
@@ -99,8 +135,11 @@ defmodule NetRunner.Options do
   defp cross_check({:ok, %{stderr: :capture}}, :stream) do
     {:error,
      {:invalid, :stderr,
-      "a stream cannot give a captured stderr: use :consume, :merge or :discard"}}
+      "a stream cannot give a captured stderr: use :tagged, :consume, :merge or :discard"}}
   end
+
+  defp cross_check({:ok, %{lines: nil, max_line_length: {_, _}}}, _call),
+    do: {:error, {:invalid, :max_line_length, "there are no lines without lines:"}}
 
   defp cross_check(result, _call), do: result
 
@@ -126,7 +165,7 @@ defmodule NetRunner.Options do
     raise ArgumentError, "unknown option #{inspect(given)} for #{call_name(call)}"
   end
 
-  defp call_name(:run), do: "NetRunner.run/2"
+  defp call_name(call) when call in @to_the_end, do: "NetRunner.#{call}/2"
   defp call_name(:stream), do: "NetRunner.stream/2"
   defp call_name(:process), do: "NetRunner.Process.start/3"
 
@@ -185,6 +224,43 @@ defmodule NetRunner.Options do
     end
   end
 
+  defp check({:stdio, values}, value) do
+    cond do
+      value in values ->
+        :ok
+
+      is_tuple(value) and elem_0(value) == :file ->
+        check_file(value)
+
+      true ->
+        {:wrong,
+         "one of #{Enum.map_join(values, ", ", &inspect/1)}, {:file, path} or {:file, path, opts}"}
+    end
+  end
+
+  defp check(:separator, true), do: {:ok, "\n"}
+  defp check(:separator, none) when none in [false, nil], do: {:ok, nil}
+  defp check(:separator, ""), do: {:invalid, "the separator is empty"}
+  defp check(:separator, separator) when is_binary(separator), do: :ok
+  defp check(:separator, _value), do: {:wrong, "true, false or a separator as a binary"}
+
+  defp check(:line_limit, :infinity), do: :ok
+
+  defp check(:line_limit, {bytes, policy})
+       when is_integer(bytes) and bytes > 0 and policy in [:error, :split, :truncate],
+       do: :ok
+
+  defp check(:line_limit, _value),
+    do: {:wrong, "{bytes, :error | :split | :truncate} or :infinity"}
+
+  defp check(:collectable, value) when value in [nil, :iodata], do: :ok
+
+  defp check(:collectable, value) do
+    if Collectable.impl_for(value) != nil and (is_binary(value) or not is_bitstring(value)),
+      do: :ok,
+      else: {:wrong, "a Collectable or :iodata"}
+  end
+
   defp check(:pid, value),
     do: if(is_pid(value) and node(value) == node(), do: :ok, else: {:wrong, "a local pid"})
 
@@ -196,16 +272,7 @@ defmodule NetRunner.Options do
   end
 
   defp check(:path, nil), do: :ok
-
-  defp check(:path, value) when is_binary(value) do
-    cond do
-      value == "" -> {:invalid, "must not be empty"}
-      String.contains?(value, <<0>>) -> {:invalid, "contains a NUL byte"}
-      true -> :ok
-    end
-  end
-
-  defp check(:path, _value), do: {:wrong, "a path as a binary"}
+  defp check(:path, value), do: check_path(value, "a path as a binary")
 
   defp check(:input_or_pipe, :pipe), do: :ok
 
@@ -213,14 +280,22 @@ defmodule NetRunner.Options do
     with {:wrong, expected} <- check(:input, value), do: {:wrong, expected <> " or :pipe"}
   end
 
+  defp check(:input, {:file, path}) do
+    with :ok <- check_path(path, "{:file, path} with the path as a binary"),
+         do: {:ok, {:file, path}}
+  end
+
   defp check(:input, :null), do: :ok
   defp check(:input, value) when is_binary(value) or is_list(value), do: :ok
 
   defp check(:input, value) do
-    # Of functions only those of arity 2 are enumerable.
-    if Enumerable.impl_for(value) != nil and (not is_function(value) or is_function(value, 2)),
-      do: :ok,
-      else: {:wrong, "a binary, iodata, an enumerable of iodata, :null"}
+    # A function of arity 1 is given a sink; of the others only those of arity 2 are enumerable.
+    if Enumerable.impl_for(value) != nil and
+         (not is_function(value) or is_function(value, 1) or is_function(value, 2)),
+       do: :ok,
+       else:
+         {:wrong,
+          "a binary, iodata, an enumerable of iodata, a function of a sink, {:file, path}, :null"}
   end
 
   defp check(:env, {:replace, env}) do
@@ -228,6 +303,40 @@ defmodule NetRunner.Options do
   end
 
   defp check(:env, env), do: check_env(env)
+
+  defp check_path(path, expected) do
+    cond do
+      not is_binary(path) -> {:wrong, expected}
+      path == "" -> {:invalid, "the path is empty"}
+      String.contains?(path, <<0>>) -> {:invalid, "the path contains a NUL byte"}
+      true -> :ok
+    end
+  end
+
+  # What is written in the end: {:file, path, :truncate | :append, mode}.
+  defp check_file({:file, path}), do: check_file({:file, path, []})
+
+  defp check_file({:file, path, opts}) when is_list(opts) do
+    with :ok <- check_path(path, "{:file, path} with the path as a binary"),
+         {:ok, how, mode} <- file_opts(opts, :truncate, 0o666),
+         do: {:ok, {:file, path, how, mode}}
+  end
+
+  defp check_file(_other), do: wrong_file()
+
+  defp file_opts([], how, mode), do: {:ok, how, mode}
+  defp file_opts([:append | rest], _how, mode), do: file_opts(rest, :append, mode)
+
+  defp file_opts([{:mode, mode} | rest], how, _mode) when is_integer(mode) and mode in 0..0o7777,
+    do: file_opts(rest, how, mode)
+
+  defp file_opts(_other, _how, _mode), do: wrong_file()
+
+  defp wrong_file,
+    do: {:wrong, "{:file, path} or {:file, path, opts} with :append and mode: 0..0o7777"}
+
+  defp elem_0({}), do: nil
+  defp elem_0(tuple), do: elem(tuple, 0)
 
   defp check_env(env) when is_map(env) and not is_struct(env), do: check_env(Map.to_list(env))
 

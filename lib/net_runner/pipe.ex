@@ -26,6 +26,11 @@ defmodule NetRunner.Pipe do
   def left(deadline),
     do: (deadline - System.monotonic_time(:millisecond)) |> max(0) |> min(@wait_max)
 
+  @doc "Whichever deadline comes first."
+  @spec earlier(deadline, deadline) :: deadline
+  # Every integer is smaller than every atom.
+  def earlier(one, other), do: min(one, other)
+
   @doc "Whether a deadline is over: to be asked between moves, for a pipe may never make us wait."
   @spec over?(deadline) :: boolean
   def over?(deadline), do: left(deadline) == 0
@@ -132,6 +137,33 @@ defmodule NetRunner.Pipe do
       left(deadline) -> {:timeout, armed}
     end
   end
+
+  @doc """
+  As `read_either/4`, of as many handles as there are, and leaves no wait behind: `{tag, {:ok, bytes}}` of
+  one that has something, `:eof` when all have ended, `{:error, reason}`.
+  """
+  @spec read_any([{tag, handle}], pos_integer, deadline) ::
+          {tag, {:ok, binary}} | :eof | {:error, :timeout | :busy | :closed | atom}
+        when tag: atom
+  def read_any([], _max, _deadline), do: :eof
+
+  def read_any(handles, max, deadline) do
+    case read_either(handles, max, deadline, %{}) do
+      {tag, result, armed} ->
+        disarm(armed)
+        read_any(tag, result, handles, max, deadline)
+
+      {:timeout, armed} ->
+        disarm(armed)
+        {:error, :timeout}
+    end
+  end
+
+  defp read_any(tag, :eof, handles, max, deadline),
+    do: read_any(List.keydelete(handles, tag, 0), max, deadline)
+
+  defp read_any(tag, {:ok, bytes}, _handles, _max, _deadline), do: {tag, {:ok, bytes}}
+  defp read_any(_tag, error, _handles, _max, _deadline), do: error
 
   @spec disarm(map) :: :ok
   def disarm(armed) do

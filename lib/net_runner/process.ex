@@ -29,7 +29,18 @@ defmodule NetRunner.Process do
   use GenServer, restart: :temporary
   require Logger
 
-  alias NetRunner.{Backend, Executable, Input, Nif, Options, Pipe, Protocol, Shepherd, Signal}
+  alias NetRunner.{
+    Backend,
+    Executable,
+    Input,
+    Nif,
+    Options,
+    Pipe,
+    Protocol,
+    Result,
+    Shepherd,
+    Signal
+  }
 
   @read_max 262_144
   # How long a guardian may take to answer a signal request before the caller gets :timeout.
@@ -46,7 +57,7 @@ defmodule NetRunner.Process do
 
   @type t :: pid
   @type status :: 0..255
-  @type exit_reason :: {:exited, 0..255} | {:signaled, atom | 32..64}
+  @type exit_reason :: Result.exit_reason()
   @type reason :: NetRunner.Error.reason()
 
   defstruct [
@@ -63,8 +74,10 @@ defmodule NetRunner.Process do
     :options,
     :feeder,
     :fed,
+    :started_at,
     :exit,
-    :exit_info,
+    :cause,
+    :result,
     :stderr_ref,
     stderr_tail: "",
     unkillable: nil,
@@ -141,8 +154,8 @@ defmodule NetRunner.Process do
       stop_signal: options.stop_signal,
       kill_timeout: options.kill_timeout,
       drain_timeout: options.drain_timeout,
-      stdin: if(options.input == :null, do: :null, else: :pipe),
-      stdout: :pipe,
+      stdin: stdin(options.input),
+      stdout: stdout(options.stdout),
       stderr: stderr(options.stderr),
       orphans: options.orphans
     }
@@ -150,9 +163,16 @@ defmodule NetRunner.Process do
     {id, Protocol.spawn(id, spawn)}
   end
 
+  defp stdin(:null), do: :null
+  defp stdin({:file, _path} = file), do: file
+  defp stdin(_written_by_us), do: :pipe
+
+  defp stdout(:discard), do: :null
+  defp stdout(pipe_or_file), do: pipe_or_file
+
   defp stderr(:discard), do: :null
-  defp stderr(:merge), do: :merge
-  defp stderr(_read_by_us), do: :pipe
+  defp stderr(read_by_us) when read_by_us in [:consume, :capture, :tagged, :pipe], do: :pipe
+  defp stderr(merge_inherit_or_file), do: merge_inherit_or_file
 
   ## Reading and writing
 
@@ -169,6 +189,23 @@ defmodule NetRunner.Process do
           {:ok, binary} | :eof | {:error, :timeout | :busy | :closed | atom}
   def read_stderr(p, max \\ @read_max, timeout \\ :infinity),
     do: read_from(p, :stderr, max, timeout)
+
+  @doc """
+  Reads from stdout or stderr, whichever has something first; for a command started with `stderr: :pipe`.
+  `:eof` when both have ended.
+  """
+  @spec read_any(t, pos_integer, timeout) ::
+          {:ok, {:stdout | :stderr, binary}} | :eof | {:error, :timeout | :busy | :closed | atom}
+  def read_any(p, max \\ @read_max, timeout \\ :infinity) when is_integer(max) and max > 0 do
+    with {:ok, pipes} <- lookup(p) do
+      handles = for name <- [:stdout, :stderr], handle = pipes[name], do: {name, handle}
+
+      case Pipe.read_any(handles, max, Pipe.deadline(timeout)) do
+        {name, {:ok, bytes}} -> {:ok, {name, bytes}}
+        eof_or_error -> eof_or_error
+      end
+    end
+  end
 
   defp read_from(p, end_name, max, timeout) when is_integer(max) and max > 0 do
     case handle(p, end_name) do
@@ -203,9 +240,16 @@ defmodule NetRunner.Process do
   @doc false
   @spec handle(t, :stdin | :stdout | :stderr) :: {:ok, Pipe.handle()} | {:error, :closed}
   def handle(p, end_name) do
-    case Registry.lookup(NetRunner.Registry, p) do
-      [{_pid, %{^end_name => handle}}] when handle != nil -> {:ok, handle}
+    case lookup(p) do
+      {:ok, %{^end_name => handle}} when handle != nil -> {:ok, handle}
       _none -> {:error, :closed}
+    end
+  end
+
+  defp lookup(p) do
+    case Registry.lookup(NetRunner.Registry, p) do
+      [{_pid, pipes}] -> {:ok, pipes}
+      [] -> {:error, :closed}
     end
   end
 
@@ -282,6 +326,24 @@ defmodule NetRunner.Process do
     end
   end
 
+  @doc """
+  Waits for the command's end like `await_exit/2` and tells all of it: a `NetRunner.Result`, without
+  stdout, which you read yourself.
+  """
+  @spec result(t, timeout) ::
+          {:ok, Result.t()} | {:error, :timeout | {:unkillable, [pos_integer]} | :closed}
+  def result(p, timeout \\ :infinity) do
+    case await_end(p, timeout) do
+      {:error, reason} when reason != :guardian_lost -> {:error, reason}
+      _ended -> call(p, :result, @answer_timeout)
+    end
+  end
+
+  @doc "Makes another process the owner, whose death stops the command; at once if it has ended already."
+  @spec set_owner(t, pid) :: :ok | {:error, :closed}
+  def set_owner(p, owner) when is_pid(owner) and node(owner) == node(),
+    do: call(p, {:set_owner, owner}, @answer_timeout)
+
   @doc "The command's pid in the operating system, also after its end."
   @spec os_pid(t) :: {:ok, pos_integer} | {:error, :closed}
   def os_pid(p), do: call(p, :os_pid, @answer_timeout)
@@ -298,21 +360,23 @@ defmodule NetRunner.Process do
   """
   @spec stats(t) :: {:ok, map} | {:error, :closed}
   def stats(p) do
-    with {:ok, handles} <- pipes(p) do
-      {:ok,
-       for name <- [:stdin, :stdout, :stderr], into: %{} do
-         {name, handles[name] && Nif.handle_info(handles[name])}
-       end}
+    with {:ok, handles} <- pipes(p), do: {:ok, counters(handles)}
+  end
+
+  defp counters(handles) do
+    for name <- [:stdin, :stdout, :stderr], into: %{} do
+      handle = Map.fetch!(handles, name)
+      {name, handle && Nif.handle_info(handle)}
     end
   end
 
+  @doc false
   # The registry forgets a server a moment after its end. read and write need not ask: their handles
   # are closed by then.
-  defp pipes(p) do
-    case Registry.lookup(NetRunner.Registry, p) do
-      [{pid, pipes}] -> if Process.alive?(pid), do: {:ok, pipes}, else: {:error, :closed}
-      [] -> {:error, :closed}
-    end
+  @spec pipes(t) :: {:ok, map} | {:error, :closed}
+  def pipes(p) do
+    with {:ok, pipes} <- lookup(p),
+         do: if(Process.alive?(p), do: {:ok, pipes}, else: {:error, :closed})
   end
 
   @doc "The last bytes of a consumed stderr (`stderr_tail_bytes`)."
@@ -322,9 +386,14 @@ defmodule NetRunner.Process do
   @doc false
   # Waits for the end like await_exit, and ends the server: what run and stream need, in one call.
   @spec conclude(t, timeout) ::
-          {:ok, %{exit: exit_reason, stderr_tail: binary, fed: Input.outcome() | nil, info: map}}
-          | {:error, :timeout | :guardian_lost | {:unkillable, [pos_integer]} | :closed}
+          {:ok, %{result: Result.t(), fed: Input.outcome() | nil}}
+          | {:error, :timeout | {:unkillable, [pos_integer]} | :closed}
   def conclude(p, timeout), do: call(p, :conclude, timeout)
+
+  @doc false
+  # Sets off the stop ladder; `cause` is what the result says, should it be what ends the command.
+  @spec stop_for(t, Result.cause()) :: :ok | {:error, :timeout | :closed}
+  def stop_for(p, cause), do: call(p, {:stop_for, cause}, @answer_timeout)
 
   @doc false
   @spec status(exit_reason) :: non_neg_integer
@@ -354,7 +423,7 @@ defmodule NetRunner.Process do
     with {:ok, start} <- Shepherd.spawn(id, request, mode, options.spawn_timeout),
          {control, stdin, stdout, stderr} = start.handles,
          {:started, os_pid, guardian_pid} <-
-           control |> await_start(deadline) |> settle(start, options) do
+           control |> await_start(deadline, options) |> settle(start, options) do
       state = %__MODULE__{
         cmd: cmd,
         start: start,
@@ -366,7 +435,8 @@ defmodule NetRunner.Process do
         guardian_pid: guardian_pid,
         owner: options.owner,
         owner_monitor: owner_monitor,
-        options: options
+        options: options,
+        started_at: System.monotonic_time(:millisecond)
       }
 
       pipes = %{stdin: stdin, stdout: stdout, stderr: readable_stderr(state), os_pid: os_pid}
@@ -383,20 +453,19 @@ defmodule NetRunner.Process do
   defp readable_stderr(state), do: state.stderr
 
   # Only STARTED, FAILED or the hang-up decide a start (docs/shepherd.md).
-  defp await_start(control, deadline) do
+  defp await_start(control, deadline, options) do
     case Nif.control_recv(control) do
       {:ok, frame} ->
         case Protocol.decode(frame) do
           {:ok, {:started, _, _} = started} -> started
-          {:ok, {:failed, :cd, posix}} -> {:error, {:cd, posix}}
-          {:ok, {:failed, _stage, posix}} -> {:error, posix}
+          {:ok, {:failed, stage, posix}} -> {:error, failed(stage, posix, options)}
           # Not a word of our guardian's: as good as none.
           _other -> :hang_up
         end
 
       :again ->
         receive do
-          {:select, ^control, _ref, :ready_input} -> await_start(control, deadline)
+          {:select, ^control, _ref, :ready_input} -> await_start(control, deadline, options)
         after
           Pipe.left(deadline) ->
             Nif.control_close(control)
@@ -407,6 +476,12 @@ defmodule NetRunner.Process do
         :hang_up
     end
   end
+
+  defp failed(:cd, posix, _options), do: {:cd, posix}
+  defp failed(:stdin_file, posix, options), do: {:file, elem(options.input, 1), posix}
+  defp failed(:stdout_file, posix, options), do: {:file, elem(options.stdout, 1), posix}
+  defp failed(:stderr_file, posix, options), do: {:file, elem(options.stderr, 1), posix}
+  defp failed(_stage, posix, _options), do: posix
 
   defp settle(:hang_up, start, _options), do: Shepherd.verdict(start.ticket)
 
@@ -429,11 +504,13 @@ defmodule NetRunner.Process do
     answer
   end
 
-  defp feed(%{options: %{input: input}} = state, _caller) when input in [:null, :pipe], do: state
+  defp feed(%{stdin: nil} = state, _caller), do: state
+  defp feed(%{options: %{input: :pipe}} = state, _caller), do: state
 
   # The input itself is the feeder's alone: it may be large, and this server lives longer.
   defp feed(%{options: options} = state, caller) do
-    feeder = Input.start_link(state.stdin, options.input, [caller])
+    buffer = Map.get(options, :input_buffer, 0)
+    feeder = Input.start_link(state.stdin, options.input, buffer, [caller])
     %{state | feeder: feeder, options: %{options | input: nil}}
   end
 
@@ -466,7 +543,8 @@ defmodule NetRunner.Process do
     do: {:noreply, await(state, {{:await, ref}, from})}
 
   def handle_call(:exit, _from, %{exit: nil} = state), do: {:reply, {:error, :timeout}, state}
-  def handle_call(:exit, _from, state), do: {:reply, result(state), state}
+  def handle_call(:exit, _from, state), do: {:reply, outcome(state), state}
+  def handle_call(:result, _from, state), do: {:reply, {:ok, state.result}, state}
 
   def handle_call(:conclude, from, state) do
     state |> await({:conclude, from}) |> continue()
@@ -476,10 +554,19 @@ defmodule NetRunner.Process do
     do: {:stop, :normal, :ended, state}
 
   def handle_call(:stop, from, state) do
-    {:noreply, state |> begin_stop(state.options.kill_timeout) |> await({:stop, from})}
+    {:noreply, state |> begin_stop(:stopped) |> await({:stop, from})}
   end
 
-  def handle_call({:shutdown, grace}, _from, state), do: {:reply, :ok, begin_stop(state, grace)}
+  def handle_call({:shutdown, grace}, _from, state),
+    do: {:reply, :ok, begin_stop(state, :stopped, grace)}
+
+  def handle_call({:stop_for, cause}, _from, state), do: {:reply, :ok, begin_stop(state, cause)}
+
+  def handle_call({:set_owner, owner}, _from, state) do
+    Process.demonitor(state.owner_monitor, [:flush])
+    {:reply, :ok, %{state | owner: owner, owner_monitor: Process.monitor(owner)}}
+  end
+
   def handle_call(:os_pid, _from, state), do: {:reply, {:ok, state.os_pid}, state}
   def handle_call(:alive?, _from, state), do: {:reply, {:ok, state.exit == nil}, state}
   def handle_call(:stderr_tail, _from, state), do: {:reply, {:ok, tail(state)}, state}
@@ -504,7 +591,7 @@ defmodule NetRunner.Process do
 
     # Input that broke off in the middle must not look like its end.
     if Input.broken?(outcome),
-      do: {:noreply, begin_stop(state, state.options.kill_timeout)},
+      do: {:noreply, begin_stop(state, :stopped)},
       else: {:noreply, state}
   end
 
@@ -519,12 +606,12 @@ defmodule NetRunner.Process do
     do: {:noreply, escalate(state)}
 
   def handle_info({:DOWN, monitor, :process, _pid, _reason}, %{owner_monitor: monitor} = state) do
-    %{begin_stop(state, state.options.kill_timeout) | leaving?: true} |> continue()
+    %{begin_stop(state, :owner_down) | leaving?: true} |> continue()
   end
 
   def handle_info({:EXIT, feeder, reason}, %{feeder: feeder} = state) when feeder != nil do
     fed = {:raised, :exit, reason, []}
-    {:noreply, begin_stop(%{state | feeder: nil, fed: fed}, state.options.kill_timeout)}
+    {:noreply, begin_stop(%{state | feeder: nil, fed: fed}, :stopped)}
   end
 
   # Feeders that ended, and processes that were linked without our doing.
@@ -535,7 +622,7 @@ defmodule NetRunner.Process do
   @impl true
   def terminate(_reason, state) do
     if state.feeder, do: Process.exit(state.feeder, :kill)
-    state = begin_stop(state, state.options.kill_timeout)
+    state = begin_stop(state, :stopped)
     state = wait_for_end(state, Pipe.deadline(state.options.kill_timeout + @after_grace))
     if state.exit == nil and state.unkillable == nil, do: escalate(state)
     if state.options.orphans == :keep, do: hand_over(state)
@@ -569,14 +656,17 @@ defmodule NetRunner.Process do
 
   defp continue(state), do: {:noreply, state}
 
-  defp begin_stop(%{exit: nil} = state, grace) do
+  defp begin_stop(state, cause), do: begin_stop(state, cause, state.options.kill_timeout)
+
+  # Whoever was first is the cause; a later, shorter grace counts all the same.
+  defp begin_stop(%{exit: nil} = state, cause, grace) do
     # A guardian that cannot be told any more has ended or is about to: its hang-up says so.
     _ = Nif.control_send(state.control, Protocol.stop(grace))
     Process.send_after(self(), {:overdue, :stop}, min(grace + @overdue, @u32_max))
-    state
+    %{state | cause: state.cause || cause}
   end
 
-  defp begin_stop(state, _grace), do: state
+  defp begin_stop(state, _cause, _grace), do: state
 
   defp escalate(state) do
     with :gone <- Shepherd.escalate(state.start),
@@ -604,7 +694,7 @@ defmodule NetRunner.Process do
         "(pid #{state.os_pid}): #{inspect(hang_up)}"
     )
 
-    ended(state, {:error, :guardian_lost}, %{})
+    ended(state, {:error, :guardian_lost}, nil)
   end
 
   defp handle_frame({:ok, {:exited, exit, info}}, state), do: ended(state, named(exit), info)
@@ -638,10 +728,11 @@ defmodule NetRunner.Process do
   defp ended(state, exit, info) do
     for {_id, from} <- state.kills, do: GenServer.reply(from, {:error, :not_running})
     # Whoever still holds the other end is not the command: readers get what is there, then :eof.
-    Nif.finish(state.stdout)
+    if state.stdout, do: Nif.finish(state.stdout)
     if state.stderr, do: Nif.finish(state.stderr)
-    state = finish_stderr(%{state | exit: exit, exit_info: info, kills: %{}})
-    for waiting <- Enum.reverse(state.awaiting), do: answer(waiting, result(state), state)
+    state = finish_stderr(%{state | exit: exit, kills: %{}})
+    state = %{state | result: report(state, info)}
+    for waiting <- Enum.reverse(state.awaiting), do: answer(waiting, outcome(state), state)
     %{state | awaiting: [], leaving?: state.leaving? or leave?(state.awaiting)}
   end
 
@@ -649,21 +740,46 @@ defmodule NetRunner.Process do
     do: %{state | awaiting: [waiting | state.awaiting]}
 
   defp await(state, waiting) do
-    answer(waiting, result(state), state)
+    answer(waiting, outcome(state), state)
     %{state | leaving?: state.leaving? or leave?([waiting])}
   end
 
   defp leave?(awaiting), do: Enum.any?(awaiting, fn {what, _from} -> is_atom(what) end)
 
   # Survivors of SIGKILL were reported: nobody is kept waiting for them.
-  defp result(%{exit: nil, unkillable: pids}), do: {:error, {:unkillable, pids}}
-  defp result(%{exit: {:error, reason}}), do: {:error, reason}
-  defp result(%{exit: exit}), do: {:ok, exit}
+  defp outcome(%{exit: nil, unkillable: pids}), do: {:error, {:unkillable, pids}}
+  defp outcome(%{exit: {:error, reason}}), do: {:error, reason}
+  defp outcome(%{exit: exit}), do: {:ok, exit}
 
-  defp answer({:conclude, from}, {:ok, exit}, state) do
-    conclusion = %{exit: exit, stderr_tail: tail(state), fed: state.fed, info: state.exit_info}
-    GenServer.reply(from, {:ok, conclusion})
+  defp report(state, info) do
+    stats = counters(state)
+
+    %Result{
+      cmd: state.cmd,
+      stderr: tail(state),
+      exit: if(info == nil, do: nil, else: state.exit),
+      cause: cause(state, info),
+      os_pid: state.os_pid,
+      duration_ms: System.monotonic_time(:millisecond) - state.started_at,
+      rusage: info && info.rusage,
+      stats: stats,
+      truncated?: state.options.stderr == :consume and longer?(stats.stderr, state.options),
+      orphans_killed: if(info == nil, do: 0, else: info.orphans_killed)
+    }
   end
+
+  defp longer?(%{bytes: bytes}, options), do: bytes > options.stderr_tail_bytes
+
+  # A ladder that began after the leader's own end has not caused it.
+  defp cause(_state, nil), do: :guardian_lost
+  defp cause(%{cause: cause}, %{stopped: true}) when cause != nil, do: cause
+  defp cause(%{exit: {how, _value}}, _info), do: how
+
+  defp answer({:conclude, from}, {:error, {:unkillable, _pids}} = error, _state),
+    do: GenServer.reply(from, error)
+
+  defp answer({:conclude, from}, _outcome, state),
+    do: GenServer.reply(from, {:ok, %{result: state.result, fed: state.fed}})
 
   defp answer({:stop, from}, {:error, {:unkillable, _pids}}, _state),
     do: GenServer.reply(from, :unkillable)

@@ -31,6 +31,14 @@ defmodule NetRunner.Protocol do
   @strings 0x10
   @merge 0x20
   @keep 0x40
+  @stdin_file 0x80
+  @stdout_file 0x100
+  @stderr_file 0x200
+  @stdout_append 0x400
+  @stderr_append 0x800
+
+  # NR_LAUNCH_STDERR_OURS, for the NIF only.
+  @stderr_ours 0x8000_0000
 
   # NR_WIRE_INLINE_MAX
   @inline_max 64 * 1024
@@ -48,11 +56,14 @@ defmodule NetRunner.Protocol do
           required(:stop_signal) => 1..64,
           required(:kill_timeout) => non_neg_integer,
           required(:drain_timeout) => non_neg_integer,
-          required(:stdin) => :null | :pipe,
-          required(:stdout) => :null | :pipe,
-          required(:stderr) => :null | :pipe | :merge,
+          required(:stdin) => :null | :pipe | {:file, path :: binary},
+          required(:stdout) => :null | :pipe | file,
+          required(:stderr) => :null | :pipe | :merge | :inherit | file,
           required(:orphans) => :kill | :keep
         }
+
+  @typedoc "A file to be written: opened by the child, relative to the BEAM's directory."
+  @type file :: {:file, path :: binary, :truncate | :append, mode :: 0..0o7777}
 
   @type frame ::
           {:hello, pos_integer, [atom]}
@@ -65,7 +76,7 @@ defmodule NetRunner.Protocol do
 
   @doc """
   The SPAWN frame of one start: `{frame, strings, flags}`. `strings` is nil, or the binary that has to
-  travel in a memfd because it is above 64 KiB.
+  travel in a memfd because it is above 64 KiB. `flags` are the NIF's.
   """
   @spec spawn(non_neg_integer, start) :: {binary, binary | nil, non_neg_integer}
   def spawn(id, start) do
@@ -75,6 +86,7 @@ defmodule NetRunner.Protocol do
         0,
         start.cd,
         0,
+        Enum.map(files(start), &[elem(&1, 1), 0]),
         Enum.map(start.argv, &[&1, 0]),
         Enum.map(start.env, &[&1, 0])
       ])
@@ -82,28 +94,52 @@ defmodule NetRunner.Protocol do
     size = byte_size(strings)
     apart? = size > @inline_max
     flags = flags(start) ||| if(apart?, do: @strings, else: 0)
+    ours = if start.stderr == :inherit, do: @stderr_ours, else: 0
 
     fixed =
       <<flags::little-32, start.stop_signal::little-32, start.kill_timeout::little-32,
         start.drain_timeout::little-32, length(start.argv)::little-32,
-        length(start.env)::little-32, size::little-32, 0::little-32>>
+        length(start.env)::little-32, size::little-32, mode(start.stdout)::little-16,
+        mode(start.stderr)::little-16>>
 
     if apart?,
-      do: {frame(@spawn, id, fixed), strings, flags},
-      else: {frame(@spawn, id, [fixed, strings]), nil, flags}
+      do: {frame(@spawn, id, fixed), strings, flags ||| ours},
+      else: {frame(@spawn, id, [fixed, strings]), nil, flags ||| ours}
   end
+
+  @doc "The files of a start, in the order of their descriptors."
+  @spec files(start) :: [{:file, binary} | file]
+  def files(start) do
+    for given <- [start.stdin, start.stdout, start.stderr],
+        is_tuple(given),
+        do: given
+  end
+
+  defp mode({:file, _path, _how, mode}), do: mode
+  defp mode(_no_file), do: 0
 
   @doc "Whether a SPAWN's strings are few enough for the zygote (and for every execve)."
   @spec fits?({binary, binary | nil, non_neg_integer}) :: boolean
   def fits?({_frame, strings, _flags}), do: strings == nil or byte_size(strings) <= @strings_max
 
   defp flags(start) do
-    if(start.stdin == :pipe, do: @stdin, else: 0) |||
-      if(start.stdout == :pipe, do: @stdout, else: 0) |||
+    case start.stdin do
+      :pipe -> @stdin
+      :null -> 0
+      {:file, _path} -> @stdin_file
+    end |||
+      case start.stdout do
+        :pipe -> @stdout
+        :null -> 0
+        {:file, _path, :truncate, _mode} -> @stdout_file
+        {:file, _path, :append, _mode} -> @stdout_file ||| @stdout_append
+      end |||
       case start.stderr do
-        :pipe -> @stderr
+        given when given in [:pipe, :inherit] -> @stderr
         :merge -> @merge
         :null -> 0
+        {:file, _path, :truncate, _mode} -> @stderr_file
+        {:file, _path, :append, _mode} -> @stderr_file ||| @stderr_append
       end |||
       if(start.orphans == :keep, do: @keep, else: 0) |||
       @cwd
@@ -202,7 +238,10 @@ defmodule NetRunner.Protocol do
         {3, :setup},
         {4, :stdio},
         {5, :cd},
-        {6, :exec}
+        {6, :exec},
+        {7, :stdin_file},
+        {8, :stdout_file},
+        {9, :stderr_file}
       ] do
     defp stage(unquote(number)), do: {:ok, unquote(name)}
   end

@@ -2,9 +2,10 @@ defmodule NetRunner.Stream do
   @moduledoc false
   # A command as a lazy enumerable: started when enumeration starts, in the process that enumerates,
   # read one element at a time (that is the back-pressure), stopped and gone when enumeration ends,
-  # whichever way it ends. It can be enumerated again: each time is a new run.
+  # whichever way it ends. It can be enumerated again: each time is a new run. Between two elements no
+  # wait is placed, so nothing strays into the mailbox of whoever enumerates.
 
-  alias NetRunner.{ExitError, Pipe}
+  alias NetRunner.{Collector, ExitError, Lines, Pipe, Result}
 
   @spec new([binary, ...], NetRunner.Options.t()) :: Enumerable.t()
   def new(cmd, options) do
@@ -15,58 +16,125 @@ defmodule NetRunner.Stream do
     )
   end
 
+  # `handles` are the pipes that have not ended, the next to be read first; `lines` one splitter for each.
   defp start(cmd, options) do
     with {:ok, process} <- NetRunner.Process.start_checked(cmd, options, false),
-         {:ok, stdout} <- NetRunner.Process.handle(process, :stdout) do
-      %{cmd: cmd, options: options, process: process, stdout: stdout, status: :running}
+         {:ok, pipes} <- NetRunner.Process.pipes(process) do
+      wanted = if options.stderr == :tagged, do: [:stdout, :stderr], else: [:stdout]
+      handles = for name <- wanted, handle = pipes[name], do: {name, handle}
+      lines = options.lines && Lines.new(options.lines, options.max_line_length)
+
+      %{
+        cmd: cmd,
+        options: options,
+        process: process,
+        handles: handles,
+        lines: if(lines, do: Map.new(handles, fn {name, _handle} -> {name, lines} end)),
+        status: :running
+      }
     else
       {:error, reason} -> raise NetRunner.Error, reason: reason, cmd: cmd
     end
   end
 
   defp next(%{status: :over} = state), do: {:halt, state}
+  defp next(%{status: {:failed, reason}} = state), do: fail(reason, state)
+  defp next(%{handles: []} = state), do: finish(state)
 
   defp next(state) do
-    case Pipe.read(state.stdout, state.options.max_chunk_size, :infinity) do
-      {:ok, chunk} -> {[chunk], state}
-      :eof -> finish(state)
-      {:error, reason} -> raise NetRunner.Error, reason: reason, cmd: state.cmd
+    %{max_chunk_size: max, idle_timeout: idle} = state.options
+
+    case read(state.handles, max, Pipe.deadline(idle)) do
+      {name, {:ok, chunk}} ->
+        split(name, chunk, turn(state))
+
+      {name, :eof} ->
+        last_line(name, %{state | handles: List.keydelete(state.handles, name, 0)})
+
+      {:error, :timeout} ->
+        NetRunner.Process.stop_for(state.process, :idle_timeout)
+        fail(:timeout, state)
+
+      {:error, reason} ->
+        fail(reason, state)
     end
   end
+
+  defp read([{name, handle}], max, deadline) do
+    with {:error, reason} <- tagged(name, Pipe.read(handle, max, deadline)), do: {:error, reason}
+  end
+
+  defp read(handles, max, deadline) do
+    case Pipe.read_either(handles, max, deadline, %{}) do
+      {:timeout, armed} ->
+        Pipe.disarm(armed)
+        {:error, :timeout}
+
+      {name, result, armed} ->
+        Pipe.disarm(armed)
+        tagged(name, result)
+    end
+  end
+
+  defp tagged(_name, {:error, reason}), do: {:error, reason}
+  defp tagged(name, result), do: {name, result}
+
+  # Whoever floods one pipe must not keep the other waiting for ever.
+  defp turn(%{handles: [first, second]} = state), do: %{state | handles: [second, first]}
+  defp turn(state), do: state
+
+  defp split(name, chunk, %{lines: nil} = state), do: {elements([chunk], name, state), state}
+
+  defp split(name, chunk, state) do
+    case Lines.feed(Map.fetch!(state.lines, name), chunk) do
+      {found, lines} ->
+        {elements(found, name, state), %{state | lines: %{state.lines | name => lines}}}
+
+      {:error, too_long, before} ->
+        {elements(before, name, state), %{state | status: {:failed, too_long}}}
+    end
+  end
+
+  defp last_line(_name, %{lines: nil} = state), do: {[], state}
+
+  defp last_line(name, state) do
+    case state.lines |> Map.fetch!(name) |> Lines.finish() do
+      {:error, too_long, []} -> fail(too_long, state)
+      found -> {elements(found, name, state), state}
+    end
+  end
+
+  defp elements(elements, name, %{options: %{stderr: :tagged}}),
+    do: Enum.map(elements, &{name, &1})
+
+  defp elements(elements, _name, _state), do: elements
+
+  defp fail(reason, state), do: raise(NetRunner.Error, reason: reason, cmd: state.cmd)
 
   defp finish(state) do
     with {:ok, conclusion} <- NetRunner.Process.conclude(state.process, :infinity),
-         :ok <- NetRunner.fed(conclusion) do
-      ended(state.options.exit, conclusion, %{state | status: :over})
+         :ok <- Collector.fed(conclusion) do
+      ended(state.options.exit, conclusion.result, %{state | status: :over})
     else
-      {:error, reason} ->
-        raise NetRunner.Error, reason: reason, cmd: state.cmd
+      {:error, reason} -> fail(reason, state)
     end
   end
 
-  defp ended(:ignore, _conclusion, state), do: {:halt, state}
-  defp ended(:element, conclusion, state), do: {[{:exit, conclusion.exit}], state}
+  defp ended(_exit, %{cause: :guardian_lost}, state), do: fail(:guardian_lost, state)
+  defp ended(:ignore, _result, state), do: {:halt, state}
+  defp ended(:element, result, state), do: {[{:exit, result.exit}], state}
 
-  defp ended(:raise, %{exit: exit} = conclusion, state) do
-    if success?(exit, state.options.ok) do
-      {:halt, state}
-    else
-      raise ExitError,
-        cmd: state.cmd,
-        exit: exit,
-        status: NetRunner.Process.status(exit),
-        stderr: conclusion.stderr_tail
-    end
+  defp ended(:raise, result, state) do
+    if Result.ok?(result, state.options.ok),
+      do: {:halt, state},
+      else: raise(ExitError.of(result, state.options))
   end
-
-  defp success?({:exited, code}, ok), do: code in ok
-  defp success?({:signaled, _signal}, _ok), do: false
 
   defp close(%{status: :over}), do: :ok
 
   # Halted early, or the consumer raised: nobody reads the rest.
   defp close(state) do
-    NetRunner.Nif.close(state.stdout)
+    for {_name, handle} <- state.handles, do: NetRunner.Nif.close(handle)
     NetRunner.Process.stop(state.process)
   end
 end

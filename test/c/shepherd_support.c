@@ -135,6 +135,9 @@ static size_t spawn_strings(const struct order *order, struct nr_spawn *spawn,
 {
     size_t at = append(strings, 0, room, order->exe != NULL ? order->exe : order->argv[0]);
     at = append(strings, at, room, order->cd != NULL ? order->cd : "");
+    for (int i = 0; i < 3; i++)
+        if (order->files[i] != NULL)
+            at = append(strings, at, room, order->files[i]);
     for (spawn->argc = 0; order->argv[spawn->argc] != NULL; spawn->argc++)
         at = append(strings, at, room, order->argv[spawn->argc]);
     for (spawn->envc = 0; order->env != NULL && order->env[spawn->envc] != NULL; spawn->envc++)
@@ -151,6 +154,8 @@ static struct nr_spawn spawn_header(const struct order *order)
         .stop_signal = order->stop_signal != 0 ? order->stop_signal : SIGTERM,
         .kill_timeout_ms = order->kill_timeout_ms,
         .drain_timeout_ms = order->drain_timeout_ms,
+        .stdout_mode = order->flags & NR_SPAWN_STDOUT_FILE ? 0640 : 0,
+        .stderr_mode = order->flags & NR_SPAWN_STDERR_FILE ? 0600 : 0,
     };
 }
 

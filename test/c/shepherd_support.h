@@ -54,6 +54,7 @@ struct order {
     const char *const *argv;
     const char *const *env; /* NULL: none */
     const char *cd;         /* NULL: "" */
+    const char *files[3];   /* NULL: none; the flags say it too */
     uint32_t flags;         /* of nr_spawn, without STRINGS and CWD, which follow from the rest */
     int cwd;                /* 0: none */
     uint32_t stop_signal;   /* 0: TERM */

@@ -104,6 +104,15 @@ START_TEST(a_spawn_decodes_to_its_fields)
     ck_assert_str_eq(strings, "/bin/sh");
     ck_assert_str_eq(strings + 8, "/tmp");
 
+    length = read_file("spawn_files", bytes, sizeof(bytes));
+    ck_assert_int_eq(nr_codec_open(bytes, length, &frame), 0);
+    ck_assert_int_eq(nr_codec_spawn(&frame, &spawn, &strings), 0);
+    ck_assert_uint_eq(spawn.flags, 0x788);
+    ck_assert_uint_eq(spawn.stdout_mode, 0644);
+    ck_assert_uint_eq(spawn.stderr_mode, 0600);
+    ck_assert_uint_eq(nr_codec_spawn_strings(&spawn), 6);
+    ck_assert_str_eq(strings + 10, "in");
+
     length = read_file("spawn_memfd", bytes, sizeof(bytes));
     ck_assert_int_eq(nr_codec_open(bytes, length, &frame), 0);
     ck_assert_int_eq(nr_codec_spawn(&frame, &spawn, &strings), 0);
@@ -116,6 +125,7 @@ START_TEST(the_flags_say_how_many_descriptors_travel)
 {
     ck_assert_uint_eq(nr_codec_spawn_fds(0), 1);
     ck_assert_uint_eq(nr_codec_spawn_fds(NR_SPAWN_MERGE | NR_SPAWN_KEEP), 1);
+    ck_assert_uint_eq(nr_codec_spawn_fds(NR_SPAWN_FILES_ALL | NR_SPAWN_STDOUT_APPEND), 1);
     ck_assert_uint_eq(nr_codec_spawn_fds(NR_SPAWN_STDIN | NR_SPAWN_STDOUT), 3);
     ck_assert_uint_eq(nr_codec_spawn_fds(NR_SPAWN_FLAGS_ALL), NR_SPAWN_FDS_MAX);
 }
@@ -287,7 +297,7 @@ START_TEST(changed_frames_are_refused_or_consistent)
         uint64_t count = 0;
         for (const char *s = strings; s < end; s += strlen(s) + 1)
             count++;
-        ck_assert_uint_eq(count, 2 + (uint64_t)spawn.argc + spawn.envc);
+        ck_assert_uint_eq(count, nr_codec_spawn_strings(&spawn));
     }
     (void)munmap(pages, 2 * page);
 }

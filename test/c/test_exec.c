@@ -26,12 +26,14 @@
 static struct nr_order order;
 static int out[2];
 static char folder[64];
+static const char *files[3]; /* of the next start's stdin, stdout, stderr */
 
 static void prepare(void)
 {
     (void)strcpy(folder, "/tmp/nr_test_exec_XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(folder));
     order = NR_ORDER_NONE;
+    memset(files, 0, sizeof(files));
     ck_assert_int_eq(nr_fd_pipe(out), 0);
     order.stdio[1] = out[1];
 }
@@ -64,7 +66,8 @@ static int start(const char *exe, const char *cd, char **argv, char **envp, pid_
                  struct nr_failed *failed)
 {
     struct nr_pidref child;
-    struct nr_program program = {.exe = exe, .cd = cd, .argv = argv, .envp = envp};
+    struct nr_program program = {
+        .exe = exe, .cd = cd, .files = {files[0], files[1], files[2]}, .argv = argv, .envp = envp};
     enum nr_stage stage;
     int pipe;
 
@@ -276,6 +279,99 @@ START_TEST(missing_descriptors_are_dev_null)
 }
 END_TEST
 
+static void expect_content(const char *name, const char *content)
+{
+    char text[256] = "";
+    int fd = open(in_folder(name), O_RDONLY | O_CLOEXEC);
+    ck_assert_sys(fd);
+    ssize_t got = read(fd, text, sizeof(text) - 1);
+    ck_assert_sys(got);
+    ck_assert_str_eq(text, content);
+    (void)close(fd);
+}
+
+/* As /bin/sh with this script, from `folder`, with the files given. */
+static void run_there(const char *script)
+{
+    char *argv[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c", (char *)(uintptr_t)script,
+                    NULL};
+    char *envp[] = {NULL};
+    order.cwd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    ck_assert_sys(order.cwd);
+    (void)run("/bin/sh", "/", argv, envp);
+    order.cwd = nr_fd_close(order.cwd);
+}
+
+/* From where the caller is, not from where the command goes to. */
+START_TEST(files_are_opened_by_the_child)
+{
+    struct stat made;
+    make_file("in", "from a file\n", 0600);
+    make_file("longer", "what was there before\n", 0600);
+    files[0] = "in";
+    files[1] = "out";
+    files[2] = "longer";
+    order.stdio[1] = -EBADF;
+    order.spawn.stdout_mode = 0640;
+    mode_t mask = umask(022);
+    run_there("cat; echo error >&2");
+    (void)umask(mask);
+    expect_content("out", "from a file\n");
+    expect_content("longer", "error\n");
+    ck_assert_sys(stat(in_folder("out"), &made));
+    ck_assert_uint_eq(made.st_mode & 07777, 0640);
+
+    order.spawn.flags = NR_SPAWN_STDOUT_APPEND;
+    run_there("cat");
+    expect_content("out", "from a file\nfrom a file\n");
+}
+END_TEST
+
+START_TEST(merged_stderr_is_stdout_also_where_that_is_a_file)
+{
+    files[1] = "out";
+    order.stdio[1] = -EBADF;
+    order.spawn.stdout_mode = 0600;
+    order.spawn.flags = NR_SPAWN_MERGE;
+    run_there("echo 1; echo 2 >&2; echo 3");
+    expect_content("out", "1\n2\n3\n");
+}
+END_TEST
+
+START_TEST(a_file_that_cannot_be_opened_has_a_stage_of_its_own)
+{
+    static const int errors[3] = {ENOENT, EISDIR, ENOTDIR};
+    make_file("file", "", 0600);
+    for (int i = 0; i < 3; i++) {
+        char path[300];
+        (void)snprintf(path, sizeof(path), "%s%s", folder,
+                       i == 0   ? "/missing"
+                       : i == 1 ? ""
+                                : "/file/below");
+        memset(files, 0, sizeof(files));
+        files[i] = path;
+        order.stdio[1] = i == 1 ? -EBADF : out[1];
+        expect_failure("/bin/true", "", NR_STAGE_STDIN_FILE + (unsigned)i, errors[i]);
+    }
+}
+END_TEST
+
+/* The child leads a session without a terminal: opening one must not make it the controlling one. */
+START_TEST(a_terminal_as_a_file_is_not_the_controlling_one)
+{
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    ck_assert_sys(master);
+    ck_assert_sys(grantpt(master));
+    ck_assert_sys(unlockpt(master));
+    files[0] = ptsname(master);
+    char *argv[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c",
+                    (char *)(uintptr_t) "test -t 0 && (: </dev/tty) 2>&- || echo none", NULL};
+    char *envp[] = {NULL};
+    ck_assert_str_eq(run("/bin/sh", "", argv, envp), "none\n");
+    (void)close(master);
+}
+END_TEST
+
 START_TEST(merged_stderr_is_stdout)
 {
     char *argv[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c",
@@ -350,22 +446,24 @@ START_TEST(descriptors_are_placed_wherever_they_come_from)
         pid_t pid = fork();
         ck_assert_sys(pid);
         if (pid == 0) {
-            int files[3];
+            int given[3];
             struct stat before[3];
             struct stat after;
             for (int i = 0; i < 3; i++) {
                 int ends[2];
                 if (nr_fd_pipe(ends) < 0 || fstat(ends[0], &before[i]) < 0)
                     _exit(1);
-                files[i] = fcntl(ends[0], F_DUPFD, 100);
+                given[i] = fcntl(ends[0], F_DUPFD, 100);
             }
             for (int i = 0; i < 3; i++)
-                if (dup2(files[i], at[i]) < 0)
+                if (dup2(given[i], at[i]) < 0)
                     _exit(2);
             for (int fd = 0; fd < 4; fd++) /* what is free must not be taken for staging */
                 if (fd != at[0] && fd != at[1] && fd != at[2])
                     (void)close(fd);
-            if (nr_stdfds_place(at, false) < 0)
+            const struct nr_stdfd from[3] = {{.fd = at[0]}, {.fd = at[1]}, {.fd = at[2]}};
+            int file;
+            if (nr_stdfds_place(from, false, AT_FDCWD, &file) < 0)
                 _exit(3);
             for (int i = 0; i < 3; i++)
                 if (fstat(i, &after) < 0 || after.st_ino != before[i].st_ino ||
@@ -482,6 +580,10 @@ int main(void)
     tcase_add_test(tcase, no_environment_is_none);
     tcase_add_test(tcase, missing_descriptors_are_dev_null);
     tcase_add_test(tcase, merged_stderr_is_stdout);
+    tcase_add_test(tcase, files_are_opened_by_the_child);
+    tcase_add_test(tcase, merged_stderr_is_stdout_also_where_that_is_a_file);
+    tcase_add_test(tcase, a_file_that_cannot_be_opened_has_a_stage_of_its_own);
+    tcase_add_test(tcase, a_terminal_as_a_file_is_not_the_controlling_one);
     tcase_add_test(tcase, descriptors_are_placed_wherever_they_come_from);
     tcase_add_test(tcase, out_of_descriptors_fails_in_the_parent);
 #ifndef NR_PORTABLE

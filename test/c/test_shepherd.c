@@ -1038,6 +1038,68 @@ START_TEST(a_stop_reaches_a_start_that_hangs)
 END_TEST
 #endif
 
+/* ---- files ---------------------------------------------------------------------------------- */
+
+/* As a shell's redirection from it: open(2) waits, in the child. */
+START_TEST(a_fifo_holds_up_its_own_start_only)
+{
+    char fifo[128];
+    (void)snprintf(fifo, sizeof(fifo), "%s/fifo", folder);
+    ck_assert_sys(mkfifo(fifo, 0600));
+    struct order order = ORDER(.argv = ARGV("/bin/cat"), .files = {fifo},
+                               .flags = NR_SPAWN_STDIN_FILE | NR_SPAWN_STDOUT);
+
+    struct command command = spawn(&shepherd, &order);
+    expect_alive(&shepherd);
+    ck_assert(!has_frame(command.control, 0));
+    int writer = open(fifo, O_WRONLY | O_CLOEXEC); /* waits for the reader */
+    ck_assert_sys(writer);
+    struct nr_started started;
+    expect_frame(command.control, NR_STARTED, command.id, &started, sizeof(started));
+    ck_assert_int_eq(write(writer, "through", 7), 7);
+    (void)close(writer);
+    ck_assert_str_eq(read_all(command.out), "through");
+    expect_exit(&command, NR_EXIT_CODE, 0);
+    drop(&command);
+}
+END_TEST
+
+START_TEST(a_start_that_waits_for_a_fifo_can_be_stopped)
+{
+    char fifo[128];
+    (void)snprintf(fifo, sizeof(fifo), "%s/fifo", folder);
+    ck_assert_sys(mkfifo(fifo, 0600));
+    struct order order =
+        ORDER(.argv = ARGV("/bin/cat"), .files = {NULL, fifo}, .flags = NR_SPAWN_STDOUT_FILE);
+    struct nr_failed failed;
+
+    struct command command = spawn(&shepherd, &order);
+    expect_alive(&shepherd);
+    send_stop(&command, 60000);
+    expect_frame(command.control, NR_FAILED, command.id, &failed, sizeof(failed));
+    ck_assert_uint_eq(failed.stage, NR_STAGE_SETUP);
+    ck_assert_uint_eq(failed.error, ECANCELED);
+    expect_hangup(command.control);
+    drop(&command);
+
+    command = spawn(&shepherd, &order);
+    expect_alive(&shepherd);
+    drop(&command);
+    while (count_children(shepherd.pid) > 0)
+        (void)poll(NULL, 0, 1);
+}
+END_TEST
+
+START_TEST(a_file_that_cannot_be_opened_is_told_by_its_stage)
+{
+    struct order order = ORDER(.argv = ARGV("/bin/cat"), .files = {NULL, NULL, folder},
+                               .flags = NR_SPAWN_STDERR_FILE);
+    struct nr_failed failed = start_and_fail(&shepherd, &order);
+    ck_assert_uint_eq(failed.stage, NR_STAGE_STDERR_FILE);
+    ck_assert_uint_eq(failed.error, EISDIR);
+}
+END_TEST
+
 /* ---- what the machine refuses --------------------------------------------------------------- */
 
 #ifndef NR_PORTABLE
@@ -1056,6 +1118,9 @@ static void add_basic_tests(TCase *tcase)
     tcase_add_test(tcase, a_death_by_signal_is_exact);
     tcase_add_test(tcase, many_commands_at_once_keep_their_statuses);
     tcase_add_test(tcase, a_start_that_fails_says_where_and_why);
+    tcase_add_test(tcase, a_fifo_holds_up_its_own_start_only);
+    tcase_add_test(tcase, a_start_that_waits_for_a_fifo_can_be_stopped);
+    tcase_add_test(tcase, a_file_that_cannot_be_opened_is_told_by_its_stage);
     tcase_add_test(tcase, the_child_starts_clean);
     tcase_add_test(tcase, a_signal_reaches_the_leader_or_the_group);
     tcase_add_test(tcase, who_ignores_the_stop_signal_is_killed_after_the_grace);

@@ -76,6 +76,9 @@ static void program_inside(struct nr_order *order, const struct nr_program *prog
     string_inside(program->exe, from, spawn->strings_length);
     string_inside(program->cd, from, spawn->strings_length);
     INVARIANT(program->exe[0] == '/', "the executable is no absolute path");
+    for (int i = 0; i < 3; i++)
+        if (program->files[i] != NULL)
+            string_inside(program->files[i], from, spawn->strings_length);
     for (uint32_t i = 0; i < spawn->argc; i++)
         string_inside(program->argv[i], from, spawn->strings_length);
     INVARIANT(program->argv[spawn->argc] == NULL, "argv has no end");

@@ -28,6 +28,8 @@ defmodule NetRunner.ErrorTest do
     {{:timeout, 17}, "writing timed out after 17 bytes"},
     {{:max_output_exceeded, "abc"}, "wrote more than max_output_size: allows"},
     {:guardian_lost, "its guardian was lost, the exit status is not known"},
+    {{:line_too_long, 80}, "wrote a line of more than 80 bytes"},
+    {{:file, "/a b", :enoent}, "cannot open '/a b': no such file or directory (enoent)"},
     {{:unkillable, [12]}, "cannot be killed: pid 12"},
     {{:unkillable, [12, 13]}, "cannot be killed: pid 12, pid 13"},
     {:not_running, "is not running"},
@@ -93,12 +95,28 @@ defmodule NetRunner.ErrorTest do
       assert message(exit: {:signaled, 40}) == "gcc 'a b.c' was ended by signal 40"
     end
 
+    test "says why it was stopped, for how long it ran, where, and with which variables" do
+      how = &message([exit: {:signaled, :sigterm}] ++ &1)
+      assert how.(cause: :timeout) == "gcc 'a b.c' timed out and was ended by SIGTERM"
+      assert how.(cause: :idle_timeout) =~ "wrote nothing for too long and was ended by SIGTERM"
+      assert how.(cause: :output_limit) =~ "wrote too much and was ended by SIGTERM"
+      assert how.(cause: :stopped) =~ "was stopped and was ended by SIGTERM"
+      assert how.(cause: :owner_down) =~ "lost its owner and was ended by SIGTERM"
+      assert how.(cause: :signaled) == "gcc 'a b.c' was ended by SIGTERM"
+      assert message(exit: nil, cause: :guardian_lost) =~ "ended unseen: its guardian was lost"
+      assert how.(duration_ms: 9999) == "gcc 'a b.c' was ended by SIGTERM after 9999 ms"
+      assert how.(duration_ms: 61_250) == "gcc 'a b.c' was ended by SIGTERM after 61.3 s"
+      assert how.(cd: "/a b") == "gcc 'a b.c' was ended by SIGTERM\nin '/a b'"
+      assert how.(env: ["A", "B"]) == "gcc 'a b.c' was ended by SIGTERM\nwith A, B set"
+      assert how.(cd: "/", env: ["A"]) == "gcc 'a b.c' was ended by SIGTERM\nin /, with A set"
+    end
+
     test "ends with the last of stderr, as text if it is" do
       assert message(exit: {:exited, 1}, stderr: "one\ntwo\n\n") ==
-               "gcc 'a b.c' exited with status 1; stderr ended with:\none\ntwo"
+               "gcc 'a b.c' exited with status 1\nstderr ended with:\none\ntwo"
 
       assert message(exit: {:exited, 1}, stderr: <<"x", 255>>) ==
-               "gcc 'a b.c' exited with status 1; stderr ended with:\n<<120, 255>>"
+               "gcc 'a b.c' exited with status 1\nstderr ended with:\n<<120, 255>>"
     end
   end
 end

@@ -1,6 +1,7 @@
 defmodule NetRunner.InputTest do
   # The feeder: writes what input: gives, whatever it is made of, and closes; seen through commands.
   use NetRunner.Test.Case
+  doctest NetRunner.Sink
 
   on_backends "many small pieces, nested, arrive in order" do
     pieces = Enum.map(1..20_000, &"#{&1} ")
@@ -68,6 +69,98 @@ defmodule NetRunner.InputTest do
     end
 
     refute File.exists?(marker)
+  end
+
+  describe "a function of a sink" do
+    on_backends "writes what it puts into it, in order, and then stdin is closed" do
+      fun = fn sink ->
+        Enum.into(["a", [?b, ["c"]]], sink)
+        Enum.into(1..3, sink, &to_string/1)
+        for x <- ["d", "e"], into: sink, do: x
+        :whatever
+      end
+
+      assert NetRunner.run(["cat"], input: fun, backend: backend) == {"abc123de", 0}
+
+      assert NetRunner.run(["cat"], input: fun, input_buffer: 4, backend: backend) ==
+               {"abc123de", 0}
+
+      assert NetRunner.run(["cat"], input: fn _sink -> nil end, backend: backend) == {"", 0}
+    end
+
+    on_backends "is left when the command reads no more, its after blocks run" do
+      me = self()
+
+      fun = fn sink ->
+        try do
+          Stream.repeatedly(fn -> "x" end) |> Stream.into(sink) |> Stream.run()
+        after
+          send(me, :cleaned_up)
+        end
+      end
+
+      assert NetRunner.run(["head", "-c", "3"], input: fun, backend: backend) == {"xxx", 0}
+      assert_receive :cleaned_up, 5_000
+    end
+
+    on_backends "that raises, or puts in what is no iodata, ends the command" do
+      for {fun, message} <- [
+            {fn sink -> Enum.into(["x"], sink) && raise("mine") end, "mine"},
+            {fn sink -> Enum.into([:x], sink) end, ~r/an element is not iodata: :x/}
+          ] do
+        assert_raise if(is_binary(message), do: RuntimeError, else: ArgumentError), message, fn ->
+          NetRunner.run(["cat"], input: fun, backend: backend)
+        end
+      end
+
+      assert catch_throw(NetRunner.run(["cat"], input: fn _ -> throw(:mine) end)) == :mine
+    end
+
+    test "keeps its sink to its own process and time" do
+      me = self()
+
+      NetRunner.run(["cat"],
+        input: fn sink ->
+          send(me, {:sink, sink})
+
+          Task.async(fn -> catch_error(Enum.into(["x"], sink)) end)
+          |> Task.await()
+          |> then(&send(me, {:elsewhere, &1}))
+        end
+      )
+
+      assert_receive {:elsewhere, %ArgumentError{}}
+      assert_receive {:sink, sink}
+      assert_raise ArgumentError, fn -> Enum.into(["x"], sink) end
+    end
+  end
+
+  describe "input_buffer:" do
+    on_backends "puts small elements together, and nothing out of order" do
+      pieces = Enum.map(1..5_000, &"#{&1},")
+      whole = Enum.join(pieces)
+
+      writes = fn opts ->
+        {:ok, result} =
+          NetRunner.exec(["cat"], [input: Stream.map(pieces, & &1), backend: backend] ++ opts)
+
+        assert result.stdout == whole
+        result.stats.stdin.ops
+      end
+
+      assert writes.([]) >= 5_000
+      assert writes.(input_buffer: 65_536) < 50
+      for size <- [1, 2, 3, 7, 4096], do: writes.(input_buffer: size)
+    end
+
+    on_backends "leaves large elements whole" do
+      large = :crypto.strong_rand_bytes(300_000)
+      input = Stream.map(["<", large, "-", large, ">"], & &1)
+      expected = "<" <> large <> "-" <> large <> ">"
+
+      assert NetRunner.run(["cat"], input: input, input_buffer: 1000, backend: backend) ==
+               {expected, 0}
+    end
   end
 
   on_backends "is evaluated for the caller, and ends with the command" do

@@ -7,6 +7,7 @@ defmodule NetRunner.OptionsTest do
 
   @common [
     :input,
+    :stdout,
     :stderr,
     :stderr_tail_bytes,
     :drain_timeout,
@@ -19,14 +20,49 @@ defmodule NetRunner.OptionsTest do
     :spawn_timeout
   ]
 
+  @read_for_you [:input_buffer, :lines, :max_line_length, :idle_timeout]
+  @to_the_end @common ++ @read_for_you ++ [:into, :timeout, :max_output_size, :overflow]
+
   @calls [
-    run: @common ++ [:timeout, :max_output_size],
-    stream: @common ++ [:max_chunk_size, :exit, :ok],
+    run: @to_the_end,
+    run!: @to_the_end ++ [:ok],
+    exec: @to_the_end,
+    exec!: @to_the_end ++ [:ok],
+    stream: @common ++ @read_for_you ++ [:max_chunk_size, :exit, :ok],
     process: @common ++ [:owner]
   ]
 
   @u32 4_294_967_295
   @not_a_number [nil, "1", 1.0, :none, -1, [], {1}, ~c"1", :"1", true]
+
+  @files [
+    {{:file, "x"}, {:file, "x", :truncate, 0o666}},
+    {{:file, "/a/b", []}, {:file, "/a/b", :truncate, 0o666}},
+    {{:file, <<255>>, [:append]}, {:file, <<255>>, :append, 0o666}},
+    {{:file, "x", [:append, mode: 0o4755]}, {:file, "x", :append, 0o4755}},
+    {{:file, "x", mode: 0}, {:file, "x", :truncate, 0}}
+  ]
+
+  @no_stdio [
+    nil,
+    "pipe",
+    true,
+    2,
+    {},
+    {:file},
+    {:file, :x},
+    {:file, ~c"x"},
+    {:file, "x", :append},
+    {:file, "x", [:appendix]},
+    {:file, "x", [mode: -1]},
+    {:file, "x", [mode: 0o10000]},
+    {:file, "x", [mode: "644"]},
+    {:file, "x", [:append | :mode]},
+    {:file, "x", [], []},
+    {:path, "x"}
+  ]
+
+  @bad_files [{:file, ""}, {:file, "a" <> <<0>>}, {:file, <<0>>, [:append]}]
 
   # {option, [{given, taken}], [wrong], [invalid]}
   defp values do
@@ -43,22 +79,47 @@ defmodule NetRunner.OptionsTest do
          %{},
          1..2,
          MapSet.new(),
-         &Enumerable.reduce([], &1, &2)
+         {:file, "/a/path"},
+         &Enumerable.reduce([], &1, &2),
+         &Enum.into([], &1)
        ]),
        [
          nil,
          1,
          :stdin,
-         {:file, "x"},
+         {:file, ~c"x"},
+         {:file, "x", []},
+         {:file},
+         {},
          1.0,
          make_ref(),
          fn -> "x" end,
-         fn _ -> "x" end,
+         fn _, _, _ -> "x" end,
          ~D[2020-01-01],
          <<1::3>>
+       ], [{:file, ""}, {:file, "a" <> <<0>>}]},
+      {:input_buffer, same([0, 1, 16_777_216]), [16_777_217, :infinity | @not_a_number], []},
+      {:stdout, same([:pipe, :discard]) ++ @files,
+       [:inherit, :consume, :capture, :merge | @no_stdio], @bad_files},
+      {:stderr, same([:consume, :merge, :discard, :inherit]) ++ @files, [:stdout | @no_stdio],
+       @bad_files},
+      {:lines,
+       [{true, "\n"}, {false, nil}, {nil, nil}] ++ same(["\n", "\r\n", <<0>>, "é", <<255>>]),
+       [1, :lines, ~c"\n", ["\n"], ~r/x/, {"\n"}, <<1::3>>], [""]},
+      # What it needs beside it has a test of its own.
+      {:max_line_length, same([:infinity]),
+       [
+         {0, :split},
+         {-1, :split},
+         {1, :drop},
+         {1.0, :split},
+         {1, :split, 1},
+         [1, :split] | List.delete(@not_a_number, :infinity)
        ], []},
-      {:stderr, same([:consume, :merge, :discard]),
-       [nil, :stdout, "consume", true, 2, :inherit, :tagged, {:file, "x"}], []},
+      {:into, same([nil, "", [], :iodata, %{}, MapSet.new(), ["x"], IO.stream()]),
+       [:binary, 1, {1}, 1..2, fn -> 1 end, fn _ -> 1 end, <<1::3>>, ~D[2020-01-01]], []},
+      {:idle_timeout, same([0, 1, @u32, :infinity]), [@u32 + 1 | @not_a_number], []},
+      {:overflow, same([:kill, :head, :tail]), [nil, true, "kill", :drop, [:kill]], []},
       {:stderr_tail_bytes, same([0, 1, 8192, 1_048_576]), [1_048_577, :infinity | @not_a_number],
        []},
       {:timeout, same([0, 1, @u32, :infinity]), [@u32 + 1 | @not_a_number], []},
@@ -142,6 +203,13 @@ defmodule NetRunner.OptionsTest do
   test "the defaults are those that are documented" do
     expected = %{
       input: :null,
+      input_buffer: 0,
+      stdout: :pipe,
+      lines: nil,
+      max_line_length: :infinity,
+      into: nil,
+      idle_timeout: :infinity,
+      overflow: :kill,
       stderr: :consume,
       stderr_tail_bytes: 8192,
       timeout: :infinity,
@@ -196,10 +264,13 @@ defmodule NetRunner.OptionsTest do
   test "an unknown option raises, naming the key and the call" do
     for {call, name} <- [
           run: "NetRunner.run/2",
+          run!: "NetRunner.run!/2",
+          exec: "NetRunner.exec/2",
+          exec!: "NetRunner.exec!/2",
           stream: "NetRunner.stream/2",
           process: "NetRunner.Process.start/3"
         ],
-        unknown <- [:nonsense, :into, :Timeout, :stdout, nil] do
+        unknown <- [:nonsense, :output, :Timeout, :stdin, nil] do
       error = assert_raise ArgumentError, fn -> Options.validate([{unknown, 1}], call) end
       assert error.message == "unknown option #{inspect(unknown)} for #{name}"
     end
@@ -235,6 +306,28 @@ defmodule NetRunner.OptionsTest do
     assert_raise ArgumentError, ~r/:cwd/, fn -> Options.validate([cwd: 1], :run) end
   end
 
+  test "a limit of lines needs lines, in whichever order they are given" do
+    for call <- [:run, :exec!, :stream], policy <- [:error, :split, :truncate] do
+      limit = {80, policy}
+
+      assert {:ok, %{max_line_length: ^limit}} =
+               Options.validate([max_line_length: limit, lines: true], call)
+
+      assert {:error, {:invalid, :max_line_length, _}} =
+               Options.validate([lines: false, max_line_length: limit], call)
+    end
+  end
+
+  test "a tagged stderr is for streams only" do
+    assert {:ok, %{stderr: :tagged}} = Options.validate([stderr: :tagged], :stream)
+
+    for call <- [:run, :run!, :exec, :exec!, :process] do
+      assert_raise ArgumentError, ~r/:stderr/, fn ->
+        Options.validate([stderr: :tagged], call)
+      end
+    end
+  end
+
   test ":pipe is for processes only, a captured stderr for run and processes" do
     assert {:ok, %{input: :pipe}} = Options.validate([input: :pipe], :process)
     assert {:ok, %{stderr: :pipe}} = Options.validate([stderr: :pipe], :process)
@@ -242,7 +335,7 @@ defmodule NetRunner.OptionsTest do
     assert {:ok, %{stderr: :capture}} = Options.validate([stderr: :capture], :run)
     assert {:error, {:invalid, :stderr, _}} = Options.validate([stderr: :capture], :stream)
 
-    for call <- [:run, :stream] do
+    for call <- [:run, :run!, :exec, :exec!, :stream] do
       assert_raise ArgumentError, ~r/:input.*:pipe/, fn ->
         Options.validate([input: :pipe], call)
       end
@@ -289,6 +382,9 @@ defmodule NetRunner.OptionsTest do
   test "wrong options raise before anything is looked at, from every call" do
     assert_raise ArgumentError, ~r/:nonsense/, fn -> NetRunner.run(["true"], nonsense: 1) end
     assert_raise ArgumentError, ~r/:nonsense/, fn -> NetRunner.run([], nonsense: 1) end
+    assert_raise ArgumentError, ~r/:nonsense/, fn -> NetRunner.run!(["true"], nonsense: 1) end
+    assert_raise ArgumentError, ~r/:nonsense/, fn -> NetRunner.exec(["true"], nonsense: 1) end
+    assert_raise ArgumentError, ~r/:nonsense/, fn -> NetRunner.exec!(["true"], nonsense: 1) end
     assert_raise ArgumentError, ~r/:nonsense/, fn -> NetRunner.stream(["true"], nonsense: 1) end
     assert_raise ArgumentError, ~r/:nonsense/, fn -> NetRunner.stream!(["true"], nonsense: 1) end
 
@@ -301,6 +397,9 @@ defmodule NetRunner.OptionsTest do
 
     for {call, module, function} <- [
           {:run, NetRunner, {:run, 2}},
+          {:run!, NetRunner, {:run!, 2}},
+          {:exec, NetRunner, {:exec, 2}},
+          {:exec!, NetRunner, {:exec!, 2}},
           {:stream, NetRunner, {:stream!, 2}},
           {:process, NetRunner.Process, {:start, 3}}
         ] do

@@ -165,6 +165,129 @@ defmodule NetRunner.ProcessTest do
     assert P.alive?(p)
   end
 
+  describe "read_any" do
+    on_backends "gives whichever has something, and :eof when both have ended" do
+      p =
+        start!("sh", ["-c", "echo err >&2; read x; echo out; exec >&-; read x; echo more >&2"],
+          stderr: :pipe,
+          backend: backend
+        )
+
+      assert P.read_any(p) == {:ok, {:stderr, "err\n"}}
+      assert P.read_any(p, 10, 20) == {:error, :timeout}
+      assert P.write(p, "\n") == :ok
+      assert P.read_any(p, 3) == {:ok, {:stdout, "out"}}
+      assert P.read_any(p) == {:ok, {:stdout, "\n"}}
+      assert P.write(p, "\n") == :ok
+      assert P.read_any(p) == {:ok, {:stderr, "more\n"}}
+      assert P.read_any(p) == :eof
+      assert P.read_any(p) == :eof
+      assert Process.info(self(), :messages) == {:messages, []}
+    end
+
+    on_backends "is one reader of each pipe: others are busy meanwhile, and free again" do
+      p = start!("cat", [], stderr: :pipe, backend: backend)
+      reader = Task.async(fn -> P.read_any(p) end)
+      eventually("it waits", fn -> P.read(p, 1, 0) == {:error, :busy} end)
+      assert P.read_stderr(p, 1, 0) == {:error, :busy}
+      P.write(p, "x")
+      assert Task.await(reader) == {:ok, {:stdout, "x"}}
+      assert P.read_stderr(p, 1, 0) == {:error, :timeout}
+    end
+
+    on_backends "reads what is a pipe" do
+      p =
+        start!("sh", ["-c", "echo x; echo y >&2"],
+          stdout: :discard,
+          stderr: :pipe,
+          backend: backend
+        )
+
+      assert P.read_any(p) == {:ok, {:stderr, "y\n"}}
+      assert P.read_any(p) == :eof
+    end
+  end
+
+  describe "result" do
+    on_backends "waits for the end and tells all of it, more than once" do
+      p = start!("sh", ["-c", "echo out; echo err >&2; read x; exit 3"], backend: backend)
+      assert P.result(p, 0) == {:error, :timeout}
+      waiting = Task.async(fn -> P.result(p) end)
+      P.write(p, "\n")
+      assert {:ok, %NetRunner.Result{} = result} = Task.await(waiting)
+      assert %{exit: {:exited, 3}, cause: :exited, stdout: nil, stderr: "err\n"} = result
+      assert {:ok, result.os_pid} == P.os_pid(p)
+      assert %{stdin: %{bytes: 1}} = result.stats
+      assert P.result(p) == {:ok, result}
+      assert P.read(p) == {:ok, "out\n"}
+    end
+
+    on_backends "says why the command was stopped" do
+      p = start!("sleep", ["60"], backend: backend)
+      assert P.shutdown(p, 1_000, 1_000) == {:ok, 143}
+      assert {:ok, %{cause: :stopped, exit: {:signaled, :sigterm}}} = P.result(p)
+
+      # Somebody's signal is no stop, nor is a stop after the end.
+      p = start!("sleep", ["60"], backend: backend)
+      :ok = P.kill(p, :sigterm)
+      assert {:ok, 143} = P.await_exit(p)
+      assert {:ok, 143} = P.shutdown(p, 0, 1_000)
+      assert {:ok, %{cause: :signaled}} = P.result(p)
+    end
+
+    test "of a lost guardian has what is known" do
+      p = start!("sleep", ["60"], [])
+      {_, 0} = System.cmd("kill", ["-KILL", to_string(:sys.get_state(p).guardian_pid)])
+      assert {:ok, %{cause: :guardian_lost, exit: nil, rusage: nil, os_pid: os_pid}} = P.result(p)
+      assert is_integer(os_pid)
+    end
+
+    test "of nobody is closed" do
+      p = start!("true", [])
+      P.stop(p)
+      assert P.result(p) == {:error, :closed}
+    end
+  end
+
+  describe "set_owner" do
+    on_backends "gives the command to another process, whose death stops it" do
+      {tag, env} = tag()
+      new = spawn(fn -> Process.sleep(:infinity) end)
+      me = self()
+
+      old =
+        spawn(fn ->
+          {:ok, p} = P.start("sleep", ["60"], env: env, backend: backend)
+          :ok = P.set_owner(p, new)
+          send(me, {:started, p})
+        end)
+
+      monitor = Process.monitor(old)
+      assert_receive {:started, p}, 5_000
+      assert_receive {:DOWN, ^monitor, :process, ^old, _}, 5_000
+      assert P.alive?(p)
+      monitor = Process.monitor(p)
+      Process.exit(new, :kill)
+      assert_receive {:DOWN, ^monitor, :process, ^p, :normal}, 5_000
+      assert tagged(tag) == []
+    end
+
+    test "to a process that has ended stops it at once" do
+      dead = spawn(fn -> :ok end)
+      p = start!("sleep", ["60"], [])
+      monitor = Process.monitor(p)
+      assert P.set_owner(p, dead) == :ok
+      assert_receive {:DOWN, ^monitor, :process, ^p, :normal}, 5_000
+      assert P.set_owner(p, self()) == {:error, :closed}
+    end
+
+    test "to what is no local process raises and leaves the command alone" do
+      p = start!("cat", [])
+      assert_raise FunctionClauseError, fn -> P.set_owner(p, :name) end
+      assert P.alive?(p)
+    end
+  end
+
   describe "kill" do
     on_backends "sends any signal, by name or number" do
       for {signal, number} <- [{:sigterm, 15}, {:sigkill, 9}, {10, 10}, {:sigusr2, 12}, {64, 64}] do

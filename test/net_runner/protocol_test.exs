@@ -66,6 +66,27 @@ defmodule NetRunner.ProtocolTest do
       assert Protocol.spawn(2, start) == {golden("spawn_merge_keep"), nil, 0x6A}
     end
 
+    test "with files for all three" do
+      start = %{
+        @minimal
+        | exe: "/bin/cat",
+          argv: ["cat"],
+          stop_signal: 15,
+          kill_timeout: 5000,
+          drain_timeout: 1000,
+          stdin: {:file, "in"},
+          stdout: {:file, "/tmp/out", :append, 0o644},
+          stderr: {:file, "err", :truncate, 0o600}
+      }
+
+      assert Protocol.spawn(4, start) == {golden("spawn_files"), nil, 0x788}
+    end
+
+    test "with the BEAM's own stderr, which the NIF is told and the wire is not" do
+      assert {frame, nil, 0x8000_000C} = Protocol.spawn(1, %{@minimal | stderr: :inherit})
+      assert {^frame, nil, 0x0C} = Protocol.spawn(1, %{@minimal | stderr: :pipe})
+    end
+
     test "with the strings apart, above 64 KiB" do
       start = %{
         @minimal
@@ -200,7 +221,7 @@ defmodule NetRunner.ProtocolTest do
         assert Protocol.decode(how.(h, v)) == :error
       end
 
-      for stage <- [0, 7, 255],
+      for stage <- [0, 10, 255],
           do: assert(Protocol.decode(patch(golden("failed_cd"), 16, stage)) == :error)
 
       for n <- 0..300, do: assert(Protocol.decode(:crypto.strong_rand_bytes(n)) == :error)

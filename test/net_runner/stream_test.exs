@@ -226,6 +226,123 @@ defmodule NetRunner.StreamTest do
     assert Enum.join(stream) == "a\nb\nc\n"
   end
 
+  describe "stderr: :tagged" do
+    on_backends "tells the two apart, each in its order" do
+      script = "for i in 1 2 3; do echo out$i; echo err$i >&2; done"
+      elements = Enum.to_list(stream!(sh(script), stderr: :tagged, backend: backend))
+      of = fn tag -> for {^tag, bytes} <- elements, into: "", do: bytes end
+      assert of.(:stdout) == "out1\nout2\nout3\n"
+      assert of.(:stderr) == "err1\nerr2\nerr3\n"
+      assert Enum.all?(elements, &match?({tag, _} when tag in [:stdout, :stderr], &1))
+    end
+
+    on_backends "in lines, of each the last, partial one too" do
+      script = "printf 'a\\nb'; printf 'c\\nd' >&2"
+      elements = Enum.to_list(stream!(sh(script), stderr: :tagged, lines: true, backend: backend))
+      assert for({:stdout, line} <- elements, do: line) == ["a", "b"]
+      assert for({:stderr, line} <- elements, do: line) == ["c", "d"]
+    end
+
+    on_backends "a flood on one does not hide the other, and leaves nothing in the mailbox" do
+      send(self(), :mine)
+      stream = stream!(sh("yes >&2 & echo x; wait"), stderr: :tagged, backend: backend)
+
+      back_at_baseline(fn ->
+        assert Enum.find(stream, &match?({:stdout, _}, &1)) == {:stdout, "x\n"}
+
+        # What is not asked for may be ready meanwhile: it must not say so to us.
+        for _element <- Stream.take(stream, 50),
+            do: assert(Process.info(self(), :messages) == {:messages, [:mine]})
+      end)
+
+      assert Process.info(self(), :messages) == {:messages, [:mine]}
+    end
+
+    on_backends "megabytes through both at once are exact" do
+      numbers = Enum.map_join(1..200_000, &"#{&1}\n")
+
+      elements =
+        Enum.to_list(
+          stream!(sh("seq 200000 & seq 200000 >&2; wait"), stderr: :tagged, backend: backend)
+        )
+
+      for tag <- [:stdout, :stderr],
+          do: assert(for({^tag, bytes} <- elements, into: "", do: bytes) == numbers)
+    end
+  end
+
+  describe "lines:" do
+    on_backends "are elements, however they lie in the chunks" do
+      numbers = Enum.map(1..100_000, &to_string/1)
+      opts = [lines: true, backend: backend]
+      assert Enum.to_list(stream!(["seq", "100000"], opts)) == numbers
+      assert Enum.to_list(stream!(["seq", "100000"], [max_chunk_size: 3] ++ opts)) == numbers
+      assert Enum.to_list(stream!(["printf", "a\\n\\nb"], opts)) == ["a", "", "b"]
+      assert Enum.to_list(stream!(["true"], opts)) == []
+      assert Enum.take(stream!(["yes"], opts), 3) == ["y", "y", "y"]
+    end
+
+    on_backends "come before the error of one that is too long" do
+      stream =
+        stream!(["printf", "a\\nb\\ntoo long\\nc"],
+          lines: true,
+          max_line_length: {3, :error},
+          backend: backend
+        )
+
+      me = self()
+
+      error = assert_raise NetRunner.Error, fn -> Enum.each(stream, &send(me, {:line, &1})) end
+
+      assert error.reason == {:line_too_long, 3}
+      assert_received {:line, "a"}
+      assert_received {:line, "b"}
+      refute_received {:line, _}
+      assert Enum.take(stream, 2) == ["a", "b"]
+    end
+
+    on_backends "by the other policies of length" do
+      line = fn policy ->
+        opts = [lines: ";", max_line_length: {2, policy}, backend: backend]
+        Enum.to_list(stream!(["printf", "abcde;f"], opts))
+      end
+
+      assert line.(:split) == ["ab", "cd", "e", "f"]
+      assert line.(:truncate) == ["ab", "f"]
+    end
+  end
+
+  describe "idle_timeout:" do
+    on_backends "stops a command that went silent, and raises" do
+      {tag, env} = tag()
+      me = self()
+      stream = stream!(sh("echo x; sleep 60"), idle_timeout: 150, env: env, backend: backend)
+
+      back_at_baseline(fn ->
+        error = assert_raise NetRunner.Error, fn -> Enum.each(stream, &send(me, &1)) end
+        assert error.reason == :timeout
+        assert tagged(tag) == []
+      end)
+
+      assert_received "x\n"
+    end
+
+    on_backends "does not count the time that the consumer takes" do
+      stream =
+        stream!(sh("echo a; echo b; sleep 0.05; echo c"),
+          idle_timeout: 1_000,
+          lines: true,
+          backend: backend
+        )
+
+      assert Enum.map(stream, fn line ->
+               # A consumer that is slower than the time-out: that is what is tested.
+               if line == "a", do: Process.sleep(1_100)
+               line
+             end) == ["a", "b", "c"]
+    end
+  end
+
   describe "what goes wrong at the start" do
     test "stream/2 says at once" do
       assert stream(["no-such-program"]) == {:error, :enoent}

@@ -104,7 +104,7 @@ defmodule NetRunner.WireFuzzTest do
   defp meaning("malformed"), do: :error
 
   defp meaning(verdict) do
-    [type | numbers] = verdict |> String.split(" ") |> Enum.take(20) |> Enum.map(&number/1)
+    [type | numbers] = verdict |> String.split(" ") |> Enum.take(21) |> Enum.map(&number/1)
     term(type, numbers)
   end
 
@@ -124,9 +124,9 @@ defmodule NetRunner.WireFuzzTest do
   defp term(3, [id, error]), do: {:ok, {:rejected, id, Protocol.posix(error)}}
   defp term(5, [_id, pid, guardian]), do: {:ok, {:started, pid, guardian}}
 
-  defp term(6, [_id, stage, error]) when stage in 1..6 do
-    {:ok,
-     {:failed, Enum.at(~w(request fork setup stdio cd exec)a, stage - 1), Protocol.posix(error)}}
+  defp term(6, [_id, stage, error]) when stage in 1..9 do
+    stages = ~w(request fork setup stdio cd exec stdin_file stdout_file stderr_file)a
+    {:ok, {:failed, Enum.at(stages, stage - 1), Protocol.posix(error)}}
   end
 
   defp term(7, [_id, how, value, orphans, stopped | usage])
@@ -233,13 +233,17 @@ defmodule NetRunner.WireFuzzTest do
 
   defp random_spawn(id, start) do
     {frame, apart, flags} = Protocol.spawn(id, start)
-    strings = for s <- [start.exe, start.cd] ++ start.argv ++ start.env, into: "", do: s <> <<0>>
+    files = for {:file, path, _rest} <- files(start), do: path
+    all = [start.exe, start.cd] ++ files ++ start.argv ++ start.env
+    strings = for s <- all, into: "", do: s <> <<0>>
     assert apart == if(byte_size(strings) > 65_536, do: strings)
     inline = if apart, do: "", else: Base.encode16(strings, case: :lower)
 
+    modes = for name <- [:stdout, :stderr], do: mode(start[name])
+
     numbers =
-      [flags, start.stop_signal, start.kill_timeout, start.drain_timeout] ++
-        [length(start.argv), length(start.env), byte_size(strings), 0]
+      [band(flags, 0x7FFF_FFFF), start.stop_signal, start.kill_timeout, start.drain_timeout] ++
+        [length(start.argv), length(start.env), byte_size(strings)] ++ modes
 
     {frame, "2 #{id} #{Enum.join(numbers, " ")} #{inline}"}
   end
@@ -255,12 +259,25 @@ defmodule NetRunner.WireFuzzTest do
       stop_signal: :rand.uniform(64),
       kill_timeout: random_u32(),
       drain_timeout: random_u32(),
-      stdin: Enum.random([:null, :pipe]),
-      stdout: Enum.random([:null, :pipe]),
-      stderr: Enum.random([:null, :pipe, :merge]),
+      stdin: Enum.random([:null, :pipe, {:file, random_string(long)}]),
+      stdout: Enum.random([:null, :pipe, random_file()]),
+      stderr: Enum.random([:null, :pipe, :merge, :inherit, random_file()]),
       orphans: Enum.random([:kill, :keep])
     }
   end
+
+  defp random_file do
+    {:file, random_string(30), Enum.random([:truncate, :append]), :rand.uniform(0o10000) - 1}
+  end
+
+  defp files(start) do
+    for given <- [start.stdin, start.stdout, start.stderr], is_tuple(given) do
+      {:file, elem(given, 1), given}
+    end
+  end
+
+  defp mode({:file, _path, _how, mode}), do: mode
+  defp mode(_no_file), do: 0
 
   # Any bytes but NUL.
   defp random_string(most) do

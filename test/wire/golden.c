@@ -13,6 +13,10 @@ static const char inline_strings[] = "/bin/sh\0"
 static const char small_strings[] = "/bin/true\0"
                                     "\0"
                                     "true";
+static const char file_strings[] = "/bin/cat\0"
+                                   "\0"
+                                   "in\0/tmp/out\0err\0"
+                                   "cat";
 
 struct source {
     const char *name;
@@ -57,6 +61,12 @@ static const struct source sources[] = {
                 .stop_signal = 15, .kill_timeout_ms = 5000, .drain_timeout_ms = 1000,
                 .argc = 2, .envc = 1, .strings_length = 70000}}, NULL},
 
+    {"spawn_files", NR_SPAWN, 4, sizeof(struct nr_spawn),
+     {.spawn = {.flags = NR_SPAWN_CWD | NR_SPAWN_FILES_ALL | NR_SPAWN_STDOUT_APPEND,
+                .stop_signal = 15, .kill_timeout_ms = 5000, .drain_timeout_ms = 1000,
+                .argc = 1, .envc = 0, .strings_length = sizeof(file_strings),
+                .stdout_mode = 0644, .stderr_mode = 0600}}, file_strings},
+
     {"rejected", NR_REJECTED, 9, sizeof(struct nr_rejected),
      {.rejected = {.error = 74}}, NULL},
     {"rejected_unreadable", NR_REJECTED, 0, sizeof(struct nr_rejected),
@@ -71,6 +81,8 @@ static const struct source sources[] = {
      {.failed = {.stage = NR_STAGE_CD, .error = 13}}, NULL},
     {"failed_fork", NR_FAILED, 9, sizeof(struct nr_failed),
      {.failed = {.stage = NR_STAGE_FORK, .error = 11}}, NULL},
+    {"failed_file", NR_FAILED, 9, sizeof(struct nr_failed),
+     {.failed = {.stage = NR_STAGE_STDOUT_FILE, .error = 21}}, NULL},
     {"failed_stopped", NR_FAILED, 9, sizeof(struct nr_failed),
      {.failed = {.stage = NR_STAGE_SETUP, .error = 125}}, NULL},
 
@@ -144,7 +156,8 @@ enum offset {
     ARGC = PAYLOAD + offsetof(struct nr_spawn, argc),
     ENVC = PAYLOAD + offsetof(struct nr_spawn, envc),
     STRINGS_LENGTH = PAYLOAD + offsetof(struct nr_spawn, strings_length),
-    RESERVED = PAYLOAD + offsetof(struct nr_spawn, reserved),
+    STDOUT_MODE = PAYLOAD + offsetof(struct nr_spawn, stdout_mode),
+    STDERR_MODE = PAYLOAD + offsetof(struct nr_spawn, stderr_mode),
     STRINGS = PAYLOAD + sizeof(struct nr_spawn),
     LAST_BYTE = STRINGS + sizeof(small_strings) - 1,
 };
@@ -159,12 +172,19 @@ static const struct mutation mutations[] = {
     {"bad/length_long",             "started",         0, {{LENGTH, 4, 12}}},
     {"bad/type",                    "escalate",        0, {{TYPE, 1, 200}}},
     {"bad/started_size",            "started",        -4, {{LENGTH, 4, 4}}},
-    {"bad/spawn_flags",             "spawn_minimal",   0, {{FLAGS, 4, 0x80}}},
+    {"bad/spawn_flags",             "spawn_minimal",   0, {{FLAGS, 4, 0x1000}}},
     {"bad/spawn_merge_and_stderr",  "spawn_minimal",   0, {{FLAGS, 4, NR_SPAWN_MERGE | NR_SPAWN_STDERR}}},
     {"bad/spawn_signal_0",          "spawn_minimal",   0, {{STOP_SIGNAL, 4, 0}}},
     {"bad/spawn_signal_65",         "spawn_minimal",   0, {{STOP_SIGNAL, 4, 65}}},
     {"bad/spawn_argc_0",            "spawn_minimal",   0, {{ARGC, 4, 0}, {ENVC, 4, 1}}},
-    {"bad/spawn_reserved",          "spawn_minimal",   0, {{RESERVED, 4, 1}}},
+    {"bad/spawn_mode_and_no_file",  "spawn_minimal",   0, {{STDOUT_MODE, 2, 1}}},
+    {"bad/spawn_append_no_file",    "spawn_minimal",   0, {{FLAGS, 4, NR_SPAWN_STDERR_APPEND}}},
+    {"bad/spawn_mode",              "spawn_files",     0, {{STDERR_MODE, 2, 010000}}},
+    {"bad/spawn_file_and_stdin",    "spawn_files",     0, {{FLAGS, 4, 0x788 | NR_SPAWN_STDIN}}},
+    {"bad/spawn_file_and_stdout",   "spawn_files",     0, {{FLAGS, 4, 0x788 | NR_SPAWN_STDOUT}}},
+    {"bad/spawn_file_and_stderr",   "spawn_files",     0, {{FLAGS, 4, 0x788 | NR_SPAWN_STDERR}}},
+    {"bad/spawn_file_and_merge",    "spawn_files",     0, {{FLAGS, 4, 0x788 | NR_SPAWN_MERGE}}},
+    {"bad/spawn_file_few",          "spawn_files",     0, {{ARGC, 4, 2}}},
     {"bad/spawn_nul_few",           "spawn_minimal",   0, {{ARGC, 4, 2}}},
     {"bad/spawn_nul_many",          "spawn_inline",    0, {{ENVC, 4, 2}}},
     {"bad/spawn_unterminated",      "spawn_minimal",   0, {{LAST_BYTE, 1, 'x'}}},

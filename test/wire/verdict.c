@@ -72,9 +72,10 @@ static bool spawn_verdict(FILE *out, const struct nr_frame *frame)
     const char *strings;
     if (nr_codec_spawn(frame, &s, &strings) != 0)
         return false;
-    (void)fprintf(out, "%u %llu %u %u %u %u %u %u %u %u ", frame->type,
+    (void)fprintf(out, "%u %llu %u %u %u %u %u %u %u %u %u ", frame->type,
                   (unsigned long long)frame->id, s.flags, s.stop_signal, s.kill_timeout_ms,
-                  s.drain_timeout_ms, s.argc, s.envc, s.strings_length, s.reserved);
+                  s.drain_timeout_ms, s.argc, s.envc, s.strings_length, s.stdout_mode,
+                  s.stderr_mode);
     for (uint32_t i = 0; strings != NULL && i < s.strings_length; i++)
         (void)fprintf(out, "%02x", (unsigned char)strings[i]);
     return true;

@@ -156,7 +156,7 @@ defmodule NetRunner.Faults.ChildTest do
         assert NetRunner.Process.await_exit(p) == {:error, {:unkillable, [os_pid]}}
 
         {us, result} = Task.await(run, 10_000)
-        assert result == {:error, :timeout}
+        assert result == {:error, {:unkillable, [run_pid]}}
         assert us in in_ms(1_000 + 100 + s(), 1_000 + 100 + s() + k())
 
         assert locked?(lock) and locked?(run_lock)

@@ -1,0 +1,108 @@
+defmodule NetRunner.Result do
+  @moduledoc """
+  How a command ended and what it gave: from `NetRunner.exec/2` and `NetRunner.Process.result/2`.
+
+    * `cmd` - the command, `[exe | args]`.
+    * `stdout` - what was read, in the form that `into:` asked for. `NetRunner.Process.result/2` has nil:
+      there you read yourself.
+    * `stderr` - all of it with `stderr: :capture`, its last bytes with `:consume` (the default,
+      `stderr_tail_bytes:`), else `""`.
+    * `exit` - `{:exited, code}` or `{:signaled, signal}`; nil if nobody could tell (`:guardian_lost`).
+    * `cause` - why it ended:
+
+      | cause | meaning |
+      |---|---|
+      | `:exited`, `:signaled` | by itself, or by a signal that NetRunner's stop ladder did not send |
+      | `:timeout`, `:idle_timeout` | stopped, for it took too long |
+      | `:output_limit` | stopped by `max_output_size:` or `max_line_length:` |
+      | `:owner_down` | stopped, for its owner had ended |
+      | `:stopped` | stopped by `stop/1`, `shutdown/3`, a supervisor, or an `input:` that broke off |
+      | `:guardian_lost` | somebody killed the process that kept it |
+
+      A time-out or a limit that was met is the cause, also where the command ended by itself at that
+      moment. Other stops are it only if they came before the command's own end.
+    * `os_pid` - its pid in the operating system.
+    * `duration_ms` - from its start to its end, background processes included.
+    * `rusage` - what it and the children it waited for used, getrusage(2): `user_us` and `system_us` in
+      microseconds, `max_rss_kb` in KiB, `minflt`, `majflt`, `nvcsw`, `nivcsw`; nil with `:guardian_lost`.
+    * `stats` - counters of its pipes, as `NetRunner.Process.stats/1`.
+    * `truncated?` - whether output was thrown away: `max_output_size:`, `max_line_length:` with
+      `:truncate`, or a stderr longer than its tail.
+    * `orphans_killed` - how many background processes had to be killed at the end.
+  """
+
+  @type exit_reason :: {:exited, 0..255} | {:signaled, atom | 32..64}
+
+  @type cause ::
+          :exited
+          | :signaled
+          | :timeout
+          | :idle_timeout
+          | :output_limit
+          | :owner_down
+          | :stopped
+          | :guardian_lost
+
+  @type rusage :: %{
+          user_us: non_neg_integer,
+          system_us: non_neg_integer,
+          max_rss_kb: non_neg_integer,
+          minflt: non_neg_integer,
+          majflt: non_neg_integer,
+          nvcsw: non_neg_integer,
+          nivcsw: non_neg_integer
+        }
+
+  @type t :: %__MODULE__{
+          cmd: [binary, ...],
+          stdout: term,
+          stderr: binary,
+          exit: exit_reason | nil,
+          cause: cause,
+          os_pid: pos_integer,
+          duration_ms: non_neg_integer,
+          rusage: rusage | nil,
+          stats: map,
+          truncated?: boolean,
+          orphans_killed: non_neg_integer
+        }
+
+  @enforce_keys [:cmd, :cause, :os_pid, :duration_ms]
+  defstruct [
+    :cmd,
+    :stdout,
+    :exit,
+    :cause,
+    :os_pid,
+    :duration_ms,
+    :rusage,
+    stderr: "",
+    stats: %{},
+    truncated?: false,
+    orphans_killed: 0
+  ]
+
+  @doc """
+  The shell's number for the end: the exit code, or 128 plus the signal's; nil where the end is not
+  known.
+
+      iex> {:ok, result} = NetRunner.exec(["sh", "-c", "kill -9 $$"])
+      iex> {result.exit, NetRunner.Result.status(result)}
+      {{:signaled, :sigkill}, 137}
+  """
+  @spec status(t) :: 0..255 | nil
+  def status(%__MODULE__{exit: nil}), do: nil
+  def status(%__MODULE__{exit: exit}), do: NetRunner.Process.status(exit)
+
+  @doc """
+  Whether it ended by itself with an exit code that is in `ok`.
+
+      iex> {:ok, result} = NetRunner.exec(["false"])
+      iex> {NetRunner.Result.ok?(result), NetRunner.Result.ok?(result, [0, 1])}
+      {false, true}
+  """
+  @spec ok?(t, [0..255]) :: boolean
+  def ok?(result, ok \\ [0])
+  def ok?(%__MODULE__{cause: :exited, exit: {:exited, code}}, ok), do: code in ok
+  def ok?(%__MODULE__{}, _ok), do: false
+end

@@ -1,0 +1,348 @@
+defmodule NetRunner.ExecTest do
+  # exec, exec! and run!: what a Result tells, for every cause, and when the bang forms raise.
+  use NetRunner.Test.Case
+  doctest NetRunner.Result
+  doctest NetRunner.ExitError
+
+  alias NetRunner.{ExitError, Result}
+  alias NetRunner.Test.Teller
+
+  defp exec(script, opts), do: NetRunner.exec(["sh", "-c", script], opts)
+
+  describe "a Result" do
+    on_backends "of a command that went well tells all of it" do
+      assert {:ok, %Result{} = result} =
+               exec("cat; echo err >&2", input: "0123456789", backend: backend)
+
+      assert %{stdout: "0123456789", stderr: "err\n", exit: {:exited, 0}, cause: :exited} = result
+      assert result.cmd == ["sh", "-c", "cat; echo err >&2"]
+      assert %{truncated?: false, orphans_killed: 0} = result
+      assert is_integer(result.os_pid) and result.os_pid > 1
+      assert %{stdin: %{bytes: 10}, stdout: %{bytes: 10}, stderr: %{bytes: 4}} = result.stats
+
+      assert %{max_rss_kb: rss, user_us: _, system_us: _, minflt: faults, nvcsw: _} =
+               result.rusage
+
+      assert rss > 100 and faults > 0
+      assert Result.status(result) == 0
+      assert Result.ok?(result)
+    end
+
+    on_backends "of a command that failed or was killed by somebody" do
+      assert {:ok, %{exit: {:exited, 3}, cause: :exited} = result} =
+               exec("exit 3", backend: backend)
+
+      assert {Result.status(result), Result.ok?(result), Result.ok?(result, [1, 3])} ==
+               {3, false, true}
+
+      assert {:ok, %{exit: {:signaled, :sigkill}, cause: :signaled} = result} =
+               exec("kill -KILL $$", backend: backend)
+
+      assert {Result.status(result), Result.ok?(result, [137])} == {137, false}
+    end
+
+    test "says how much processor time and memory the command took" do
+      script = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done"
+      {:ok, busy} = exec(script, [])
+      {:ok, idle} = exec("sleep 0.2", [])
+      assert busy.rusage.user_us + busy.rusage.system_us > 5_000
+      assert busy.rusage.user_us > 2 * idle.rusage.user_us
+      assert idle.duration_ms >= 200
+    end
+
+    on_backends "of a command that took too long has what it wrote, its last words included" do
+      script = "trap 'echo bye; exit 7' TERM; echo hello; while :; do sleep 0.01; done"
+
+      assert {:ok, %{stdout: "hello\nbye\n", exit: {:exited, 7}, cause: :timeout} = result} =
+               exec(script, timeout: 200, backend: backend)
+
+      assert result.duration_ms >= 190
+      refute Result.ok?(result, [7])
+    end
+
+    on_backends "of a command that ignores the stop signal: SIGKILL, after the grace" do
+      assert {:ok, %{exit: {:signaled, :sigkill}, cause: :timeout, stdout: "ready\n"}} =
+               NetRunner.exec([fixture("ignore_term"), tmp_path("lock")],
+                 timeout: 200,
+                 kill_timeout: 50,
+                 backend: backend
+               )
+    end
+
+    on_backends "of one that went silent, however much it wrote before" do
+      script = "for i in 1 2 3 4; do echo $i; sleep 0.1; done; sleep 60"
+
+      assert {:ok, %{stdout: "1\n2\n3\n4\n", cause: :idle_timeout, exit: {:signaled, :sigterm}}} =
+               exec(script, idle_timeout: 400, backend: backend)
+    end
+
+    on_backends "of one that writes without an end within its time" do
+      assert {:ok, %{cause: :timeout, stdout: stdout, truncated?: true}} =
+               NetRunner.exec(["yes"],
+                 timeout: 100,
+                 idle_timeout: 60_000,
+                 max_output_size: 1000,
+                 overflow: :tail,
+                 backend: backend
+               )
+
+      assert stdout == String.duplicate("y\n", 500)
+    end
+
+    on_backends "of one that wrote more than it may" do
+      assert {:ok, %{cause: :output_limit, stdout: "yyyyy", truncated?: true} = result} =
+               exec("yes y | tr -d '\\n'", max_output_size: 5, backend: backend)
+
+      refute Result.ok?(result)
+
+      # Also where it was quicker than the stop.
+      assert {:ok, %{cause: :output_limit, stdout: "12345", truncated?: true}} =
+               exec("printf 1234567", max_output_size: 5, backend: backend)
+    end
+
+    test "of one that closed its output and runs on, within its time" do
+      assert {:ok, %{cause: :timeout, stdout: "x"}} =
+               exec("printf x; exec >&-; sleep 60", timeout: 200)
+
+      assert {:ok, %{cause: :exited}} =
+               exec("exec >&-; sleep 0.1", timeout: 60_000, idle_timeout: 10)
+    end
+
+    @tag :subreaper
+    test "counts the background processes that had to be killed" do
+      assert {:ok, %{orphans_killed: 2, exit: {:exited, 0}, stdout: "x"}} =
+               exec("sleep 60 & sleep 60 & printf x", drain_timeout: 50)
+    end
+
+    on_backends "of a command whose guardian was killed has what was read" do
+      me = self()
+
+      into = %Teller{to: me}
+      task = Task.async(fn -> exec("echo $PPID; exec sleep 60", into: into, backend: backend) end)
+      assert_receive {:element, ppid}, 5_000
+      {_, 0} = System.cmd("kill", ["-KILL", String.trim(ppid)])
+
+      assert {:ok, %{cause: :guardian_lost, exit: nil, rusage: nil, stdout: [^ppid]} = result} =
+               Task.await(task)
+
+      assert Result.status(result) == nil
+      refute Result.ok?(result)
+    end
+
+    test "is an error only where nothing ran" do
+      assert NetRunner.exec(["no-such-program"]) == {:error, :enoent}
+      assert NetRunner.exec(["true"], cd: "/no/such") == {:error, {:cd, :enoent}}
+      assert {:error, {:invalid_cmd, _}} = NetRunner.exec([])
+      assert {:error, {:invalid, :lines, _}} = NetRunner.exec(["true"], lines: "")
+    end
+
+    test "stderr is what the option says" do
+      script = "printf 0123456789 >&2"
+      assert {:ok, %{stderr: "0123456789", truncated?: false}} = exec(script, stderr: :capture)
+      assert {:ok, %{stderr: "789", truncated?: true}} = exec(script, stderr_tail_bytes: 3)
+
+      assert {:ok, %{stderr: "0123456789", truncated?: false}} =
+               exec(script, stderr_tail_bytes: 10)
+
+      assert {:ok, %{stderr: "", stdout: "0123456789"}} = exec(script, stderr: :merge)
+      assert {:ok, %{stderr: ""}} = exec(script, stderr: :discard)
+
+      assert {:ok, %{stderr: "0123", truncated?: true, cause: :output_limit}} =
+               exec(script, stderr: :capture, max_output_size: 4)
+
+      assert {:ok, %{stderr: "6789", truncated?: true, cause: :exited}} =
+               exec(script, stderr: :capture, max_output_size: 4, overflow: :tail)
+    end
+  end
+
+  describe "into:" do
+    on_backends "any collectable, and the chunks as they came" do
+      cmd = ["printf", "a\\nb\\n"]
+      assert NetRunner.run(cmd, into: "", backend: backend) == {"a\nb\n", 0}
+      assert NetRunner.run(cmd, into: "before ", backend: backend) == {"before a\nb\n", 0}
+      assert NetRunner.run(cmd, into: [], lines: true, backend: backend) == {["a", "b"], 0}
+      assert NetRunner.run(cmd, lines: true, backend: backend) == {["a", "b"], 0}
+      assert NetRunner.run(cmd, into: "", lines: true, backend: backend) == {"ab", 0}
+
+      assert NetRunner.run(cmd, into: MapSet.new(), lines: true, backend: backend) ==
+               {MapSet.new(["a", "b"]), 0}
+
+      {chunks, 0} = NetRunner.run(["seq", "100000"], into: :iodata, backend: backend)
+      assert length(chunks) > 1
+      assert IO.iodata_to_binary(chunks) == Enum.map_join(1..100_000, &"#{&1}\n")
+      assert NetRunner.run(["true"], into: :iodata, backend: backend) == {[], 0}
+    end
+
+    test "a file, nothing of it in memory at once" do
+      path = tmp_path("out")
+      assert {%File.Stream{}, 0} = NetRunner.run(["seq", "1000"], into: File.stream!(path))
+      assert File.read!(path) == Enum.map_join(1..1000, &"#{&1}\n")
+    end
+
+    test "a collectable is done once, or halted once if the run is left by an exception" do
+      into = %Teller{to: self()}
+      assert {["a\n"], 0} = NetRunner.run(["echo", "a"], into: into)
+      assert_received :done
+      refute_received :halt
+
+      back_at_baseline(fn ->
+        assert_raise RuntimeError, "the collectable's own", fn ->
+          NetRunner.run(["sh", "-c", "echo raise; exec sleep 60"], into: into)
+        end
+      end)
+
+      assert_received :halt
+      refute_received :done
+    end
+  end
+
+  describe "overflow:" do
+    on_backends ":head and :tail keep exactly that end, and the command finishes" do
+      all = Enum.map_join(1..200_000, &"#{&1}\n")
+      size = byte_size(all)
+      cmd = ["sh", "-c", "seq 200000; exit 3"]
+
+      for limit <- [0, 1, 4095, 65_536, 65_537, 300_001, size - 1] do
+        opts = [max_output_size: limit, backend: backend]
+        assert NetRunner.run(cmd, [overflow: :head] ++ opts) == {binary_part(all, 0, limit), 3}
+
+        assert NetRunner.run(cmd, [overflow: :tail] ++ opts) ==
+                 {binary_part(all, size, -limit), 3}
+      end
+
+      for limit <- [size, size + 1, :infinity], overflow <- [:head, :tail, :kill] do
+        opts = [max_output_size: limit, overflow: overflow, backend: backend]
+        assert {:ok, %{stdout: ^all, truncated?: false}} = NetRunner.exec(cmd, opts)
+      end
+    end
+
+    test "a kept tail does not hold the whole output" do
+      binary_memory = fn -> :erlang.memory(:binary) end
+      before = binary_memory.()
+      test = self()
+
+      watcher =
+        Task.async(fn ->
+          Enum.reduce_while(Stream.cycle([:ok]), 0, fn :ok, most ->
+            receive do
+              :enough -> {:halt, most}
+            after
+              5 -> {:cont, max(most, binary_memory.() - before)}
+            end
+          end)
+        end)
+
+      cmd = ["head", "-c", "200000000", "/dev/zero"]
+      {tail, 0} = NetRunner.run(cmd, max_output_size: 1000, overflow: :tail)
+      send(watcher.pid, :enough)
+      assert tail == :binary.copy(<<0>>, 1000)
+      # Chunks that wait for the garbage collector are a few dozen; the output would be 200 MB.
+      assert Task.await(watcher) < 60_000_000
+      assert Process.alive?(test)
+    end
+
+    test "cuts lines where it cuts bytes" do
+      run = &NetRunner.run(["seq", "3"], [lines: true, max_output_size: 3] ++ &1)
+      assert run.(overflow: :head) == {["1", "2"], 0}
+      assert run.(overflow: :tail) == {["", "3"], 0}
+      assert run.([]) == {:error, {:max_output_exceeded, ["1", "2"]}}
+    end
+  end
+
+  describe "lines:" do
+    on_backends "of run and exec, with any separator, whatever the chunks are" do
+      numbers = Enum.map(1..50_000, &to_string/1)
+      run = &NetRunner.run(["cat"], [input: &1, backend: backend] ++ &2)
+
+      for separator <- ["\n", "\r\n", <<0>>, "--", <<255, 254>>] do
+        given = Enum.join(numbers, separator)
+        assert run.(given, lines: separator) == {numbers, 0}
+        assert run.(given <> separator, lines: separator) == {numbers, 0}
+      end
+
+      assert run.("", lines: true) == {[], 0}
+      assert run.("\n", lines: true) == {[""], 0}
+    end
+
+    on_backends "that are too long, by each policy" do
+      run = &NetRunner.run(["printf", "a\\nlong line\\nb"], [lines: true, backend: backend] ++ &1)
+      assert run.(max_line_length: {4, :split}) == {["a", "long", " lin", "e", "b"], 0}
+      assert run.(max_line_length: {4, :truncate}) == {["a", "long", "b"], 0}
+      assert run.(max_line_length: {9, :error}) == {["a", "long line", "b"], 0}
+      assert run.(max_line_length: {8, :error}) == {:error, {:line_too_long, 8}}
+    end
+
+    on_backends "an endless line ends the command" do
+      cmd = ["sh", "-c", "echo first; tr '\\0' x < /dev/zero"]
+      opts = [lines: true, max_line_length: {100_000, :error}, backend: backend]
+
+      back_at_baseline(fn ->
+        assert NetRunner.run(cmd, opts) == {:error, {:line_too_long, 100_000}}
+        assert {:ok, %{stdout: ["first"], cause: :output_limit}} = NetRunner.exec(cmd, opts)
+      end)
+    end
+
+    test "whether lines were cut is told" do
+      exec = &NetRunner.exec(["printf", "12345\\n123"], lines: true, max_line_length: {&1, &2})
+      assert {:ok, %{truncated?: true, stdout: ["1234", "123"]}} = exec.(4, :truncate)
+      assert {:ok, %{truncated?: false, stdout: ["12345", "123"]}} = exec.(5, :truncate)
+      assert {:ok, %{truncated?: false}} = exec.(4, :split)
+    end
+  end
+
+  describe "run! and exec!" do
+    on_backends "give what the plain forms give where it went well" do
+      assert NetRunner.run!(["echo", "x"], backend: backend) == {"x\n", 0}
+      both = ["sh", "-c", "echo x; echo y >&2"]
+      assert NetRunner.run!(both, stderr: :capture, backend: backend) == {"x\n", 0, "y\n"}
+
+      assert %Result{stdout: "x\n", cause: :exited} =
+               NetRunner.exec!(["echo", "x"], backend: backend)
+
+      assert NetRunner.run!(["sh", "-c", "exit 3"], ok: [3, 4], backend: backend) == {"", 3}
+      assert %{exit: {:exited, 4}} = NetRunner.exec!(["sh", "-c", "exit 4"], ok: [3, 4])
+    end
+
+    for {name, call} <- [run!: &NetRunner.run!/2, exec!: &NetRunner.exec!/2] do
+      @call call
+      test "#{name} raises an ExitError for every other end, with the whole result" do
+        fails = fn script, opts ->
+          assert_raise ExitError, fn -> @call.(["sh", "-c", script], opts) end
+        end
+
+        error = fails.("echo out; echo err >&2; exit 3", [])
+        assert %{exit: {:exited, 3}, status: 3, cause: :exited, stderr: "err\n"} = error
+        assert %Result{stdout: "out\n", exit: {:exited, 3}} = error.result
+        assert %{exit: {:exited, 0}, status: 0} = fails.("exit 0", ok: [])
+        assert %{exit: {:signaled, :sigkill}, status: 137} = fails.("kill -9 $$", [])
+        assert %{cause: :timeout, status: 143} = fails.("exec sleep 60", timeout: 50)
+        assert %{cause: :idle_timeout} = fails.("exec sleep 60", idle_timeout: 50)
+        error = fails.("printf 1234", max_output_size: 2)
+        assert %{cause: :output_limit, result: %{stdout: "12"}} = error
+        # An exit code that is fine does not make a command fine that was stopped.
+        assert %{cause: :timeout} = fails.("trap 'exit 0' TERM; sleep 60 & wait", timeout: 100)
+      end
+
+      test "#{name} raises an Error for what did not run" do
+        for {cmd, opts, reason} <- [
+              {["no-such-program"], [], :enoent},
+              {["true"], [cd: "/no/such"], {:cd, :enoent}},
+              {["cat"], [input: {:file, "/no/such"}], {:file, "/no/such", :enoent}}
+            ] do
+          error = assert_raise NetRunner.Error, fn -> @call.(cmd, opts) end
+          assert %{reason: ^reason, cmd: ^cmd} = error
+        end
+
+        assert_raise NetRunner.Error, ~r/invalid command/, fn -> @call.([], []) end
+      end
+    end
+
+    test "an exception of the input is the caller's own" do
+      for call <- [&NetRunner.run!/2, &NetRunner.exec!/2, &NetRunner.exec/2] do
+        assert_raise RuntimeError, "mine", fn ->
+          call.(["cat"], input: Stream.map(1..2, fn _ -> raise "mine" end))
+        end
+      end
+    end
+  end
+end
