@@ -15,6 +15,7 @@ defmodule NetRunner do
     * `run/2` runs a command to its end and gives what it wrote.
     * `stream!/2` and `stream/2` make a lazy enumerable of what it writes.
     * `NetRunner.Process` is one command under your hands.
+    * `NetRunner.Daemon` is a long-running command under a supervisor.
   """
 
   alias NetRunner.{Backend, Executable, Options, Pipe}

@@ -22,7 +22,26 @@ defmodule NetRunner.OptionsTest do
   @calls [
     run: @common ++ [:timeout, :max_output_size],
     stream: @common ++ [:max_chunk_size, :exit, :ok],
-    process: @common ++ [:owner]
+    process: @common ++ [:owner],
+    daemon:
+      @common ++
+        [
+          :cmd,
+          :name,
+          :on_output,
+          :log,
+          :overflow,
+          :max_queue,
+          :lines,
+          :max_line_length,
+          :ready,
+          :ready_timeout,
+          :wait_for,
+          :wait_timeout,
+          :exit_reason,
+          :flush_timeout,
+          :restart
+        ]
   ]
 
   @u32 4_294_967_295
@@ -116,7 +135,85 @@ defmodule NetRunner.OptionsTest do
        ]},
       {:owner, same([me]), [nil, :name, "pid", {self(), node()}, make_ref(), :self], []},
       {:backend, same([:auto, :poll, :io_uring]), [nil, :epoll, "poll", true, [:poll]], []},
-      {:spawn_timeout, same([1, 5000, @u32]), [0, @u32 + 1, :infinity | @not_a_number], []}
+      {:spawn_timeout, same([1, 5000, @u32]), [0, @u32 + 1, :infinity | @not_a_number], []},
+      # What a command must be, NetRunner.Executable says.
+      {:cmd, same([nil, ["true"]]), [], []},
+      {:name, same([nil, :name, __MODULE__, {:global, "n"}, {:via, Registry, {:r, 1}}]),
+       [true, false, "name", 1, self(), {:global}, {:local, :name}, {:via, "Registry", 1}], []},
+      {:on_output, same([:discard, :log, &is_binary/1, &max/2]),
+       [nil, true, :print, "log", [], &self/0, &Map.put/3], []},
+      # With content only where it has a use: below.
+      {:log, same([[]]),
+       [
+         nil,
+         :info,
+         %{},
+         [level: :loud],
+         [level: "info"],
+         [stderr_level: nil],
+         [prefix: 1],
+         [prefix: <<255>>],
+         [metadata: %{}],
+         [metadata: [1]],
+         [colour: :red],
+         [{"level", :info}]
+       ], []},
+      {:overflow, same([:block, :drop]), [nil, true, "drop", :kill, :head], []},
+      {:max_queue, same([1, 1024, 1_000_000]), [0, 1_000_001, :infinity | @not_a_number], []},
+      {:lines, same(["\n", "\r\n", <<0>>, <<255>>]),
+       [nil, true, false, :lines, ~c"\n", 10, <<1::3>>], [""]},
+      {:max_line_length, same([:infinity, {1, :split}, {65_536, :truncate}, {9, :error}]),
+       [
+         nil,
+         0,
+         80,
+         {0, :split},
+         {-1, :split},
+         {1, :cut},
+         {"1", :split},
+         {1, :split, 1},
+         {1.0, :error}
+       ], []},
+      {:ready,
+       same([nil, &self/0, {:output, "x"}, {:output, ~r/x/u}]) ++
+         [
+           {{:tcp, 1}, {:tcp, {127, 0, 0, 1}, 1}},
+           {{:tcp, {10, 0, 0, 1}, 65_535}, {:tcp, {10, 0, 0, 1}, 65_535}},
+           {{:tcp, "10.0.0.1", 80}, {:tcp, {10, 0, 0, 1}, 80}},
+           {{:tcp, "::1", 80}, {:tcp, {0, 0, 0, 0, 0, 0, 0, 1}, 80}}
+         ],
+       [
+         true,
+         :tcp,
+         "x",
+         ~r/x/,
+         {:output, ~c"x"},
+         {:output, <<1::3>>},
+         {:output, nil},
+         {:tcp, 0},
+         {:tcp, 65_536},
+         {:tcp, "80"},
+         {:tcp, :any, 80},
+         {:tcp, {1, 2, 3}, 80},
+         {:tcp, ~c"::1", 80},
+         {:udp, 80},
+         &is_binary/1
+       ],
+       [
+         {:output, ""},
+         {:tcp, "", 80},
+         {:tcp, "localhost", 80},
+         {:tcp, "127.1", 80},
+         {:tcp, "127.0.0.1" <> <<0>>, 80},
+         {:tcp, <<255>>, 80}
+       ]},
+      {:ready_timeout, same([0, 1, @u32]), [@u32 + 1, :infinity | @not_a_number], []},
+      {:wait_for, same([nil, &self/0]), [true, :f, 1, &is_binary/1, {:f, []}], []},
+      {:wait_timeout, same([0, 1, @u32]), [@u32 + 1, :infinity | @not_a_number], []},
+      {:exit_reason, same([nil, &is_tuple/1]), [true, :normal, &self/0, &max/2], []},
+      {:flush_timeout, same([0, 1, @u32]), [@u32 + 1, :infinity | @not_a_number], []},
+      {:restart, same([:permanent, :transient, :temporary]), [nil, true, "permanent", :always],
+       []}
     ]
   end
 
@@ -157,13 +254,29 @@ defmodule NetRunner.OptionsTest do
       env: [],
       owner: self(),
       backend: :auto,
-      spawn_timeout: 5000
+      spawn_timeout: 5000,
+      cmd: nil,
+      name: nil,
+      on_output: :discard,
+      log: [],
+      overflow: :block,
+      max_queue: 1024,
+      lines: "\n",
+      max_line_length: {65_536, :split},
+      ready: nil,
+      ready_timeout: 5000,
+      wait_for: nil,
+      wait_timeout: 30_000,
+      exit_reason: nil,
+      flush_timeout: 1000,
+      restart: :permanent
     }
+
+    special = %{process: %{input: :pipe}, daemon: %{stderr: :pipe}}
 
     for {call, options} <- @calls do
       {:ok, validated} = Options.validate([], call)
-      expected = if call == :process, do: %{expected | input: :pipe}, else: expected
-      assert validated == Map.take(expected, options)
+      assert validated == expected |> Map.take(options) |> Map.merge(special[call] || %{})
     end
   end
 
@@ -197,7 +310,8 @@ defmodule NetRunner.OptionsTest do
     for {call, name} <- [
           run: "NetRunner.run/2",
           stream: "NetRunner.stream/2",
-          process: "NetRunner.Process.start/3"
+          process: "NetRunner.Process.start/3",
+          daemon: "NetRunner.Daemon.start_link/1"
         ],
         unknown <- [:nonsense, :into, :Timeout, :stdout, nil] do
       error = assert_raise ArgumentError, fn -> Options.validate([{unknown, 1}], call) end
@@ -235,10 +349,13 @@ defmodule NetRunner.OptionsTest do
     assert_raise ArgumentError, ~r/:cwd/, fn -> Options.validate([cwd: 1], :run) end
   end
 
-  test ":pipe is for processes only, a captured stderr for run and processes" do
-    assert {:ok, %{input: :pipe}} = Options.validate([input: :pipe], :process)
-    assert {:ok, %{stderr: :pipe}} = Options.validate([stderr: :pipe], :process)
-    assert {:ok, %{stderr: :capture}} = Options.validate([stderr: :capture], :process)
+  test ":pipe is for processes and daemons only, a captured stderr for all but streams" do
+    for call <- [:process, :daemon] do
+      assert {:ok, %{input: :pipe}} = Options.validate([input: :pipe], call)
+      assert {:ok, %{stderr: :pipe}} = Options.validate([stderr: :pipe], call)
+      assert {:ok, %{stderr: :capture}} = Options.validate([stderr: :capture], call)
+    end
+
     assert {:ok, %{stderr: :capture}} = Options.validate([stderr: :capture], :run)
     assert {:error, {:invalid, :stderr, _}} = Options.validate([stderr: :capture], :stream)
 
@@ -250,6 +367,20 @@ defmodule NetRunner.OptionsTest do
       assert_raise ArgumentError, ~r/:stderr.*:pipe/, fn ->
         Options.validate([stderr: :pipe], call)
       end
+    end
+  end
+
+  test "log: is for on_output: :log" do
+    log = [level: :debug, stderr_level: :error, prefix: "", metadata: [a: 1]]
+    assert {:ok, %{log: ^log}} = Options.validate([on_output: :log, log: log], :daemon)
+    assert {:ok, %{log: ^log}} = Options.validate([log: log, on_output: :log], :daemon)
+
+    for on_output <- [:discard, &is_binary/1] do
+      assert {:error, {:invalid, :log, message}} =
+               Options.validate([on_output: on_output, log: log], :daemon)
+
+      assert message =~ "on_output: :log"
+      assert {:ok, _} = Options.validate([on_output: on_output, log: []], :daemon)
     end
   end
 
@@ -302,7 +433,8 @@ defmodule NetRunner.OptionsTest do
     for {call, module, function} <- [
           {:run, NetRunner, {:run, 2}},
           {:stream, NetRunner, {:stream!, 2}},
-          {:process, NetRunner.Process, {:start, 3}}
+          {:process, NetRunner.Process, {:start, 3}},
+          {:daemon, NetRunner.Daemon, {:start_link, 1}}
         ] do
       {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(module)
 
