@@ -307,7 +307,7 @@ defmodule NetRunner.Daemon do
 
     * `lines`, `bytes`, `dropped` of both streams together, and apart in `stdout` and `stderr`: lines and bytes that
       came from the command, and how many of the lines were dropped (`overflow: :drop`);
-    * `queued` lines that wait for `on_output:` (with `overflow: :drop`), and how often it `raised`;
+    * `queued`, the lines that wait for `on_output:`, and how often it `raised`;
     * `os_pid` and `uptime_ms`, since the command was started;
     * `pipes`: the counters of `NetRunner.Process.stats/1`.
 

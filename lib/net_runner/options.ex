@@ -27,8 +27,9 @@ defmodule NetRunner.Options do
      "What happens while `on_output:` is slower than the command: `:block` (the command waits) or `:drop` (it " <>
        "never does; lines that find the queue full are dropped and counted). Default: `:block`."},
     {:max_queue, [:daemon], 1024, {:integer, 1, 1_000_000},
-     "How many lines may wait for `on_output:` with `overflow: :drop`. There may also be no more than 4 MiB " <>
-       "of them, unless it is a single one. Default: 1024."},
+     "How many lines may wait for `on_output:` with `overflow: :drop` (with `:block` only until a line has said " <>
+       "that the command is ready). There may also be no more than 4 MiB of them, unless it is a single " <>
+       "one. Default: 1024."},
     {:lines, [:daemon], "\n", :line_separator,
      "What stands between two lines: a binary that is not empty. Default: `\"\\n\"`."},
     {:max_line_length, [:daemon], {65_536, :split}, :line_limit,

@@ -304,7 +304,8 @@ defmodule NetRunner.DaemonServersTest do
         assert Supervisor.count_children(supervisor).active == 1
         refute Enum.any?(before, &running?/1)
         assert get(context) == "one"
-        assert Enum.sort(living_in(context.folder)) == Enum.sort([second | workers(second)])
+        after_it = workers(second)
+        assert Enum.sort(living_in(context.folder)) == Enum.sort([second | after_it])
         stop_and_look(supervisor, context)
       end)
     end

@@ -245,32 +245,23 @@ defmodule NetRunner.DaemonTest do
       end
     end
 
-    on_backends "on stderr come while stdout never runs dry, and the other way round" do
+    on_backends "of one stream come while the other never runs dry" do
       me = self()
 
-      only = fn wanted ->
-        fn stream, line -> if stream == wanted, do: send(me, {stream, line}) end
+      for {cmd, quiet} <- [
+            {sh("yes & sleep 0.1; echo wanted >&2; wait"), :stderr},
+            {sh("yes >&2 & sleep 0.1; echo wanted; wait"), :stdout}
+          ] do
+        # Slower than yes: whenever its pipe is read there is more.
+        on_output = fn
+          ^quiet, line -> send(me, {quiet, line})
+          _loud, _line -> for _ <- 1..50, do: :erlang.unique_integer()
+        end
+
+        d = start!(cmd: cmd, on_output: on_output, backend: backend)
+        assert lines(1, quiet) == ["wanted"]
+        assert D.stop(d) == :ok
       end
-
-      d =
-        start!(
-          cmd: sh("yes & while :; do echo err >&2; done"),
-          on_output: only.(:stderr),
-          backend: backend
-        )
-
-      assert lines(100, :stderr) |> Enum.uniq() == ["err"]
-      D.stop(d)
-
-      d =
-        start!(
-          cmd: sh("yes >&2 & while :; do echo out; done"),
-          on_output: only.(:stdout),
-          backend: backend
-        )
-
-      assert lines(100, :stdout) |> Enum.uniq() == ["out"]
-      D.stop(d)
     end
 
     on_backends "that are kept do not keep all that came with them" do
@@ -342,7 +333,7 @@ defmodule NetRunner.DaemonTest do
         assert quick(fn -> D.stop(d, 0) end) == {:error, :timeout}
         eventually("the command is gone", 1_000, fn -> not running?(os_pid) end)
         assert {:ok, ^os_pid} = quick(fn -> D.os_pid(d) end)
-        refute quick(fn -> D.alive?(d) end)
+        eventually("it says so", fn -> not quick(fn -> D.alive?(d) end) end)
         assert {:error, :not_running} = quick(fn -> D.signal(d, :sigterm) end)
 
         log_events(fn ->
@@ -362,7 +353,8 @@ defmodule NetRunner.DaemonTest do
         send(me, {:stdout, line})
       end
 
-      d = start_apart(cmd: ["seq", "1", "10"], on_output: slow, backend: backend)
+      opts = [on_output: slow, flush_timeout: 60_000, backend: backend]
+      d = start_apart([cmd: ["seq", "1", "10"]] ++ opts)
       assert reason_of(d) == :normal
       assert lines(10) == Enum.map(1..10, &"#{&1}")
 
@@ -672,17 +664,83 @@ defmodule NetRunner.DaemonTest do
       end)
     end
 
-    on_backends "is seen however stuck on_output is" do
-      d =
-        start!(
-          cmd: sh("echo first; echo up; exec sleep 60"),
-          ready: {:output, "up"},
-          on_output: tell_and_wait(),
-          backend: backend
-        )
+    on_backends "is seen while on_output is stuck, which then gets every line in order" do
+      go = tmp_path("go")
+      me = self()
 
-      assert D.alive?(d)
-      assert {:ok, _} = D.stats(d)
+      for overflow <- [:block, :drop] do
+        File.rm(go)
+
+        on_output = fn line ->
+          send(me, {:line, self(), line})
+
+          if line == "first" do
+            receive do
+              :go_on -> :ok
+            end
+          end
+        end
+
+        task =
+          Task.async(fn ->
+            {:ok, d} =
+              D.start_link(
+                cmd:
+                  sh(
+                    "echo first; until [ -e #{go} ]; do sleep 0.01; done; " <>
+                      "echo second; echo up; echo last; exec sleep 60"
+                  ),
+                ready: {:output, "up"},
+                on_output: on_output,
+                overflow: overflow,
+                backend: backend
+              )
+
+            Process.unlink(d)
+            d
+          end)
+
+        assert_receive {:line, consumer, "first"}, 5_000
+        File.touch!(go)
+        d = Task.await(task, 10_000)
+        refute_received {:line, ^consumer, _line}
+        send(consumer, :go_on)
+        for line <- ["second", "up", "last"], do: assert_receive({:line, ^consumer, ^line}, 5_000)
+        assert {:ok, %{dropped: 0}} = D.stats(d)
+        eventually("the queue is empty", fn -> match?({:ok, %{queued: 0}}, D.stats(d)) end)
+        assert D.stop(d) == :ok
+      end
+    end
+
+    on_backends "is looked for no further than the queue has room" do
+      opts = [
+        cmd: ["yes"],
+        ready: {:output, "never"},
+        ready_timeout: 60_000,
+        on_output: tell_and_wait(),
+        max_queue: 10,
+        name: __MODULE__.Far,
+        flush_timeout: 50,
+        backend: backend
+      ]
+
+      task = Task.async(fn -> D.start_link(opts) end)
+      assert_receive {:line, _consumer, :stdout, "y"}, @soon
+
+      written =
+        eventually("yes waits", fn ->
+          {:ok, %{os_pid: os_pid}} = D.stats(__MODULE__.Far)
+          one = written(os_pid)
+
+          receive do
+          after
+            50 -> if one > 0 and one == written(os_pid), do: one
+          end
+        end)
+
+      assert written <= 2_097_152
+      assert D.stop(__MODULE__.Far) == :ok
+      assert Task.await(task) == {:error, :shutdown}
     end
   end
 

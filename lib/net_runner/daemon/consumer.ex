@@ -3,9 +3,9 @@ defmodule NetRunner.Daemon.Consumer do
   # The process in which a daemon's on_output runs, and nothing else: whatever it does there (blocks,
   # raises, receives what is not its own) touches neither the pipes nor the server.
   #
-  # The reader hands it lines, many in one message: with `overflow: :block` one message at a time, and
-  # the reader waits for `{ref, :taken}`; with `:drop` as many as the queue has room for, and each line
-  # is taken out of it (NetRunner.Daemon.Counters) once on_output has returned from it.
+  # The reader hands it lines, many in one message. Either it waits for `{ref, :taken}`, or it has
+  # entered them into the queue (NetRunner.Daemon.Counters), out of which each line is taken once on_output has
+  # returned from it. The queue is this process's mailbox.
   #
   # Linked to the server, which ends it when the rest of the output took too long.
 
@@ -26,13 +26,7 @@ defmodule NetRunner.Daemon.Consumer do
           {^ref, {:begin, os_pid}} ->
             log = %{log | os_pid: os_pid}
 
-            take(%{
-              ref: ref,
-              counters: counters,
-              log: log,
-              sink: sink(options.on_output, log),
-              queued?: options.overflow == :drop
-            })
+            take(%{ref: ref, counters: counters, log: log, sink: sink(options.on_output, log)})
         end
       end)
 
@@ -69,9 +63,17 @@ defmodule NetRunner.Daemon.Consumer do
 
   defp take(%{ref: ref} = state) do
     receive do
+      {^ref, {:lines, stream, lines, nil}} ->
+        Enum.each(lines, fn line ->
+          give(state, stream, line)
+          Counters.enqueue(state.counters, -1, -byte_size(line))
+        end)
+
+        take(state)
+
       {^ref, {:lines, stream, lines, reader}} ->
         Enum.each(lines, &give(state, stream, &1))
-        if reader, do: send(reader, {ref, :taken})
+        send(reader, {ref, :taken})
         take(state)
 
       {^ref, :over} ->
@@ -80,15 +82,11 @@ defmodule NetRunner.Daemon.Consumer do
   end
 
   defp give(state, stream, line) do
-    try do
-      state.sink.(stream, line)
-    catch
-      kind, reason ->
-        Counters.raised(state.counters)
-        Log.raised(state.log, stream, line, kind, reason, __STACKTRACE__)
-    end
-
-    if state.queued?, do: Counters.enqueue(state.counters, -1, -byte_size(line))
+    state.sink.(stream, line)
+  catch
+    kind, reason ->
+      Log.raised(state.log, stream, line, kind, reason, __STACKTRACE__)
+      Counters.raised(state.counters)
   end
 
   defp sink(:log, log), do: Log.sink(log)

@@ -6,8 +6,10 @@ defmodule NetRunner.Daemon.Reader do
   # told three things: `{:launched, pid, {:ok, process, os_pid} | {:error, reason}}`, `{:ready, pid}`, and by its
   # normal end that the output is over.
   #
-  # With `overflow: :block` it waits for the consumer, and the command for it. With `:drop` it waits for
-  # nothing but the pipes, so it never calls user code or Logger.
+  # With `overflow: :block` it waits for the consumer, and the command for it. Only while it looks for what
+  # says that the command is ready does it read on, as far as the queue has room: on_output may have to wait
+  # for somebody who waits for start_link/1. With `:drop` it waits for nothing but the pipes, so it never calls
+  # user code or Logger.
 
   alias NetRunner.{Lines, Options, Pipe}
   alias NetRunner.Daemon.{Consumer, Counters, Log, Ready}
@@ -39,7 +41,8 @@ defmodule NetRunner.Daemon.Reader do
             says_ready?: Ready.matcher(options.ready),
             counters: counters,
             consumer: consumer,
-            queue: if(options.overflow == :drop, do: options.max_queue),
+            overflow: options.overflow,
+            max_queue: options.max_queue,
             dropping: nil,
             log: %{log | os_pid: os_pid}
           })
@@ -79,7 +82,9 @@ defmodule NetRunner.Daemon.Reader do
   end
 
   defp read(state) do
-    case Pipe.read_either(state.handles, @read_max, calm_at(state), state.armed) do
+    armed = Pipe.heard(state.armed)
+
+    case Pipe.read_either(state.handles, @read_max, calm_at(state), armed) do
       {stream, {:ok, chunk}, armed} ->
         Counters.add(state.counters, stream, :bytes, byte_size(chunk))
 
@@ -101,7 +106,7 @@ defmodule NetRunner.Daemon.Reader do
     end
   end
 
-  # A stream that never runs dry must not keep the other one waiting.
+  # A stream that never runs dry must not keep the other one waiting: it is read last.
   defp to_the_end([{stream, _handle} = first | others], stream), do: others ++ [first]
   defp to_the_end(handles, _stream), do: handles
 
@@ -148,22 +153,35 @@ defmodule NetRunner.Daemon.Reader do
 
   defp hand_over(%{consumer: nil} = state, _stream, _lines), do: state
 
-  defp hand_over(%{queue: nil} = state, stream, lines) do
+  defp hand_over(%{overflow: :block, says_ready?: nil} = state, stream, lines) do
     Consumer.hand_over(state.consumer, stream, Enum.map(lines, &own/1))
     state
   end
 
   defp hand_over(state, stream, lines) do
     {queued, bytes} = Counters.queued(state.counters)
-    {fit, left} = fit(lines, state.queue - queued, @queue_bytes - bytes, queued == 0, [])
 
-    if fit != [] do
-      size = fit |> Enum.map(&byte_size/1) |> Enum.sum()
-      Counters.enqueue(state.counters, length(fit), size)
-      Consumer.enqueue(state.consumer, stream, Enum.map(fit, &own/1))
+    case fit(lines, state.max_queue - queued, @queue_bytes - bytes, queued == 0, []) do
+      {lines, []} ->
+        enqueue(state, stream, lines)
+        calm_if_long(state)
+
+      {fit, left} when state.overflow == :drop ->
+        enqueue(state, stream, fit)
+        drop(state, stream, length(left))
+
+      {_fit, _left} ->
+        hand_over(%{state | says_ready?: nil}, stream, lines)
+        state
     end
+  end
 
-    if left == [], do: calm_if_long(state), else: drop(state, stream, length(left))
+  defp enqueue(_state, _stream, []), do: :ok
+
+  defp enqueue(state, stream, lines) do
+    size = lines |> Enum.map(&byte_size/1) |> Enum.sum()
+    Counters.enqueue(state.counters, length(lines), size)
+    Consumer.enqueue(state.consumer, stream, Enum.map(lines, &own/1))
   end
 
   # A line that is larger than any room may wait alone.
@@ -191,7 +209,7 @@ defmodule NetRunner.Daemon.Reader do
         Log.aside(
           state.log,
           :warning,
-          "drops lines of its command: on_output is slower, #{state.queue} lines may wait"
+          "drops lines of its command: on_output is slower, #{state.max_queue} lines may wait"
         )
 
         %{state | dropping: %{since: now, last: now, count: n}}
