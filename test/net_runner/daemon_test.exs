@@ -38,7 +38,7 @@ defmodule NetRunner.DaemonTest do
 
   defp start!(opts) do
     {:ok, d} = D.start_link(opts)
-    on_exit(fn -> D.stop(d) end)
+    on_exit(fn -> D.stop(d, 10_000) end)
     d
   end
 
@@ -46,7 +46,7 @@ defmodule NetRunner.DaemonTest do
   defp start_apart(opts) do
     Process.flag(:trap_exit, true)
     {:ok, d} = D.start_link(opts)
-    on_exit(fn -> D.stop(d) end)
+    on_exit(fn -> D.stop(d, 10_000) end)
     d
   end
 
@@ -1083,6 +1083,7 @@ defmodule NetRunner.DaemonTest do
       end)
     end
 
+    @tag :subreaper
     on_backends "is :guardian_lost when somebody killed the guardian" do
       {tag, env} = tag()
 
