@@ -37,24 +37,24 @@ defmodule NetRunner.Daemon do
 
   A line comes without its newline (another separator: `lines:`), as the bytes that the command
   wrote: it need not be valid UTF-8. A line longer than 64 KiB comes in pieces (another limit or
-  policy: `max_line_length:`). The last line needs no newline. Between two lines of stdout, or two of stderr,
-  the order is the command's. Between one and the other it is not known, unless `stderr: :merge` makes them
-  one stream, `:stdout`.
+  policy: `max_line_length:`). The last line needs no newline. Lines of one stream come in the command's
+  order. How those of stdout and those of stderr lay between each other is not known, unless
+  `stderr: :merge` makes them one stream, `:stdout`.
 
-  With `:log`, bytes that are no UTF-8 are written as `\xHH`, and each line carries the Logger metadata `daemon`
-  (its name, or pid), `command`, `os_pid` and `stream`. `log: [level:, stderr_level:, prefix:, metadata:]`
-  changes the rest; the prefix is the command's name and a colon unless you say otherwise.
+  With `:log`, bytes that are no UTF-8 are written as `\xHH`, and each line carries the Logger metadata
+  `daemon` (its name, or pid), `command`, `os_pid` and `stream`. `log: [level:, stderr_level:, prefix:,
+  metadata:]` changes the rest; the prefix is the command's name and a colon unless you say otherwise.
 
   A function runs in a process of its own, one line after the other. **If it raises**, exits or throws,
-  that is logged as an error together with the line and its stream, counted (`raised` in `stats/1`), and the next line
-  follows: a bad line does not end your server. If that process is killed, the daemon ends, and the
-  command with it.
+  that is logged as an error together with the line and its stream, counted (`raised` in `stats/1`), and
+  the next line follows: a bad line does not end your server. If that process is killed, the daemon ends,
+  and the command with it.
 
   **If it is slow**, the command is slowed down: once the pipe between them is full, the command's next
   write waits. Nothing piles up in memory. That is `overflow: :block`. Where the command must never wait
   for you, say `overflow: :drop`: up to `max_queue:` lines wait for the function, and what comes on top is
-  dropped, counted (`dropped` in `stats/1`), and reported once when it begins and once, with the number, when it has
-  been over for a second.
+  dropped, counted (`dropped` in `stats/1`), and reported once when it begins and once, with the number,
+  when it has been over for a second.
 
   Nothing of this ever keeps the daemon itself from answering: `os_pid/1`, `alive?/1`, `stats/1`, `signal/2`
   and `stop/1` work while your function is stuck.

@@ -75,6 +75,8 @@ defmodule NetRunner.Daemon.Server do
   defp start(pid) do
     GenServer.call(pid, :start, :infinity)
   catch
+    # Stopped by somebody who knew its name before it could begin.
+    :exit, {reason, _call} when reason in [:normal, :noproc] -> {:error, :shutdown}
     :exit, {reason, _call} -> {:error, reason}
   end
 
