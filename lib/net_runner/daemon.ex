@@ -207,8 +207,8 @@ defmodule NetRunner.Daemon do
   `{:error, reason}` if nothing runs, and then nothing is left: a reason of `NetRunner.Error`,
   `{:exit, exit}` (the command ended before it was ready), `:timeout` (it was not ready in time),
   `:wait_timeout` (`wait_for:` did not return in time), `{:already_started, pid}` (of that name), `:shutdown`
-  (stopped meanwhile). If `wait_for:` raises, it is what a process would have ended with: `{exception, stacktrace}`. The
-  caller is never sent an exit signal for it.
+  (stopped meanwhile). If `wait_for:` raises, it is what a process would have ended with: `{exception,
+  stacktrace}`. The caller is never sent an exit signal for it.
 
   ## Options
 

@@ -31,6 +31,17 @@ defmodule NetRunner.DaemonTest do
         do: pid
   end
 
+  defmodule StopAtOnce do
+    # A registry of names that has whoever registers be asked to stop, before anything else is asked.
+    def register_name(to, pid) do
+      send(pid, {:"$gen_call", {to, make_ref()}, :stop})
+      :yes
+    end
+
+    def unregister_name(_to), do: :ok
+    def whereis_name(_to), do: :undefined
+  end
+
   defp sh(script), do: ["sh", "-c", script]
 
   # Sleeps, and writes nothing.
@@ -976,6 +987,15 @@ defmodule NetRunner.DaemonTest do
         end)
       end
     end
+  end
+
+  test "a start that is stopped before it could begin says :shutdown, and runs nothing" do
+    path = tmp_path("never")
+    nobody = spawn(fn -> :ok end)
+    opts = [cmd: ["touch", path], name: {:via, StopAtOnce, nobody}]
+    assert D.start_link(opts) == {:error, :shutdown}
+    refute File.exists?(path)
+    assert Process.info(self(), :messages) == {:messages, []}
   end
 
   defp park, do: Process.sleep(:infinity)
