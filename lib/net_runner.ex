@@ -17,6 +17,7 @@ defmodule NetRunner do
     * `exec/2` and `exec!/2` do the same and tell all about it: a `NetRunner.Result`.
     * `stream!/2` and `stream/2` make a lazy enumerable of what it writes.
     * `NetRunner.Process` is one command under your hands.
+    * `NetRunner.Daemon` is a long-running command under a supervisor.
   """
 
   alias NetRunner.{Backend, Collector, Executable, Options, Result}

@@ -28,6 +28,8 @@ left_out =
         {:pid_namespace, not pid_namespaces?, "unshare(1) may not make one here"},
         {:mount_namespace, not mount_namespaces?, "unshare(1) or mount(8) may not make one here"},
         {:script, System.find_executable("script") == nil, "script(1) is not installed"},
+        {:redis, World.server("redis-server") == nil, "redis-server is not installed (ci/setup)"},
+        {:nginx, World.server("nginx") == nil, "nginx is not installed (ci/setup)"},
         {:descriptors, World.descriptors_max() < 5_000, "ulimit -n allows too few"},
         {:io_uring, NetRunner.backend().data != :io_uring, "it is not to be had here anyhow"},
         {:failing, portable? or System.get_env("NET_RUNNER_TEST_SPAWNS") != nil,

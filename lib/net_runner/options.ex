@@ -7,18 +7,63 @@ defmodule NetRunner.Options do
   # {:error, {:invalid, option, message}}.
 
   @to_the_end [:run, :run!, :exec, :exec!]
-  @calls @to_the_end ++ [:stream, :process]
+  @read_for_you @to_the_end ++ [:stream]
+  @calls @read_for_you ++ [:process, :daemon]
   @u32_max 0xFFFF_FFFF
+  @log_levels [:emergency, :alert, :critical, :error, :warning, :notice, :info, :debug]
 
-  @type call :: :run | :run! | :exec | :exec! | :stream | :process
+  @type call :: :run | :run! | :exec | :exec! | :stream | :process | :daemon
 
   # {name, calls, default, type, doc}
   @schema [
+    {:cmd, [:daemon], nil, :cmd,
+     "The command: the executable and its arguments. It must stay in the foreground. Required."},
+    {:name, [:daemon], nil, :name,
+     "The name that the daemon is registered under: an atom, `{:global, term}` or " <>
+       "`{:via, module, term}`. Default: none."},
+    {:on_output, [:daemon], :discard, :on_output,
+     "What becomes of each line: `:discard`, `:log` (into `Logger`, see `log:`), a function of the line, or " <>
+       "a function of `:stdout` or `:stderr` and the line. Default: `:discard`."},
+    {:log, [:daemon], [], :log,
+     "For `on_output: :log`, a keyword list of `level:` (`:info`), `stderr_level:` (that of `level:`), " <>
+       "`prefix:` (the command's name and a colon) and `metadata:` (a keyword list, added to the daemon's)."},
+    {:overflow, [:daemon], :block, {:one_of, [:block, :drop]},
+     "What happens while `on_output:` is slower than the command: `:block` (the command waits) or `:drop` (it " <>
+       "never does; lines that find the queue full are dropped and counted). Default: `:block`."},
+    {:max_queue, [:daemon], 1024, {:integer, 1, 1_000_000},
+     "How many lines may wait for `on_output:` with `overflow: :drop` (with `:block` only until a line has said " <>
+       "that the command is ready). There may also be no more than 4 MiB of them, unless it is a single " <>
+       "one. Default: 1024."},
+    {:lines, [:daemon], "\n", :line_separator,
+     "What stands between two lines: a binary that is not empty. Default: `\"\\n\"`."},
+    {:max_line_length, [:daemon], {65_536, :split}, :line_limit,
+     "`{bytes, policy}` or `:infinity`. What a longer line becomes: `:split` (lines of that many bytes), " <>
+       "`:truncate` (its first bytes) or `:error` (the daemon stops with `{:line_too_long, stream, bytes}`). " <>
+       "Default: `{65_536, :split}`."},
+    {:ready, [:daemon], nil, :ready,
+     "What must be so before `start_link/1` returns: `{:output, text_or_regex}` (a line has it), `{:tcp, " <>
+       "port}` or `{:tcp, ip, port}` (somebody accepts there; an address as a tuple or as text, by default " <>
+       "127.0.0.1), or a function without arguments that is asked again and again until it returns true. " <>
+       "Default: nothing, the command runs."},
+    {:ready_timeout, [:daemon], 5000, {:integer, 0, @u32_max},
+     "Milliseconds from the start of the command until it must be ready. Default: 5000."},
+    {:wait_for, [:daemon], nil, {:function, 0},
+     "A function without arguments that is called before the command is started, which waits for its return."},
+    {:wait_timeout, [:daemon], 30_000, {:integer, 0, @u32_max},
+     "Milliseconds that `wait_for:` may take. Default: 30000."},
+    {:exit_reason, [:daemon], nil, {:function, 1},
+     "A function of the command's exit (`{:exited, code}` or `{:signaled, signal}`): the reason with which the " <>
+       "daemon ends then. Default: `:normal` for `{:exited, 0}`, else `{:exit, exit}`."},
+    {:flush_timeout, [:daemon], 1000, {:integer, 0, @u32_max},
+     "Milliseconds after the command's end in which `on_output:` may deal with the lines that are left. " <>
+       "Default: 1000."},
+    {:restart, [:daemon], :permanent, {:one_of, [:permanent, :transient, :temporary]},
+     "When a supervisor starts it again, for `child_spec/1`. Default: `:permanent`."},
     {:input, @calls, {:per_call, %{process: :pipe}, :null},
-     {:per_call, %{process: :input_or_pipe}, :input},
+     {:per_call, %{process: :input_or_pipe, daemon: :input_or_pipe}, :input},
      "What the command reads on stdin: a binary, iodata, any enumerable of iodata, a function of a sink " <>
        "(a `Collectable` that writes: `fn sink -> Enum.into(pieces, sink) end`), `{:file, path}` (the command " <>
-       "reads the file itself), `:null` (/dev/null), or `:pipe` (only `NetRunner.Process`: you write). " <>
+       "reads the file itself), `:null` (/dev/null), or `:pipe` (only `NetRunner.Process` and `NetRunner.Daemon`: you write). " <>
        "Enumerables and functions run in a process of their own (`$callers` names yours), which is ended with " <>
        "the command. Default: `:null`, for `NetRunner.Process` `:pipe`."},
     {:input_buffer, @calls -- [:process], 0, {:integer, 0, 16_777_216},
@@ -30,23 +75,25 @@ defmodule NetRunner.Options do
        "truncated unless `:append` is given, and made with `mode` (default 0o666) less the umask. As in a " <>
        "shell, a FIFO is waited for: the start takes until its other end is opened, `spawn_timeout` at most. " <>
        "Default: `:pipe`."},
-    {:stderr, @calls, :consume,
+    {:stderr, @calls, {:per_call, %{daemon: :pipe}, :consume},
      {:per_call,
       %{
         process: {:stdio, [:consume, :capture, :merge, :discard, :inherit, :pipe]},
+        daemon: {:stdio, [:consume, :capture, :merge, :discard, :inherit, :pipe]},
         stream: {:stdio, [:consume, :merge, :tagged, :discard, :inherit, :capture]}
       }, {:stdio, [:consume, :capture, :merge, :discard, :inherit]}},
      "`:consume` (read away, the last bytes kept for messages), `:capture` (all of it, in the result), " <>
        "`:merge` (into stdout, wherever that goes, order kept), `:tagged` (only streams: elements are " <>
        "`{:stdout, bytes}` and `{:stderr, bytes}`), `:discard` (/dev/null), `:inherit` (the BEAM's own), " <>
        "`{:file, path}` or `{:file, path, opts}` as for `stdout:`, `:pipe` (only `NetRunner.Process`: read it " <>
-       "with `read_stderr/3`). Default: `:consume`."},
+       "with `read_stderr/3`; and `NetRunner.Daemon`: its lines go to `on_output:`). Default: `:consume`, for " <>
+       "`NetRunner.Daemon` `:pipe`."},
     {:stderr_tail_bytes, @calls, 8192, {:integer, 0, 1_048_576},
      "How many last bytes of a consumed stderr are kept. Default: 8192."},
-    {:lines, @calls -- [:process], nil, :separator,
+    {:lines, @read_for_you, nil, :separator,
      "`true`, or a separator (any binary): elements are lines without it, the last, partial one included. " <>
        "Default: false, bytes as they come."},
-    {:max_line_length, @calls -- [:process], :infinity, :line_limit,
+    {:max_line_length, @read_for_you, :infinity, :line_limit,
      "`{bytes, policy}` for lines that are longer: `:error`, `:split` (into pieces of that many bytes) or " <>
        "`:truncate` (the rest is thrown away). Default: none."},
     {:into, @to_the_end, nil, :collectable,
@@ -55,7 +102,7 @@ defmodule NetRunner.Options do
     {:timeout, @to_the_end, :infinity, :timeout,
      "Milliseconds after which the command is stopped: `{:error, :timeout}` from `run/2`, the cause " <>
        "`:timeout` from `exec/2`. Default: none."},
-    {:idle_timeout, @calls -- [:process], :infinity, :timeout,
+    {:idle_timeout, @read_for_you, :infinity, :timeout,
      "Milliseconds without any output after which the command is stopped, as by `timeout:` (the cause is " <>
        "`:idle_timeout`; a stream raises a `NetRunner.Error` with `:timeout`). Time in which you do not ask " <>
        "for output does not count. Default: none."},
@@ -132,6 +179,10 @@ defmodule NetRunner.Options do
     |> cross_check(call)
   end
 
+  @doc "Those of one call's validated options that another call has, too."
+  @spec take(t, :run | :stream | :process | :daemon) :: t
+  def take(options, call), do: Map.take(options, Map.keys(defaults(call)))
+
   defp cross_check({:ok, %{stderr: :capture}}, :stream) do
     {:error,
      {:invalid, :stderr,
@@ -140,6 +191,10 @@ defmodule NetRunner.Options do
 
   defp cross_check({:ok, %{lines: nil, max_line_length: {_, _}}}, _call),
     do: {:error, {:invalid, :max_line_length, "there are no lines without lines:"}}
+
+  defp cross_check({:ok, %{on_output: on_output, log: [_ | _]}}, :daemon)
+       when on_output != :log,
+       do: {:error, {:invalid, :log, "is for on_output: :log only"}}
 
   defp cross_check(result, _call), do: result
 
@@ -168,6 +223,7 @@ defmodule NetRunner.Options do
   defp call_name(call) when call in @to_the_end, do: "NetRunner.#{call}/2"
   defp call_name(:stream), do: "NetRunner.stream/2"
   defp call_name(:process), do: "NetRunner.Process.start/3"
+  defp call_name(:daemon), do: "NetRunner.Daemon.start_link/1"
 
   @spec wrong!(atom, String.t(), term) :: no_return
   defp wrong!(name, expected, value) do
@@ -298,6 +354,56 @@ defmodule NetRunner.Options do
           "a binary, iodata, an enumerable of iodata, a function of a sink, {:file, path}, :null"}
   end
 
+  # What a command must look like, NetRunner.Executable says.
+  defp check(:cmd, _value), do: :ok
+
+  defp check(:name, nil), do: :ok
+  defp check(:name, value) when is_atom(value) and not is_boolean(value), do: :ok
+  defp check(:name, {:global, _name}), do: :ok
+  defp check(:name, {:via, module, _name}) when is_atom(module), do: :ok
+
+  defp check(:name, _value),
+    do: {:wrong, "an atom, {:global, term} or {:via, module, term}"}
+
+  defp check(:on_output, value) when value in [:discard, :log], do: :ok
+  defp check(:on_output, value) when is_function(value, 1) or is_function(value, 2), do: :ok
+
+  defp check(:on_output, _value),
+    do: {:wrong, ":discard, :log, or a function of one or two arguments"}
+
+  defp check(:log, value) do
+    if Keyword.keyword?(value) and Enum.all?(value, &log_option?/1),
+      do: :ok,
+      else:
+        {:wrong,
+         "a keyword list of level:, stderr_level:, prefix: (text) and metadata: (a keyword list)"}
+  end
+
+  defp check(:line_separator, ""), do: {:invalid, "the separator is empty"}
+  defp check(:line_separator, value) when is_binary(value), do: :ok
+  defp check(:line_separator, _value), do: {:wrong, "a separator as a binary"}
+
+  defp check(:ready, nil), do: :ok
+  defp check(:ready, fun) when is_function(fun, 0), do: :ok
+  defp check(:ready, {:output, %Regex{}}), do: :ok
+  defp check(:ready, {:output, ""}), do: {:invalid, "an empty text is in every line"}
+  defp check(:ready, {:output, text}) when is_binary(text), do: :ok
+  defp check(:ready, {:tcp, port}), do: check(:ready, {:tcp, {127, 0, 0, 1}, port})
+
+  defp check(:ready, {:tcp, ip, port}) when is_integer(port) and port in 1..65_535 do
+    case ip(ip) do
+      {:ok, ip} -> {:ok, {:tcp, ip, port}}
+      :error when is_binary(ip) -> {:invalid, "no IP address: " <> inspect(ip)}
+      :error -> wrong_ready()
+    end
+  end
+
+  defp check(:ready, _value), do: wrong_ready()
+
+  defp check({:function, _arity}, nil), do: :ok
+  defp check({:function, arity}, value) when is_function(value, arity), do: :ok
+  defp check({:function, arity}, _value), do: {:wrong, "a function of #{arity} arguments"}
+
   defp check(:env, {:replace, env}) do
     with {:ok, pairs} <- check_env(env), do: {:ok, {:replace, pairs}}
   end
@@ -337,6 +443,26 @@ defmodule NetRunner.Options do
 
   defp elem_0({}), do: nil
   defp elem_0(tuple), do: elem(tuple, 0)
+
+  defp log_option?({level, value}) when level in [:level, :stderr_level], do: value in @log_levels
+  defp log_option?({:prefix, value}), do: is_binary(value) and String.valid?(value)
+  defp log_option?({:metadata, value}), do: Keyword.keyword?(value)
+  defp log_option?(_other), do: false
+
+  defp wrong_ready do
+    {:wrong,
+     "{:output, text or regex}, {:tcp, port}, {:tcp, ip, port} or a function without arguments"}
+  end
+
+  defp ip(text) when is_binary(text) do
+    # Erlang's parser takes a NUL for the end and raises at what is no text.
+    case String.printable?(text) and :inet.parse_strict_address(String.to_charlist(text)) do
+      {:ok, ip} -> {:ok, ip}
+      _no_address -> :error
+    end
+  end
+
+  defp ip(ip), do: if(:inet.is_ip_address(ip), do: {:ok, ip}, else: :error)
 
   defp check_env(env) when is_map(env) and not is_struct(env), do: check_env(Map.to_list(env))
 

@@ -165,6 +165,24 @@ defmodule NetRunner.Pipe do
   defp read_any(tag, {:ok, bytes}, _handles, _max, _deadline), do: {tag, {:ok, bytes}}
   defp read_any(_tag, error, _handles, _max, _deadline), do: error
 
+  @doc """
+  What is still to be waited for of `armed`. `read_either/4` looks only at handles without a wait, so one that
+  never runs dry keeps it from hearing of the other: whoever reads such, asks in between. Looks
+  through the caller's mailbox.
+  """
+  @spec heard(map) :: map
+  def heard(armed) when map_size(armed) == 0, do: armed
+
+  def heard(armed) do
+    refs = for {tag, {_handle, ref}} <- armed, into: %{}, do: {ref, tag}
+
+    receive do
+      {ref, :ready} when is_map_key(refs, ref) -> Map.delete(armed, Map.fetch!(refs, ref))
+    after
+      0 -> armed
+    end
+  end
+
   @spec disarm(map) :: :ok
   def disarm(armed) do
     Enum.each(armed, fn {_tag, {handle, ref}} -> cancel(handle, ref) end)

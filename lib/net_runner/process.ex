@@ -132,7 +132,9 @@ defmodule NetRunner.Process do
          {:ok, path} <- Executable.resolve(hd(cmd), env),
          {_id, spawn} = request = request(cmd, path, env, options),
          {:fits, true} <- {:fits, Protocol.fits?(spawn)} do
-      case GenServer.start(__MODULE__, {cmd, request, mode, options, self(), link?}) do
+      callers = [self() | Process.get(:"$callers", [])]
+
+      case GenServer.start(__MODULE__, {cmd, request, mode, options, callers, link?}) do
         # :shutdown keeps a start that failed from being logged as a crash.
         {:error, {:shutdown, reason}} -> {:error, reason}
         result -> result
@@ -400,6 +402,13 @@ defmodule NetRunner.Process do
   def status({:exited, code}), do: code
   def status({:signaled, signal}), do: 128 + Signal.resolve(signal)
 
+  @doc false
+  # For a server that must not wait. What `:end` gives comes as a message, for
+  # :gen_server.check_response/2: `{:ok, exit_reason}`, or the errors of `await_exit/2`.
+  @spec request(t, :end | {:shutdown, non_neg_integer}) :: :gen_server.request_id()
+  def request(p, :end), do: :gen_server.send_request(p, {:await, make_ref()})
+  def request(p, {:shutdown, _grace_ms} = shutdown), do: :gen_server.send_request(p, shutdown)
+
   defp call(p, request, timeout) do
     GenServer.call(
       p,
@@ -414,9 +423,9 @@ defmodule NetRunner.Process do
   ## The server
 
   @impl true
-  def init({cmd, {id, request}, mode, options, caller, link?}) do
+  def init({cmd, {id, request}, mode, options, [caller | _] = callers, link?}) do
     Process.flag(:trap_exit, true)
-    Process.put(:"$callers", [caller])
+    Process.put(:"$callers", callers)
     deadline = Pipe.deadline(options.spawn_timeout)
     owner_monitor = Process.monitor(options.owner)
 
@@ -442,7 +451,7 @@ defmodule NetRunner.Process do
       pipes = %{stdin: stdin, stdout: stdout, stderr: readable_stderr(state), os_pid: os_pid}
       {:ok, _registry} = Registry.register(NetRunner.Registry, self(), pipes)
       if link?, do: Process.link(caller)
-      {:ok, state |> feed(caller) |> drain_stderr() |> receive_frames()}
+      {:ok, state |> feed(callers) |> drain_stderr() |> receive_frames()}
     else
       {:error, reason} -> {:stop, {:shutdown, reason}}
     end
@@ -504,13 +513,13 @@ defmodule NetRunner.Process do
     answer
   end
 
-  defp feed(%{stdin: nil} = state, _caller), do: state
-  defp feed(%{options: %{input: :pipe}} = state, _caller), do: state
+  defp feed(%{stdin: nil} = state, _callers), do: state
+  defp feed(%{options: %{input: :pipe}} = state, _callers), do: state
 
   # The input itself is the feeder's alone: it may be large, and this server lives longer.
-  defp feed(%{options: options} = state, caller) do
+  defp feed(%{options: options} = state, callers) do
     buffer = Map.get(options, :input_buffer, 0)
-    feeder = Input.start_link(state.stdin, options.input, buffer, [caller])
+    feeder = Input.start_link(state.stdin, options.input, buffer, callers)
     %{state | feeder: feeder, options: %{options | input: nil}}
   end
 

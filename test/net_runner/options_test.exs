@@ -29,7 +29,27 @@ defmodule NetRunner.OptionsTest do
     exec: @to_the_end,
     exec!: @to_the_end ++ [:ok],
     stream: @common ++ @read_for_you ++ [:max_chunk_size, :exit, :ok],
-    process: @common ++ [:owner]
+    process: @common ++ [:owner],
+    daemon:
+      @common ++
+        [
+          :input_buffer,
+          :cmd,
+          :name,
+          :on_output,
+          :log,
+          :overflow,
+          :max_queue,
+          :lines,
+          :max_line_length,
+          :ready,
+          :ready_timeout,
+          :wait_for,
+          :wait_timeout,
+          :exit_reason,
+          :flush_timeout,
+          :restart
+        ]
   ]
 
   @u32 4_294_967_295
@@ -177,26 +197,111 @@ defmodule NetRunner.OptionsTest do
        ]},
       {:owner, same([me]), [nil, :name, "pid", {self(), node()}, make_ref(), :self], []},
       {:backend, same([:auto, :poll, :io_uring]), [nil, :epoll, "poll", true, [:poll]], []},
-      {:spawn_timeout, same([1, 5000, @u32]), [0, @u32 + 1, :infinity | @not_a_number], []}
+      {:spawn_timeout, same([1, 5000, @u32]), [0, @u32 + 1, :infinity | @not_a_number], []},
+      # What a command must be, NetRunner.Executable says.
+      {:cmd, same([nil, ["true"]]), [], []},
+      {:name, same([nil, :name, __MODULE__, {:global, "n"}, {:via, Registry, {:r, 1}}]),
+       [true, false, "name", 1, self(), {:global}, {:local, :name}, {:via, "Registry", 1}], []},
+      {:on_output, same([:discard, :log, &is_binary/1, &max/2]),
+       [nil, true, :print, "log", [], &self/0, &Map.put/3], []},
+      # With content only where it has a use: below.
+      {:log, same([[]]),
+       [
+         nil,
+         :info,
+         %{},
+         [level: :loud],
+         [level: "info"],
+         [stderr_level: nil],
+         [prefix: 1],
+         [prefix: <<255>>],
+         [metadata: %{}],
+         [metadata: [1]],
+         [colour: :red],
+         [{"level", :info}]
+       ], []},
+      {{:overflow, :daemon}, same([:block, :drop]), [nil, true, "drop", :kill, :head], []},
+      {:max_queue, same([1, 1024, 1_000_000]), [0, 1_000_001, :infinity | @not_a_number], []},
+      {{:lines, :daemon}, same(["\n", "\r\n", <<0>>, <<255>>]),
+       [nil, true, false, :lines, ~c"\n", 10, <<1::3>>], [""]},
+      {{:max_line_length, :daemon},
+       same([:infinity, {1, :split}, {65_536, :truncate}, {9, :error}]),
+       [
+         nil,
+         0,
+         80,
+         {0, :split},
+         {-1, :split},
+         {1, :cut},
+         {"1", :split},
+         {1, :split, 1},
+         {1.0, :error}
+       ], []},
+      {:ready,
+       same([nil, &self/0, {:output, "x"}, {:output, ~r/x/u}]) ++
+         [
+           {{:tcp, 1}, {:tcp, {127, 0, 0, 1}, 1}},
+           {{:tcp, {10, 0, 0, 1}, 65_535}, {:tcp, {10, 0, 0, 1}, 65_535}},
+           {{:tcp, "10.0.0.1", 80}, {:tcp, {10, 0, 0, 1}, 80}},
+           {{:tcp, "::1", 80}, {:tcp, {0, 0, 0, 0, 0, 0, 0, 1}, 80}}
+         ],
+       [
+         true,
+         :tcp,
+         "x",
+         ~r/x/,
+         {:output, ~c"x"},
+         {:output, <<1::3>>},
+         {:output, nil},
+         {:tcp, 0},
+         {:tcp, 65_536},
+         {:tcp, "80"},
+         {:tcp, :any, 80},
+         {:tcp, {1, 2, 3}, 80},
+         {:tcp, ~c"::1", 80},
+         {:udp, 80},
+         &is_binary/1
+       ],
+       [
+         {:output, ""},
+         {:tcp, "", 80},
+         {:tcp, "localhost", 80},
+         {:tcp, "127.1", 80},
+         {:tcp, "127.0.0.1" <> <<0>>, 80},
+         {:tcp, <<255>>, 80}
+       ]},
+      {:ready_timeout, same([0, 1, @u32]), [@u32 + 1, :infinity | @not_a_number], []},
+      {:wait_for, same([nil, &self/0]), [true, :f, 1, &is_binary/1, {:f, []}], []},
+      {:wait_timeout, same([0, 1, @u32]), [@u32 + 1, :infinity | @not_a_number], []},
+      {:exit_reason, same([nil, &is_tuple/1]), [true, :normal, &self/0, &max/2], []},
+      {:flush_timeout, same([0, 1, @u32]), [@u32 + 1, :infinity | @not_a_number], []},
+      {:restart, same([:permanent, :transient, :temporary]), [nil, true, "permanent", :always],
+       []}
     ]
   end
 
   defp same(values), do: Enum.map(values, &{&1, &1})
 
   defp each_value(fun) do
-    for {option, good, wrong, invalid} <- values(),
-        {call, options} <- @calls,
-        option in options,
-        do: fun.(call, option, good, wrong, invalid)
+    values = values()
+
+    for {call, options} <- @calls, option <- options do
+      {_option, good, wrong, invalid} = values_of(values, option, call)
+      fun.(call, option, good, wrong, invalid)
+    end
   end
 
+  # An option that is another one for this call stands in the table with it.
+  defp values_of(values, option, call),
+    do: List.keyfind(values, {option, call}, 0) || List.keyfind(values, option, 0)
+
   test "this table has every option of every call, and only those" do
-    named = for {option, _good, _wrong, _invalid} <- values(), do: option
+    values = values()
 
     for {call, options} <- @calls do
       assert {:ok, validated} = Options.validate([], call)
       assert validated |> Map.keys() |> Enum.sort() == Enum.sort(options)
-      assert options -- named == []
+      for option <- options, do: assert(values_of(values, option, call))
     end
   end
 
@@ -225,13 +330,34 @@ defmodule NetRunner.OptionsTest do
       env: [],
       owner: self(),
       backend: :auto,
-      spawn_timeout: 5000
+      spawn_timeout: 5000,
+      cmd: nil,
+      name: nil,
+      on_output: :discard,
+      log: [],
+      max_queue: 1024,
+      ready: nil,
+      ready_timeout: 5000,
+      wait_for: nil,
+      wait_timeout: 30_000,
+      exit_reason: nil,
+      flush_timeout: 1000,
+      restart: :permanent
+    }
+
+    special = %{
+      process: %{input: :pipe},
+      daemon: %{
+        stderr: :pipe,
+        overflow: :block,
+        lines: "\n",
+        max_line_length: {65_536, :split}
+      }
     }
 
     for {call, options} <- @calls do
       {:ok, validated} = Options.validate([], call)
-      expected = if call == :process, do: %{expected | input: :pipe}, else: expected
-      assert validated == Map.take(expected, options)
+      assert validated == expected |> Map.take(options) |> Map.merge(special[call] || %{})
     end
   end
 
@@ -268,7 +394,8 @@ defmodule NetRunner.OptionsTest do
           exec: "NetRunner.exec/2",
           exec!: "NetRunner.exec!/2",
           stream: "NetRunner.stream/2",
-          process: "NetRunner.Process.start/3"
+          process: "NetRunner.Process.start/3",
+          daemon: "NetRunner.Daemon.start_link/1"
         ],
         unknown <- [:nonsense, :output, :Timeout, :stdin, nil] do
       error = assert_raise ArgumentError, fn -> Options.validate([{unknown, 1}], call) end
@@ -328,10 +455,13 @@ defmodule NetRunner.OptionsTest do
     end
   end
 
-  test ":pipe is for processes only, a captured stderr for run and processes" do
-    assert {:ok, %{input: :pipe}} = Options.validate([input: :pipe], :process)
-    assert {:ok, %{stderr: :pipe}} = Options.validate([stderr: :pipe], :process)
-    assert {:ok, %{stderr: :capture}} = Options.validate([stderr: :capture], :process)
+  test ":pipe is for processes and daemons only, a captured stderr for all but streams" do
+    for call <- [:process, :daemon] do
+      assert {:ok, %{input: :pipe}} = Options.validate([input: :pipe], call)
+      assert {:ok, %{stderr: :pipe}} = Options.validate([stderr: :pipe], call)
+      assert {:ok, %{stderr: :capture}} = Options.validate([stderr: :capture], call)
+    end
+
     assert {:ok, %{stderr: :capture}} = Options.validate([stderr: :capture], :run)
     assert {:error, {:invalid, :stderr, _}} = Options.validate([stderr: :capture], :stream)
 
@@ -343,6 +473,20 @@ defmodule NetRunner.OptionsTest do
       assert_raise ArgumentError, ~r/:stderr.*:pipe/, fn ->
         Options.validate([stderr: :pipe], call)
       end
+    end
+  end
+
+  test "log: is for on_output: :log" do
+    log = [level: :debug, stderr_level: :error, prefix: "", metadata: [a: 1]]
+    assert {:ok, %{log: ^log}} = Options.validate([on_output: :log, log: log], :daemon)
+    assert {:ok, %{log: ^log}} = Options.validate([log: log, on_output: :log], :daemon)
+
+    for on_output <- [:discard, &is_binary/1] do
+      assert {:error, {:invalid, :log, message}} =
+               Options.validate([on_output: on_output, log: log], :daemon)
+
+      assert message =~ "on_output: :log"
+      assert {:ok, _} = Options.validate([on_output: on_output, log: []], :daemon)
     end
   end
 
@@ -401,7 +545,8 @@ defmodule NetRunner.OptionsTest do
           {:exec, NetRunner, {:exec, 2}},
           {:exec!, NetRunner, {:exec!, 2}},
           {:stream, NetRunner, {:stream!, 2}},
-          {:process, NetRunner.Process, {:start, 3}}
+          {:process, NetRunner.Process, {:start, 3}},
+          {:daemon, NetRunner.Daemon, {:start_link, 1}}
         ] do
       {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(module)
 

@@ -36,6 +36,20 @@ defmodule NetRunner.Test.World do
     end
   end
 
+  @doc "The path of a server program, nil without it. Debian keeps some where only root looks."
+  def server(name) do
+    in_sbin = Path.join("/usr/sbin", name)
+    System.find_executable(name) || if File.exists?(in_sbin), do: in_sbin
+  end
+
+  @doc "A port of 127.0.0.1 that nobody listens on."
+  def free_port do
+    {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1}, reuseaddr: true)
+    {:ok, port} = :inet.port(socket)
+    :ok = :gen_tcp.close(socket)
+    port
+  end
+
   @doc "A path in a fresh directory that is removed with the test."
   def tmp_path(name) do
     dir =
