@@ -129,6 +129,7 @@ defmodule NetRunner.Faults.ChildTest do
   end
 
   describe "a child that SIGKILL does not end (20)" do
+    @describetag :slow
     @tag :freezer
     test "in uninterruptible sleep: named after G + S, nobody is kept waiting, gone once it wakes" do
       lock = tmp_path("lock")

@@ -31,6 +31,7 @@ defmodule NetRunner.Faults.GuardianTest do
   end
 
   describe "a guardian is stopped with SIGSTOP" do
+    @describetag :slow
     setup do
       lock = tmp_path("lock")
       {tag, env} = tag()

@@ -7,6 +7,7 @@ defmodule NetRunner.Faults.MountsTest do
   @moduletag :subreaper
 
   describe "/proc (46)" do
+    @describetag :slow
     test "is not there: containment is :group, which backend/0 says; the rest works" do
       lock = tmp_path("lock")
       {tag, env} = tag()
@@ -114,6 +115,7 @@ defmodule NetRunner.Faults.MountsTest do
       assert output =~ "failed to map segment"
     end
 
+    @tag :slow
     test "may not execute the shepherd: that is logged once, starts time out, and go on when it may" do
       {app, ebin} = copy()
       shepherd = Path.join(app, "priv/shepherd")

@@ -64,6 +64,7 @@ defmodule NetRunner.Faults.SurroundingsTest do
   end
 
   describe "the clock is set a day forward and back, again and again (40)" do
+    @describetag :slow
     test "time-outs of run, read and await_exit, and the grace of a stop are unaffected" do
       beam =
         with_leaping_clock("""

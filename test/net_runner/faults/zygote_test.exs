@@ -63,6 +63,7 @@ defmodule NetRunner.Faults.ZygoteTest do
   for {kills, tags} <- [{10, []}, {50, [long: true]}] do
     @tag tags
     @tag timeout: 300_000
+    @tag :slow
     test "is killed #{kills} times in a row while commands start: each start is one or lost, never both (14)" do
       dir = Path.dirname(tmp_path("file"))
       await_healthy_zygote()
