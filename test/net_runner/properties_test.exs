@@ -5,6 +5,7 @@ defmodule NetRunner.PropertiesTest do
   use NetRunner.Test.Properties
 
   alias NetRunner.Process, as: P
+  alias NetRunner.Test.ProcessModel
 
   @moduletag :capture_log
   # forall has a time-out of its own, and may be asked for any number of values.
@@ -251,6 +252,17 @@ defmodule NetRunner.PropertiesTest do
         end
       end)
       |> IO.iodata_to_binary()
+    end
+  end
+
+  describe "calls in any order" do
+    on_backends "are answered as they must be: the model of a command" do
+      forall calls <- ProcessModel.calls(),
+             tests: 40,
+             max_size: 60,
+             show: &ProcessModel.show/1 do
+        ProcessModel.run!(calls, backend)
+      end
     end
   end
 end
