@@ -21,8 +21,8 @@ defmodule NetRunner.MixProject do
     [mod: {NetRunner.Application, []}, extra_applications: applications(Mix.env())]
   end
 
-  # The tests hash what they read.
-  defp applications(:test), do: [:logger, :crypto]
+  # The tests hash what they read, and PropEr draws what they try.
+  defp applications(:test), do: [:logger, :crypto, :proper]
   defp applications(_env), do: [:logger]
 
   defp elixirc_paths(:test), do: ["lib", "test/support", "test/chaos"]

@@ -1,8 +1,8 @@
 defmodule NetRunner.Lines do
   @moduledoc false
   # Bytes that come in chunks, cut into lines: pure, one chunk at a time. Called wherever `lines:` is
-  # asked for, in the process that reads. It must never hold more than one line, do more than a
-  # constant amount of work per byte, or let the lines depend on where the chunks were cut.
+  # asked for, in the process that reads. It must never hold more than one line, copy what it holds again
+  # for each chunk, or let the lines depend on where the chunks were cut.
   #
   # A line is what stands between two separators, without them; the last one needs no separator behind
   # it, but an empty one is none. Separators are found from the left and do not overlap, wherever the
@@ -153,7 +153,8 @@ defmodule NetRunner.Lines do
   defp copy(""), do: ""
   defp copy(held), do: :binary.copy(held)
 
-  # The longest end of `last` that begins a separator. (A whole one is not in it.)
+  # The longest end of `last` that begins a separator. (A whole one is not in it.) Looked for size by
+  # size, once per chunk: separators are short.
   defp held(last, separator),
     do: held(last, separator, min(byte_size(last), byte_size(separator) - 1))
 
