@@ -7,8 +7,9 @@ defmodule NetRunner.Collector do
   alias NetRunner.{Lines, Output, Pipe, Result}
 
   @read_max 262_144
-  # After a time-out's ladder: SIGKILL, the sweep, and a second (docs/reliability.md: K + S).
-  @after_grace 4_000
+  # After the grace of a time-out's ladder: when SIGKILL has not ended all of them by then, the guardian says
+  # so, and whoever still holds the pipe is not read any more (docs/reliability.md: S).
+  @after_grace 2_000
 
   @typedoc """
   Why the reading ended before the output did, with what `run/2` says of it; nil if it did not.

@@ -49,6 +49,10 @@ defmodule NetRunner.Process do
   @after_grace 3_000
   # A guardian that said nothing by then, ladder and sweep over, is taken for frozen.
   @overdue @after_grace + 1_000
+  # When all of us were paused together (docker pause), our timers are over before it had a turn.
+  @turn 250
+  # When the control socket is full, or the system has no room for a message.
+  @full_retry 20
   @u32_max 0xFFFF_FFFF
   # Reads of stderr between two looks into the mailbox.
   @stderr_burst 16
@@ -83,6 +87,8 @@ defmodule NetRunner.Process do
     unkillable: nil,
     leaving?: false,
     awaiting: [],
+    outbox: :queue.new(),
+    retry?: false,
     kills: %{},
     next_kill: 1
   ]
@@ -463,6 +469,21 @@ defmodule NetRunner.Process do
 
   # Only STARTED, FAILED or the hang-up decide a start (docs/shepherd.md).
   defp await_start(control, deadline, options) do
+    with :again <- first_word(control, options) do
+      receive do
+        {:select, ^control, _ref, :ready_input} -> await_start(control, deadline, options)
+      after
+        Pipe.left(deadline) ->
+          # Where this BEAM was stopped for a while, the time is over before ERTS looked at the socket.
+          with :again <- first_word(control, options) do
+            Nif.control_close(control)
+            {:error, :spawn_timeout}
+          end
+      end
+    end
+  end
+
+  defp first_word(control, options) do
     case Nif.control_recv(control) do
       {:ok, frame} ->
         case Protocol.decode(frame) do
@@ -473,13 +494,7 @@ defmodule NetRunner.Process do
         end
 
       :again ->
-        receive do
-          {:select, ^control, _ref, :ready_input} -> await_start(control, deadline, options)
-        after
-          Pipe.left(deadline) ->
-            Nif.control_close(control)
-            {:error, :spawn_timeout}
-        end
+        :again
 
       _hang_up ->
         :hang_up
@@ -529,23 +544,8 @@ defmodule NetRunner.Process do
 
   def handle_call({:kill, signal, scope}, from, state) do
     id = state.next_kill
-
-    case Nif.control_send(state.control, Protocol.kill(id, signal, scope)) do
-      :ok ->
-        Process.send_after(self(), {:overdue, {:kill, id}}, @answer_timeout)
-        {:noreply, %{state | next_kill: id + 1, kills: Map.put(state.kills, id, from)}}
-
-      # Hundreds of requests unread: the guardian has been stopped.
-      {:error, :eagain} ->
-        {:reply, {:error, :timeout}, escalate(state)}
-
-      # The system has no room for a message.
-      {:error, reason} when reason in [:enobufs, :enomem] ->
-        {:reply, {:error, reason}, state}
-
-      {:error, _gone} ->
-        {:reply, {:error, :not_running}, receive_frames(state)}
-    end
+    state = %{state | next_kill: id + 1, kills: Map.put(state.kills, id, from)}
+    {:noreply, state |> say({:kill, id}, Protocol.kill(id, signal, scope), @answer_timeout)}
   end
 
   def handle_call({:await, ref}, from, state),
@@ -604,15 +604,25 @@ defmodule NetRunner.Process do
       else: {:noreply, state}
   end
 
-  # A guardian that does not answer is frozen. Its family ends with it (docs/shepherd.md).
-  def handle_info({:overdue, {:kill, id}}, %{kills: kills} = state) when is_map_key(kills, id) do
-    {from, kills} = Map.pop(kills, id)
-    GenServer.reply(from, {:error, :timeout})
-    {:noreply, escalate(%{state | kills: kills})}
+  # A guardian that does not answer is frozen. Its family ends with it (docs/shepherd.md). But the answer
+  # may lie in the socket: after a pause of this BEAM, time runs ahead of the message that says so.
+  def handle_info({:overdue, what, look}, state) do
+    state = receive_frames(state)
+
+    cond do
+      not pending?(what, state) ->
+        continue(state)
+
+      look == :first ->
+        Process.send_after(self(), {:overdue, what, :last}, @turn)
+        {:noreply, state}
+
+      true ->
+        {:noreply, state |> give_up(what) |> escalate()}
+    end
   end
 
-  def handle_info({:overdue, :stop}, %{exit: nil, unkillable: nil} = state),
-    do: {:noreply, escalate(state)}
+  def handle_info(:flush, state), do: {:noreply, flush(%{state | retry?: false})}
 
   def handle_info({:DOWN, monitor, :process, _pid, _reason}, %{owner_monitor: monitor} = state) do
     %{begin_stop(state, :owner_down) | leaving?: true} |> continue()
@@ -653,8 +663,11 @@ defmodule NetRunner.Process do
     receive do
       {:select, ^control, _ref, :ready_input} ->
         state |> receive_frames() |> wait_for_end(deadline)
+
+      :flush ->
+        %{state | retry?: false} |> flush() |> wait_for_end(deadline)
     after
-      Pipe.left(deadline) -> state
+      Pipe.left(deadline) -> receive_frames(state)
     end
   end
 
@@ -669,13 +682,61 @@ defmodule NetRunner.Process do
 
   # Whoever was first is the cause; a later, shorter grace counts all the same.
   defp begin_stop(%{exit: nil} = state, cause, grace) do
-    # A guardian that cannot be told any more has ended or is about to: its hang-up says so.
-    _ = Nif.control_send(state.control, Protocol.stop(grace))
-    Process.send_after(self(), {:overdue, :stop}, min(grace + @overdue, @u32_max))
-    %{state | cause: state.cause || cause}
+    say(%{state | cause: state.cause || cause}, :stop, Protocol.stop(grace), grace + @overdue)
   end
 
   defp begin_stop(state, _cause, _grace), do: state
+
+  ## Frames to the guardian: in order, and looked for an answer after a while
+
+  defp say(state, what, frame, overdue) do
+    Process.send_after(self(), {:overdue, what, :first}, min(overdue, @u32_max))
+    flush(%{state | outbox: :queue.in({what, frame}, state.outbox)})
+  end
+
+  defp flush(%{exit: nil, retry?: false} = state) do
+    with {:value, {what, frame}} <- :queue.peek(state.outbox) do
+      case (what == :stop or pending?(what, state)) && Nif.control_send(state.control, frame) do
+        # Hundreds are unread. That may be a frozen guardian, or one that had no turn yet.
+        {:error, :eagain} ->
+          flush_later(state)
+
+        # The system has no room for a message. A stop must not be lost for that.
+        {:error, reason} when reason in [:enobufs, :enomem] and what == :stop ->
+          flush_later(state)
+
+        {:error, reason} when reason in [:enobufs, :enomem] ->
+          state |> sent() |> answer_kill(what, {:error, reason}) |> flush()
+
+        # Sent, or nobody waits for it any more; or the guardian is gone, and its hang-up will say so.
+        _done ->
+          state |> sent() |> flush()
+      end
+    else
+      :empty -> state
+    end
+  end
+
+  defp flush(state), do: state
+
+  defp sent(state), do: %{state | outbox: :queue.drop(state.outbox)}
+
+  defp flush_later(state) do
+    Process.send_after(self(), :flush, @full_retry)
+    %{state | retry?: true}
+  end
+
+  defp pending?({:kill, id}, state), do: is_map_key(state.kills, id)
+  defp pending?(:stop, state), do: state.exit == nil and state.unkillable == nil
+
+  defp give_up(state, {:kill, _id} = kill), do: answer_kill(state, kill, {:error, :timeout})
+  defp give_up(state, :stop), do: state
+
+  defp answer_kill(state, {:kill, id}, answer) do
+    {from, kills} = Map.pop(state.kills, id)
+    if from, do: GenServer.reply(from, answer)
+    %{state | kills: kills}
+  end
 
   defp escalate(state) do
     with :gone <- Shepherd.escalate(state.start),
@@ -703,16 +764,15 @@ defmodule NetRunner.Process do
         "(pid #{state.os_pid}): #{inspect(hang_up)}"
     )
 
+    # Should it live (the socket cannot be read, or not be watched), this is what ends it and its family.
+    Nif.control_close(state.control)
     ended(state, {:error, :guardian_lost}, nil)
   end
 
   defp handle_frame({:ok, {:exited, exit, info}}, state), do: ended(state, named(exit), info)
 
-  defp handle_frame({:ok, {:killed, id, answer}}, state) do
-    {from, kills} = Map.pop(state.kills, id)
-    if from, do: GenServer.reply(from, no_such_process(answer))
-    %{state | kills: kills}
-  end
+  defp handle_frame({:ok, {:killed, id, answer}}, state),
+    do: answer_kill(state, {:kill, id}, no_such_process(answer))
 
   defp handle_frame({:ok, {:unkillable, _count, pids}}, state) do
     for waiting <- state.awaiting, do: answer(waiting, {:error, {:unkillable, pids}}, state)

@@ -326,6 +326,16 @@ defmodule NetRunner.ProcessTest do
       assert P.alive?(p)
     end
 
+    test "a thousand at once all arrive, and harm nobody" do
+      p = start!("cat", [])
+
+      kills = for _ <- 1..1_000, do: Task.async(fn -> P.kill(p, :sigwinch) end)
+      assert Enum.all?(Task.await_many(kills, 30_000), &(&1 == :ok))
+      assert P.alive?(p)
+      assert P.write(p, "x") == :ok
+      assert P.read(p) == {:ok, "x"}
+    end
+
     on_backends "stops and continues" do
       p = start!("cat", [], backend: backend)
       {:ok, os_pid} = P.os_pid(p)
