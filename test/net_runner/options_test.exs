@@ -227,6 +227,13 @@ defmodule NetRunner.OptionsTest do
     end
   end
 
+  test "options that are no keyword list are not repeated: there may be an environment in them" do
+    for bad <- [%{env: [A: "hunter2"]}, [{:env, [A: "hunter2"]}, 1], [{"env", "hunter2"}]] do
+      error = assert_raise ArgumentError, fn -> Options.validate(bad, :run) end
+      refute error.message =~ "hunter2"
+    end
+  end
+
   test "the last of options given twice wins, cwd: is cd:" do
     assert {:ok, %{timeout: 2}} = Options.validate([timeout: 1, timeout: 2], :run)
     assert {:ok, %{cd: "/b"}} = Options.validate([cd: "/a", cwd: "/b"], :run)
