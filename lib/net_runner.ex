@@ -10,16 +10,17 @@ defmodule NetRunner do
       |> Enum.sum()
 
   A command is a list: the executable, looked up in the PATH that the command itself will see, and its
-  arguments. There is no shell unless you start one.
+  arguments; or a `NetRunner.Command`. There is no shell unless you start one.
 
     * `run/2` runs a command to its end and gives what it wrote.
     * `stream!/2` and `stream/2` make a lazy enumerable of what it writes.
     * `NetRunner.Process` is one command under your hands.
+    * `NetRunner.Command` is a command as a value, with its options: it may stand wherever a list may.
   """
 
-  alias NetRunner.{Backend, Executable, Options, Pipe}
+  alias NetRunner.{Backend, Command, Executable, Options, Pipe}
 
-  @type cmd :: [binary, ...]
+  @type cmd :: [binary, ...] | Command.t()
   @read_max 262_144
 
   @doc """
@@ -48,6 +49,8 @@ defmodule NetRunner do
           | {binary, non_neg_integer, binary}
           | {:error, NetRunner.Error.reason()}
   def run(cmd, opts \\ []) do
+    {cmd, opts} = Command.resolve(cmd, opts)
+
     with {:ok, options} <- Options.validate(opts, :run),
          {:ok, cmd} <- Executable.check_cmd(cmd),
          deadline = Pipe.deadline(options.timeout),
@@ -83,6 +86,8 @@ defmodule NetRunner do
   """
   @spec stream!(cmd, keyword) :: Enumerable.t()
   def stream!(cmd, opts \\ []) do
+    {cmd, opts} = Command.resolve(cmd, opts)
+
     with {:ok, options} <- Options.validate(opts, :stream),
          {:ok, cmd} <- Executable.check_cmd(cmd) do
       NetRunner.Stream.new(cmd, options)
@@ -100,6 +105,8 @@ defmodule NetRunner do
   """
   @spec stream(cmd, keyword) :: {:ok, Enumerable.t()} | {:error, NetRunner.Error.reason()}
   def stream(cmd, opts \\ []) do
+    {cmd, opts} = Command.resolve(cmd, opts)
+
     with {:ok, options} <- Options.validate(opts, :stream),
          {:ok, cmd} <- Executable.check_cmd(cmd),
          {:ok, _mode} <- Backend.mode(options.backend),

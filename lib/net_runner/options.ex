@@ -75,6 +75,13 @@ defmodule NetRunner.Options do
     |> String.replace(~r/\n+/, "\n")
   end
 
+  @doc "Whether any call that takes a command has this option."
+  @spec known?(atom) :: boolean
+  def known?(name) do
+    name = Map.get(@aliases, name, name)
+    Enum.any?(@schema, fn {known, _calls, _, _, _} -> known == name end)
+  end
+
   @doc "`{:ok, options}` with every option of the call present; see the module's first lines."
   @spec validate(keyword, :run | :stream | :process) ::
           {:ok, t} | {:error, {:invalid, atom, String.t()}}

@@ -29,7 +29,8 @@ defmodule NetRunner.Process do
   use GenServer, restart: :temporary
   require Logger
 
-  alias NetRunner.{Backend, Executable, Input, Nif, Options, Pipe, Protocol, Shepherd, Signal}
+  alias NetRunner.{Backend, Command, Executable, Input, Nif, Options, Pipe, Protocol}
+  alias NetRunner.{Shepherd, Signal}
 
   @read_max 262_144
   # How long a guardian may take to answer a signal request before the caller gets :timeout.
@@ -78,30 +79,43 @@ defmodule NetRunner.Process do
 
   @doc """
   Starts a command, not linked to the caller. `{:error, reason}` if nothing runs: the reasons are those
-  of `NetRunner.Error`.
+  of `NetRunner.Error`. In place of an executable a `NetRunner.Command` may stand, which `args` are appended
+  to.
 
   ## Options
 
   #{Options.docs(:process)}
   """
-  @spec start(binary, [binary], keyword) :: {:ok, t} | {:error, reason}
-  def start(exe, args \\ [], opts \\ []), do: do_start([exe | args], opts, false)
+  @spec start(binary | Command.t(), [binary], keyword) :: {:ok, t} | {:error, reason}
+  def start(exe, args \\ [], opts \\ []), do: do_start(exe, args, opts, false)
 
   @doc "As `start/3`, linked to the caller, as a supervisor wants it."
-  @spec start_link(binary, [binary], keyword) :: {:ok, t} | {:error, reason}
-  def start_link(exe, args \\ [], opts \\ []), do: do_start([exe | args], opts, true)
+  @spec start_link(binary | Command.t(), [binary], keyword) :: {:ok, t} | {:error, reason}
+  def start_link(exe, args \\ [], opts \\ []), do: do_start(exe, args, opts, true)
 
-  @doc "A child specification from `{exe, args, opts}`; its shutdown is longer than the stop ladder."
+  @doc """
+  A child specification from `{exe, args, opts}` or a `NetRunner.Command`; its shutdown is longer than the
+  stop ladder.
+  """
+  def child_spec(%Command{} = command), do: child_spec({command, [], []})
+
   def child_spec({exe, args, opts}) do
+    {[name | _args], all_opts} = resolve(exe, args, opts)
+
     %{
-      id: {__MODULE__, exe},
+      id: {__MODULE__, name},
       start: {__MODULE__, :start_link, [exe, args, opts]},
       restart: :temporary,
-      shutdown: min(Keyword.get(opts, :kill_timeout, 5_000) + @after_grace, @u32_max)
+      shutdown: min(Keyword.get(all_opts, :kill_timeout, 5_000) + @after_grace, @u32_max)
     }
   end
 
-  defp do_start(cmd, opts, link?) do
+  defp resolve(%Command{} = command, args, opts), do: Command.resolve(command, args, opts)
+  defp resolve(exe, args, opts), do: Command.resolve([exe | args], opts)
+
+  defp do_start(exe, args, opts, link?) do
+    {cmd, opts} = resolve(exe, args, opts)
+
     with {:ok, options} <- Options.validate(opts, :process),
          {:ok, cmd} <- Executable.check_cmd(cmd) do
       start_checked(cmd, options, link?)

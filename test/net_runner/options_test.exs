@@ -234,6 +234,15 @@ defmodule NetRunner.OptionsTest do
     end
   end
 
+  test "known?/1 says what a command may carry: options of calls that take one, by any name" do
+    for {call, options} <- @calls,
+        option <- options,
+        do: assert(Options.known?(option) == true)
+
+    assert Options.known?(:cwd)
+    for unknown <- [:nonsense, :CD, nil], do: refute(Options.known?(unknown))
+  end
+
   test "the last of options given twice wins, cwd: is cd:" do
     assert {:ok, %{timeout: 2}} = Options.validate([timeout: 1, timeout: 2], :run)
     assert {:ok, %{cd: "/b"}} = Options.validate([cd: "/a", cwd: "/b"], :run)
