@@ -16,9 +16,10 @@ defmodule NetRunner do
     * `stream!/2` and `stream/2` make a lazy enumerable of what it writes.
     * `NetRunner.Process` is one command under your hands.
     * `NetRunner.Command` is a command as a value, with its options: it may stand wherever a list may.
+    * `list/0` and `top/1` show what is running.
   """
 
-  alias NetRunner.{Backend, Command, Executable, Options, Pipe}
+  alias NetRunner.{Backend, Command, Executable, Options, Pipe, Stats, Top}
 
   @type cmd :: [binary, ...] | Command.t()
   @read_max 262_144
@@ -113,6 +114,50 @@ defmodule NetRunner do
          {:ok, _path} <- Executable.check(hd(cmd), Executable.env(options.env)) do
       {:ok, NetRunner.Stream.new(cmd, options)}
     end
+  end
+
+  @doc ~S"""
+  Every command of this node, the oldest first, however it was started: a map each.
+
+    * `pid` - its server, `owner` - the process whose death stops it
+    * `os_pid`, `cmd` - its pid in the operating system, and `[exe | args]`
+    * `started_at` - a `DateTime` in UTC; `uptime_ms` - for how long it has run, by a clock that does not leap
+    * `state` - `:running`, `:stopping` (the stop ladder has begun), or `:ended` (its server lives until it is
+      stopped, see `NetRunner.Process`)
+    * `stats` - the counters of its pipes, as `NetRunner.Process.stats/1`
+    * `cpu_ms`, `rss_kb` - CPU time and resident memory of the command itself, without its children; nil where
+      there is no `/proc`, and after the end
+
+  Nobody is asked for it, so a command or a server that is stuck keeps nobody waiting.
+
+      iex> {:ok, p} = NetRunner.Process.start("cat")
+      iex> [%{pid: ^p, cmd: ["cat"], state: :running}] = Enum.filter(NetRunner.list(), & &1.pid == p)
+      iex> NetRunner.Process.stop(p)
+      iex> Enum.filter(NetRunner.list(), & &1.pid == p)
+      []
+  """
+  @spec list :: [Stats.command()]
+  def list, do: Stats.list()
+
+  @doc """
+  A table of the running commands, written anew each second until you press Enter: for iex.
+
+      OS PID   STATE    UPTIME   CPU%    RSS    IN/S   OUT/S COMMAND
+      4711     running   3m12s   12.0   2.1M       0   48.3M zcat huge.log.gz
+
+  `IN/S` and `OUT/S` are the bytes that went into its stdin and that came out of its stdout and stderr each
+  second since the table before, K, M and G are powers of 1024, `CPU%` and `RSS` are those of the command itself, without
+  its children. What is not known is `-`. A terminal's width and height are kept to; where there is no
+  terminal, the tables come one below the other. With `iterations:` it ends by itself and reads nothing.
+
+  ## Options
+
+  #{Options.docs(:top)}
+  """
+  @spec top(keyword) :: :ok
+  def top(opts \\ []) do
+    {:ok, options} = Options.validate(opts, :top)
+    Top.run(options)
   end
 
   @doc """

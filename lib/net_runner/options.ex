@@ -59,7 +59,14 @@ defmodule NetRunner.Options do
      "How pipes are waited for. `:io_uring` is a demand: `{:error, {:backend, why}}` where it is refused. " <>
        "Default: `:auto`."},
     {:spawn_timeout, @calls, 5000, {:integer, 1, @u32_max},
-     "Milliseconds that a start may take. Default: 5000."}
+     "Milliseconds that a start may take. Default: 5000."},
+    {:iterations, [:top], :infinity, :count,
+     "How many tables are written. Default: `:infinity`, until Enter is pressed."},
+    {:interval, [:top], 1000, {:integer, 100, @u32_max},
+     "Milliseconds between two tables. Default: 1000."},
+    {:sort, [:top], :output, {:one_of, [:output, :input, :cpu, :memory, :uptime]},
+     "Which commands come first: those that write or read most, that use most CPU or memory, that " <>
+       "run longest. Default: `:output`."}
   ]
 
   @aliases %{cwd: :cd}
@@ -67,7 +74,7 @@ defmodule NetRunner.Options do
   @type t :: map
 
   @doc "The schema as markdown, for the options of one call."
-  @spec docs(:run | :stream | :process) :: String.t()
+  @spec docs(:run | :stream | :process | :top) :: String.t()
   def docs(call) do
     Enum.map_join(@schema, "\n", fn {name, calls, _default, _type, doc} ->
       if call in calls, do: "  * `:#{name}` - #{doc}", else: ""
@@ -79,11 +86,11 @@ defmodule NetRunner.Options do
   @spec known?(atom) :: boolean
   def known?(name) do
     name = Map.get(@aliases, name, name)
-    Enum.any?(@schema, fn {known, _calls, _, _, _} -> known == name end)
+    Enum.any?(@schema, fn {known, calls, _, _, _} -> known == name and calls != [:top] end)
   end
 
   @doc "`{:ok, options}` with every option of the call present; see the module's first lines."
-  @spec validate(keyword, :run | :stream | :process) ::
+  @spec validate(keyword, :run | :stream | :process | :top) ::
           {:ok, t} | {:error, {:invalid, atom, String.t()}}
   def validate(given, call) do
     # What else it is, is not shown: there may be an environment in it.
@@ -135,6 +142,7 @@ defmodule NetRunner.Options do
   defp call_name(:run), do: "NetRunner.run/2"
   defp call_name(:stream), do: "NetRunner.stream/2"
   defp call_name(:process), do: "NetRunner.Process.start/3"
+  defp call_name(:top), do: "NetRunner.top/1"
 
   @spec wrong!(atom, String.t(), term) :: no_return
   defp wrong!(name, expected, value) do
@@ -176,6 +184,12 @@ defmodule NetRunner.Options do
     if value == :infinity or (is_integer(value) and value in 0..@u32_max),
       do: :ok,
       else: {:wrong, "milliseconds or :infinity"}
+  end
+
+  defp check(:count, value) do
+    if value == :infinity or (is_integer(value) and value > 0),
+      do: :ok,
+      else: {:wrong, "a number above 0 or :infinity"}
   end
 
   defp check(:limit, value) do

@@ -30,7 +30,7 @@ defmodule NetRunner.Process do
   require Logger
 
   alias NetRunner.{Backend, Command, Executable, Input, Nif, Options, Pipe, Protocol}
-  alias NetRunner.{Shepherd, Signal}
+  alias NetRunner.{Shepherd, Signal, Stats}
 
   @read_max 262_144
   # How long a guardian may take to answer a signal request before the caller gets :timeout.
@@ -384,7 +384,8 @@ defmodule NetRunner.Process do
       }
 
       pipes = %{stdin: stdin, stdout: stdout, stderr: readable_stderr(state), os_pid: os_pid}
-      {:ok, _registry} = Registry.register(NetRunner.Registry, self(), pipes)
+      known = Map.merge(pipes, Stats.about(state))
+      {:ok, _registry} = Registry.register(NetRunner.Registry, self(), known)
       if link?, do: Process.link(caller)
       {:ok, state |> feed(caller) |> drain_stderr() |> receive_frames()}
     else
@@ -584,6 +585,7 @@ defmodule NetRunner.Process do
   defp continue(state), do: {:noreply, state}
 
   defp begin_stop(%{exit: nil} = state, grace) do
+    Stats.now(:stopping)
     # A guardian that cannot be told any more has ended or is about to: its hang-up says so.
     _ = Nif.control_send(state.control, Protocol.stop(grace))
     Process.send_after(self(), {:overdue, :stop}, min(grace + @overdue, @u32_max))
@@ -655,6 +657,7 @@ defmodule NetRunner.Process do
     Nif.finish(state.stdout)
     if state.stderr, do: Nif.finish(state.stderr)
     state = finish_stderr(%{state | exit: exit, exit_info: info, kills: %{}})
+    Stats.now(:ended)
     for waiting <- Enum.reverse(state.awaiting), do: answer(waiting, result(state), state)
     %{state | awaiting: [], leaving?: state.leaving? or leave?(state.awaiting)}
   end

@@ -22,7 +22,8 @@ defmodule NetRunner.OptionsTest do
   @calls [
     run: @common ++ [:timeout, :max_output_size],
     stream: @common ++ [:max_chunk_size, :exit, :ok],
-    process: @common ++ [:owner]
+    process: @common ++ [:owner],
+    top: [:iterations, :interval, :sort]
   ]
 
   @u32 4_294_967_295
@@ -116,7 +117,10 @@ defmodule NetRunner.OptionsTest do
        ]},
       {:owner, same([me]), [nil, :name, "pid", {self(), node()}, make_ref(), :self], []},
       {:backend, same([:auto, :poll, :io_uring]), [nil, :epoll, "poll", true, [:poll]], []},
-      {:spawn_timeout, same([1, 5000, @u32]), [0, @u32 + 1, :infinity | @not_a_number], []}
+      {:spawn_timeout, same([1, 5000, @u32]), [0, @u32 + 1, :infinity | @not_a_number], []},
+      {:iterations, same([1, 1_000_000, :infinity]), [0 | @not_a_number], []},
+      {:interval, same([100, 1000, @u32]), [99, @u32 + 1, :infinity | @not_a_number], []},
+      {:sort, same([:output, :input, :cpu, :memory, :uptime]), [nil, "cpu", :pid, [:cpu]], []}
     ]
   end
 
@@ -157,7 +161,10 @@ defmodule NetRunner.OptionsTest do
       env: [],
       owner: self(),
       backend: :auto,
-      spawn_timeout: 5000
+      spawn_timeout: 5000,
+      iterations: :infinity,
+      interval: 1000,
+      sort: :output
     }
 
     for {call, options} <- @calls do
@@ -197,7 +204,8 @@ defmodule NetRunner.OptionsTest do
     for {call, name} <- [
           run: "NetRunner.run/2",
           stream: "NetRunner.stream/2",
-          process: "NetRunner.Process.start/3"
+          process: "NetRunner.Process.start/3",
+          top: "NetRunner.top/1"
         ],
         unknown <- [:nonsense, :into, :Timeout, :stdout, nil] do
       error = assert_raise ArgumentError, fn -> Options.validate([{unknown, 1}], call) end
@@ -237,7 +245,7 @@ defmodule NetRunner.OptionsTest do
   test "known?/1 says what a command may carry: options of calls that take one, by any name" do
     for {call, options} <- @calls,
         option <- options,
-        do: assert(Options.known?(option) == true)
+        do: assert(Options.known?(option) == (call != :top))
 
     assert Options.known?(:cwd)
     for unknown <- [:nonsense, :CD, nil], do: refute(Options.known?(unknown))
@@ -318,7 +326,8 @@ defmodule NetRunner.OptionsTest do
     for {call, module, function} <- [
           {:run, NetRunner, {:run, 2}},
           {:stream, NetRunner, {:stream!, 2}},
-          {:process, NetRunner.Process, {:start, 3}}
+          {:process, NetRunner.Process, {:start, 3}},
+          {:top, NetRunner, {:top, 1}}
         ] do
       {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(module)
 
