@@ -17,6 +17,16 @@ defmodule NetRunner do
     * `NetRunner.Process` is one command under your hands.
     * `NetRunner.Command` is a command as a value, with its options: it may stand wherever a list may.
     * `list/0` and `top/1` show what is running.
+
+  ## What NetRunner logs
+
+  Little: that the process which kept a command was killed, that NetRunner's own helper ended and another is
+  started, that io_uring cannot be used. Each line has the Logger metadata `domain: [:elixir, :net_runner]`
+  (`[:net_runner]` is what was added to Elixir's own), and, where it is about one
+  process of the operating system, `os_pid`; where that is a command, also `command`, the program's name. These
+  two are the own metadata of a command's server, so what OTP reports of it has them, too.
+
+      config :logger, :console, metadata: [:command, :os_pid]
   """
 
   alias NetRunner.{Backend, Command, Executable, Options, Pipe, Stats, Top}

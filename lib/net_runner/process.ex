@@ -29,8 +29,8 @@ defmodule NetRunner.Process do
   use GenServer, restart: :temporary
   require Logger
 
-  alias NetRunner.{Backend, Command, Executable, Input, Nif, Options, Pipe, Protocol}
-  alias NetRunner.{Shepherd, Signal, Stats}
+  alias NetRunner.{Backend, Command, Executable, Input, Log, Nif, Options, Pipe, Protocol}
+  alias NetRunner.{Quote, Shepherd, Signal, Stats}
 
   @read_max 262_144
   # How long a guardian may take to answer a signal request before the caller gets :timeout.
@@ -386,6 +386,7 @@ defmodule NetRunner.Process do
       pipes = %{stdin: stdin, stdout: stdout, stderr: readable_stderr(state), os_pid: os_pid}
       known = Map.merge(pipes, Stats.about(state))
       {:ok, _registry} = Registry.register(NetRunner.Registry, self(), known)
+      Log.belongs_to(cmd, os_pid)
       if link?, do: Process.link(caller)
       {:ok, state |> feed(caller) |> drain_stderr() |> receive_frames()}
     else
@@ -616,8 +617,9 @@ defmodule NetRunner.Process do
   # Only somebody's SIGKILL does this. It has no other witness: say whose it was.
   defp guardian_lost(state, hang_up) do
     Logger.warning(
-      "NetRunner lost guardian #{state.guardian_pid} of #{hd(state.cmd)} " <>
-        "(pid #{state.os_pid}): #{inspect(hang_up)}"
+      "NetRunner lost guardian #{state.guardian_pid} of #{Quote.word(hd(state.cmd))} " <>
+        "(pid #{state.os_pid}): #{inspect(hang_up)}",
+      Log.metadata()
     )
 
     ended(state, {:error, :guardian_lost}, %{})
