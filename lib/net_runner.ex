@@ -17,6 +17,7 @@ defmodule NetRunner do
     * `NetRunner.Process` is one command under your hands.
     * `NetRunner.Command` is a command as a value, with its options: it may stand wherever a list may.
     * `list/0` and `top/1` show what is running.
+    * `NetRunner.Telemetry` has the events.
 
   ## What NetRunner logs
 

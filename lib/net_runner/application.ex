@@ -15,6 +15,7 @@ defmodule NetRunner.Application do
   def start(_type, _args) do
     case Code.ensure_loaded(NetRunner.Nif) do
       {:module, _nif} ->
+        NetRunner.Telemetry.refresh()
         start_supervisor()
 
       {:error, reason} ->

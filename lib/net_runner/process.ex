@@ -30,7 +30,7 @@ defmodule NetRunner.Process do
   require Logger
 
   alias NetRunner.{Backend, Command, Executable, Input, Log, Nif, Options, Pipe, Protocol}
-  alias NetRunner.{Quote, Shepherd, Signal, Stats}
+  alias NetRunner.{Quote, Shepherd, Signal, Stats, Telemetry}
 
   @read_max 262_144
   # How long a guardian may take to answer a signal request before the caller gets :timeout.
@@ -62,6 +62,7 @@ defmodule NetRunner.Process do
     :owner,
     :owner_monitor,
     :options,
+    :span,
     :feeder,
     :fed,
     :exit,
@@ -126,6 +127,17 @@ defmodule NetRunner.Process do
   # For the calls whose options were validated already (run, stream).
   @spec start_checked([binary, ...], Options.t(), boolean) :: {:ok, t} | {:error, reason}
   def start_checked(cmd, options, link?) do
+    began = Telemetry.clock()
+
+    with {:error, reason} <- start_server(cmd, options, link?) do
+      Telemetry.failed(began, cmd, reason)
+      {:error, reason}
+    end
+  end
+
+  defp start_server(cmd, options, link?) do
+    # Who cannot name an owner reads to the end itself, and concludes.
+    options = Map.put(options, :concludes?, not is_map_key(options, :owner))
     options = Map.put_new_lazy(options, :owner, &self/0)
 
     with {:ok, mode} <- Backend.mode(options.backend),
@@ -387,6 +399,7 @@ defmodule NetRunner.Process do
       known = Map.merge(pipes, Stats.about(state))
       {:ok, _registry} = Registry.register(NetRunner.Registry, self(), known)
       Log.belongs_to(cmd, os_pid)
+      state = %{state | span: Telemetry.started(state)}
       if link?, do: Process.link(caller)
       {:ok, state |> feed(caller) |> drain_stderr() |> receive_frames()}
     else
@@ -554,6 +567,7 @@ defmodule NetRunner.Process do
     state = begin_stop(state, state.options.kill_timeout)
     state = wait_for_end(state, Pipe.deadline(state.options.kill_timeout + @after_grace))
     if state.exit == nil and state.unkillable == nil, do: escalate(state)
+    state = tell_end(state)
     if state.options.orphans == :keep, do: hand_over(state)
     for end_name <- [:stdin, :stdout, :stderr], do: close(Map.fetch!(state, end_name))
     Nif.control_close(state.control)
@@ -660,6 +674,8 @@ defmodule NetRunner.Process do
     if state.stderr, do: Nif.finish(state.stderr)
     state = finish_stderr(%{state | exit: exit, exit_info: info, kills: %{}})
     Stats.now(:ended)
+    state = %{state | span: Telemetry.over(state.span)}
+    state = if state.awaiting == [] and state.options.concludes?, do: state, else: tell_end(state)
     for waiting <- Enum.reverse(state.awaiting), do: answer(waiting, result(state), state)
     %{state | awaiting: [], leaving?: state.leaving? or leave?(state.awaiting)}
   end
@@ -668,9 +684,14 @@ defmodule NetRunner.Process do
     do: %{state | awaiting: [waiting | state.awaiting]}
 
   defp await(state, waiting) do
+    state = tell_end(state)
     answer(waiting, result(state), state)
     %{state | leaving?: state.leaving? or leave?([waiting])}
   end
+
+  # Whoever concludes has read everything: then all bytes are counted.
+  defp tell_end(state),
+    do: %{state | span: Telemetry.ended(state.span, state.exit, state.exit_info, state)}
 
   defp leave?(awaiting), do: Enum.any?(awaiting, fn {what, _from} -> is_atom(what) end)
 
