@@ -59,12 +59,13 @@ defmodule NetRunner.Stats do
     |> Registry.select([{{:"$1", :_, :"$2"}, [], [{{:"$1", :"$2"}}]}])
     # The registry forgets a server a moment after its end.
     |> Enum.filter(fn {pid, _known} -> Process.alive?(pid) end)
-    |> Enum.map(fn {pid, known} -> command(pid, known) end)
-    |> Enum.sort_by(&{DateTime.to_unix(&1.started_at, :millisecond), &1.os_pid})
+    |> Enum.map(fn {pid, known} -> {pid, known, :erlang.binary_to_term(known.about)} end)
+    # The wall clock may have been set in between.
+    |> Enum.sort_by(fn {pid, _known, {_cmd, _guardian, {_at, began}}} -> {began, pid} end)
+    |> Enum.map(fn {pid, known, about} -> command(pid, known, about) end)
   end
 
-  defp command(pid, known) do
-    {cmd, guardian_pid, {began_at, began}} = :erlang.binary_to_term(known.about)
+  defp command(pid, known, {cmd, guardian_pid, {began_at, began}}) do
     {state, until} = state(known.state)
 
     Map.merge(leader(state, known.os_pid, guardian_pid), %{
