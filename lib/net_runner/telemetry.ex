@@ -4,7 +4,7 @@ defmodule NetRunner.Telemetry do
   does not depend on it: whether it is there is looked up once, when NetRunner starts. If it is, but is started
   after NetRunner, the first command after that gives the first events. If it is not, nobody looks
   again: call `refresh/0` should you load it later. Without the library a command's events cost less than
-  a tenth of a microsecond, with it and nobody listening some three (`mix bench.telemetry`).
+  a tenth of a microsecond, with it and nobody listening some two (`mix bench.telemetry`).
 
       :telemetry.attach(
         "slow-commands",
