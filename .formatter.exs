@@ -6,5 +6,7 @@
     "bench/*.{ex,exs}",
     "bench/{lib,scenarios,config,test}/**/*.{ex,exs}",
     "ci/**/*.{ex,exs}"
-  ]
+  ],
+  locals_without_parens: [defcommand: 2, defcommand: 3],
+  export: [locals_without_parens: [defcommand: 2, defcommand: 3]]
 ]

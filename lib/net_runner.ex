@@ -10,7 +10,7 @@ defmodule NetRunner do
       |> Enum.sum()
 
   A command is a list: the executable, looked up in the PATH that the command itself will see, and its
-  arguments. There is no shell unless you start one.
+  arguments; or a `NetRunner.Command`. There is no shell unless you start one.
 
     * `run/2` runs a command to its end and gives what it wrote and its status; `run!/2` raises unless
       it went well.
@@ -18,11 +18,24 @@ defmodule NetRunner do
     * `stream!/2` and `stream/2` make a lazy enumerable of what it writes.
     * `NetRunner.Process` is one command under your hands.
     * `NetRunner.Daemon` is a long-running command under a supervisor.
+    * `NetRunner.Command` is a command as a value, with its options: it may stand wherever a list may.
+    * `list/0` and `top/1` show what is running.
+    * `NetRunner.Telemetry` has the events.
+
+  ## What NetRunner logs
+
+  Little: that the process which kept a command was killed, that NetRunner's own helper ended and another is
+  started, that io_uring cannot be used. Each line has the Logger metadata `domain: [:elixir, :net_runner]`
+  (`[:net_runner]` is what was added to Elixir's own), and, where it is about one
+  process of the operating system, `os_pid`; where that is a command, also `command`, the program's name. These
+  two are the own metadata of a command's server, so what OTP reports of it has them, too.
+
+      config :logger, :console, metadata: [:command, :os_pid]
   """
 
-  alias NetRunner.{Backend, Collector, Executable, Options, Result}
+  alias NetRunner.{Backend, Collector, Command, Executable, Options, Result, Stats, Top}
 
-  @type cmd :: [binary, ...]
+  @type cmd :: [binary, ...] | Command.t()
 
   @doc """
   Runs a command to its end: `{stdout, status}`, or `{stdout, status, stderr}` with
@@ -148,6 +161,8 @@ defmodule NetRunner do
   """
   @spec stream!(cmd, keyword) :: Enumerable.t()
   def stream!(cmd, opts \\ []) do
+    {cmd, opts} = Command.resolve(cmd, opts)
+
     with {:ok, options} <- Options.validate(opts, :stream),
          {:ok, cmd} <- Executable.check_cmd(cmd) do
       NetRunner.Stream.new(cmd, options)
@@ -165,12 +180,58 @@ defmodule NetRunner do
   """
   @spec stream(cmd, keyword) :: {:ok, Enumerable.t()} | {:error, NetRunner.Error.reason()}
   def stream(cmd, opts \\ []) do
+    {cmd, opts} = Command.resolve(cmd, opts)
+
     with {:ok, options} <- Options.validate(opts, :stream),
          {:ok, cmd} <- Executable.check_cmd(cmd),
          {:ok, _mode} <- Backend.mode(options.backend),
          {:ok, _path} <- Executable.check(hd(cmd), Executable.env(options.env)) do
       {:ok, NetRunner.Stream.new(cmd, options)}
     end
+  end
+
+  @doc ~S"""
+  Every command of this node, the oldest first, however it was started: a map each.
+
+    * `pid` - its server, `owner` - the process whose death stops it
+    * `os_pid`, `cmd` - its pid in the operating system, and `[exe | args]`
+    * `started_at` - a `DateTime` in UTC; `uptime_ms` - for how long it has run, by a clock that does not leap
+    * `state` - `:running`, `:stopping` (the stop ladder has begun), or `:ended` (its server lives until it is
+      stopped, see `NetRunner.Process`)
+    * `stats` - the counters of its pipes, as `NetRunner.Process.stats/1`
+    * `cpu_ms`, `rss_kb` - CPU time and resident memory of the command itself, without its children; nil where
+      there is no `/proc`, and after the end
+
+  Nobody is asked for it, so a command or a server that is stuck keeps nobody waiting.
+
+      iex> {:ok, p} = NetRunner.Process.start("cat")
+      iex> [%{pid: ^p, cmd: ["cat"], state: :running}] = Enum.filter(NetRunner.list(), & &1.pid == p)
+      iex> NetRunner.Process.stop(p)
+      iex> Enum.filter(NetRunner.list(), & &1.pid == p)
+      []
+  """
+  @spec list :: [Stats.command()]
+  def list, do: Stats.list()
+
+  @doc """
+  A table of the running commands, written anew each second until you press Enter: for iex.
+
+      OS PID   STATE    UPTIME   CPU%    RSS    IN/S   OUT/S COMMAND
+      4711     running   3m12s   12.0   2.1M       0   48.3M zcat huge.log.gz
+
+  `IN/S` and `OUT/S` are the bytes that went into its stdin and that came out of its stdout and stderr each
+  second since the table before, K, M and G are powers of 1024, `CPU%` and `RSS` are those of the command itself, without
+  its children. What is not known is `-`. A terminal's width and height are kept to; where there is no
+  terminal, the tables come one below the other. With `iterations:` it ends by itself and reads nothing.
+
+  ## Options
+
+  #{Options.docs(:top)}
+  """
+  @spec top(keyword) :: :ok
+  def top(opts \\ []) do
+    {:ok, options} = Options.validate(opts, :top)
+    Top.run(options)
   end
 
   @doc """
@@ -195,6 +256,8 @@ defmodule NetRunner do
 
   # Whatever is wrong with options and command is told before anything starts.
   defp execute(cmd, opts, call) do
+    {cmd, opts} = Command.resolve(cmd, opts)
+
     with {:ok, options} <- Options.validate(opts, call),
          {:ok, cmd} <- Executable.check_cmd(cmd) do
       {Collector.run(cmd, options), options}
@@ -225,6 +288,8 @@ defmodule NetRunner do
       do: result,
       else: raise(%{NetRunner.ExitError.of(result, options) | result: result})
   end
+
+  defp printable(%Command{} = command), do: printable([command.exe | command.args])
 
   defp printable(cmd) do
     if is_list(cmd) and not List.improper?(cmd) and Enum.all?(cmd, &is_binary/1), do: cmd

@@ -4,7 +4,7 @@ defmodule BenchTest do
   use ExUnit.Case
   import ExUnit.CaptureIO
 
-  alias Bench.{Footprint, Gone, Native, Report, Runner, Stamp, Stats}
+  alias Bench.{Footprint, Gone, Native, Report, Runner, Stamp, Stats, Telemetry}
 
   setup_all do: Native.build!()
 
@@ -42,6 +42,15 @@ defmodule BenchTest do
       assert fds > 0 and kib > 0
       assert Footprint.text(rows) =~ "| 2 | "
     end
+  end
+
+  test "mix bench.telemetry measures the calls and whole runs, and says that the library is absent" do
+    assert [%{column: "absent", calls_ns: [_, _], run_us: [us, _]}] =
+             rows = Telemetry.measure(2, 100, 3)
+
+    assert us > 0
+    assert Telemetry.text(rows) =~ ~r/^\| absent \| -?\d+ \| \d+ \| 1 \|$/m
+    assert Telemetry.text(rows) =~ "not loaded"
   end
 
   test "an unknown scenario is an error that names it" do

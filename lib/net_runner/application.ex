@@ -4,7 +4,7 @@ defmodule NetRunner.Application do
   #
   #   NetRunner.Backend   finds out what the data plane can use, makes the rings; supervises
   #                       one NetRunner.Reaper per ring
-  #   NetRunner.Registry  pid of a NetRunner.Process -> its pipe handles
+  #   NetRunner.Registry  pid of a NetRunner.Process -> its pipe handles, and what NetRunner.Stats tells
   #   NetRunner.Shepherd  owns the zygote and the request socket
   #
   # Commands are not children of it: a NetRunner.Process belongs to whoever starts it.
@@ -15,6 +15,7 @@ defmodule NetRunner.Application do
   def start(_type, _args) do
     case Code.ensure_loaded(NetRunner.Nif) do
       {:module, _nif} ->
+        NetRunner.Telemetry.refresh()
         start_supervisor()
 
       {:error, reason} ->

@@ -10,6 +10,8 @@ defmodule NetRunner.Backend do
   use Supervisor
   require Logger
 
+  alias NetRunner.Log
+
   @key {__MODULE__, :info}
   # What a call's :auto means here: the NIF's number.
   @auto {__MODULE__, :auto}
@@ -43,7 +45,7 @@ defmodule NetRunner.Backend do
   @spec ring_broke(atom) :: :ok
   def ring_broke(reason) do
     info = poll("io_uring worked at first and was refused later: #{reason}")
-    Logger.warning("NetRunner uses poll for pipe I/O from now on: #{info.why}")
+    Logger.warning("NetRunner uses poll for pipe I/O from now on: #{info.why}", Log.metadata())
     :persistent_term.put(@key, info)
     :persistent_term.put(@auto, auto(info.data, :auto))
   end
@@ -56,7 +58,7 @@ defmodule NetRunner.Backend do
     :persistent_term.put(@auto, auto(info.data, configured))
 
     if info.data == :poll and configured != :poll do
-      Logger.info("NetRunner uses poll for pipe I/O: #{info.why}")
+      Logger.info("NetRunner uses poll for pipe I/O: #{info.why}", Log.metadata())
     end
 
     children =

@@ -39,26 +39,34 @@ defmodule NetRunner.Executable do
 
   defp check_args(cmd, [], _index), do: {:ok, cmd}
 
-  defp check_args(cmd, [arg | rest], index) when is_binary(arg) do
-    cond do
-      String.contains?(arg, <<0>>) ->
-        {:error, {:invalid_args, "argument #{index} contains a NUL byte"}}
-
-      byte_size(arg) >= @arg_max ->
-        {:error,
-         {:invalid_args,
-          "argument #{index} has #{byte_size(arg)} bytes, the kernel takes #{@arg_max - 1}"}}
-
-      true ->
-        check_args(cmd, rest, index + 1)
+  defp check_args(cmd, [arg | rest], index) do
+    case check_arg(arg) do
+      :ok -> check_args(cmd, rest, index + 1)
+      {:error, what} -> {:error, {:invalid_args, "argument #{index} #{what}"}}
     end
   end
 
-  defp check_args(_cmd, [arg | _rest], index) do
-    {:error,
-     {:invalid_args,
-      "argument #{index} is not a binary: #{inspect(arg, limit: 5, printable_limit: 100)}"}}
+  @doc "`:ok`, or what is wrong with one argument, to be said after its name."
+  @spec check_arg(term) :: :ok | {:error, String.t()}
+  def check_arg(arg) when is_binary(arg) do
+    cond do
+      String.contains?(arg, <<0>>) ->
+        {:error, "contains a NUL byte"}
+
+      byte_size(arg) >= @arg_max ->
+        {:error, "has #{byte_size(arg)} bytes, the kernel takes #{@arg_max - 1}"}
+
+      true ->
+        :ok
+    end
   end
+
+  # Options in the place of arguments, which may be an environment: its values are nobody's business.
+  def check_arg({name, _value}) when is_atom(name),
+    do: {:error, "is not a binary but the option #{inspect(name)}, and options come last"}
+
+  def check_arg(arg),
+    do: {:error, "is not a binary: #{inspect(arg, limit: 5, printable_limit: 100)}"}
 
   @doc """
   The child's environment as `%{name => value}`: the BEAM's of this moment changed by `env:`. Later

@@ -142,7 +142,14 @@ defmodule NetRunner.Options do
      "How pipes are waited for. `:io_uring` is a demand: `{:error, {:backend, why}}` where it is refused. " <>
        "Default: `:auto`."},
     {:spawn_timeout, @calls, 5000, {:integer, 1, @u32_max},
-     "Milliseconds that a start may take. Default: 5000."}
+     "Milliseconds that a start may take. Default: 5000."},
+    {:iterations, [:top], :infinity, :count,
+     "How many tables are written. Default: `:infinity`, until Enter is pressed."},
+    {:interval, [:top], 1000, {:integer, 100, @u32_max},
+     "Milliseconds between two tables. Default: 1000."},
+    {:sort, [:top], :output, {:one_of, [:output, :input, :cpu, :memory, :uptime]},
+     "Which commands come first: those that write or read most, that use most CPU or memory, that " <>
+       "run longest. Default: `:output`."}
   ]
 
   @aliases %{cwd: :cd}
@@ -158,13 +165,19 @@ defmodule NetRunner.Options do
     |> String.replace(~r/\n+/, "\n")
   end
 
+  @doc "Whether any call that takes a command has this option."
+  @spec known?(atom) :: boolean
+  def known?(name) do
+    name = Map.get(@aliases, name, name)
+    Enum.any?(@schema, fn {known, calls, _, _, _} -> known == name and calls != [:top] end)
+  end
+
   @doc "`{:ok, options}` with every option of the call present; see the module's first lines."
   @spec validate(keyword, call) ::
           {:ok, t} | {:error, {:invalid, atom, String.t()}}
   def validate(given, call) do
-    unless Keyword.keyword?(given) do
-      raise ArgumentError, "options must be a keyword list, got: #{inspect(given)}"
-    end
+    # What else it is, is not shown: there may be an environment in it.
+    unless Keyword.keyword?(given), do: raise(ArgumentError, "options must be a keyword list")
 
     Enum.reduce_while(given, {:ok, defaults(call)}, fn {given_name, value}, {:ok, options} ->
       name = Map.get(@aliases, given_name, given_name)
@@ -224,6 +237,7 @@ defmodule NetRunner.Options do
   defp call_name(:stream), do: "NetRunner.stream/2"
   defp call_name(:process), do: "NetRunner.Process.start/3"
   defp call_name(:daemon), do: "NetRunner.Daemon.start_link/1"
+  defp call_name(:top), do: "NetRunner.top/1"
 
   @spec wrong!(atom, String.t(), term) :: no_return
   defp wrong!(name, expected, value) do
@@ -265,6 +279,12 @@ defmodule NetRunner.Options do
     if value == :infinity or (is_integer(value) and value in 0..@u32_max),
       do: :ok,
       else: {:wrong, "milliseconds or :infinity"}
+  end
+
+  defp check(:count, value) do
+    if value == :infinity or (is_integer(value) and value > 0),
+      do: :ok,
+      else: {:wrong, "a number above 0 or :infinity"}
   end
 
   defp check(:limit, value) do

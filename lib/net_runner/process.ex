@@ -29,18 +29,8 @@ defmodule NetRunner.Process do
   use GenServer, restart: :temporary
   require Logger
 
-  alias NetRunner.{
-    Backend,
-    Executable,
-    Input,
-    Nif,
-    Options,
-    Pipe,
-    Protocol,
-    Result,
-    Shepherd,
-    Signal
-  }
+  alias NetRunner.{Backend, Command, Executable, Input, Log, Nif, Options, Pipe, Protocol}
+  alias NetRunner.{Quote, Result, Shepherd, Signal, Stats, Telemetry}
 
   @read_max 262_144
   # How long a guardian may take to answer a signal request before the caller gets :timeout.
@@ -76,12 +66,14 @@ defmodule NetRunner.Process do
     :owner,
     :owner_monitor,
     :options,
+    :span,
     :feeder,
     :fed,
     :started_at,
     :exit,
     :cause,
     :result,
+    :exit_info,
     :stderr_ref,
     stderr_tail: "",
     unkillable: nil,
@@ -97,30 +89,43 @@ defmodule NetRunner.Process do
 
   @doc """
   Starts a command, not linked to the caller. `{:error, reason}` if nothing runs: the reasons are those
-  of `NetRunner.Error`.
+  of `NetRunner.Error`. In place of an executable a `NetRunner.Command` may stand, which `args` are appended
+  to.
 
   ## Options
 
   #{Options.docs(:process)}
   """
-  @spec start(binary, [binary], keyword) :: {:ok, t} | {:error, reason}
-  def start(exe, args \\ [], opts \\ []), do: do_start([exe | args], opts, false)
+  @spec start(binary | Command.t(), [binary], keyword) :: {:ok, t} | {:error, reason}
+  def start(exe, args \\ [], opts \\ []), do: do_start(exe, args, opts, false)
 
   @doc "As `start/3`, linked to the caller, as a supervisor wants it."
-  @spec start_link(binary, [binary], keyword) :: {:ok, t} | {:error, reason}
-  def start_link(exe, args \\ [], opts \\ []), do: do_start([exe | args], opts, true)
+  @spec start_link(binary | Command.t(), [binary], keyword) :: {:ok, t} | {:error, reason}
+  def start_link(exe, args \\ [], opts \\ []), do: do_start(exe, args, opts, true)
 
-  @doc "A child specification from `{exe, args, opts}`; its shutdown is longer than the stop ladder."
+  @doc """
+  A child specification from `{exe, args, opts}` or a `NetRunner.Command`; its shutdown is longer than the
+  stop ladder.
+  """
+  def child_spec(%Command{} = command), do: child_spec({command, [], []})
+
   def child_spec({exe, args, opts}) do
+    {[name | _args], all_opts} = resolve(exe, args, opts)
+
     %{
-      id: {__MODULE__, exe},
+      id: {__MODULE__, name},
       start: {__MODULE__, :start_link, [exe, args, opts]},
       restart: :temporary,
-      shutdown: min(Keyword.get(opts, :kill_timeout, 5_000) + @after_grace, @u32_max)
+      shutdown: min(Keyword.get(all_opts, :kill_timeout, 5_000) + @after_grace, @u32_max)
     }
   end
 
-  defp do_start(cmd, opts, link?) do
+  defp resolve(%Command{} = command, args, opts), do: Command.resolve(command, args, opts)
+  defp resolve(exe, args, opts), do: Command.resolve([exe | args], opts)
+
+  defp do_start(exe, args, opts, link?) do
+    {cmd, opts} = resolve(exe, args, opts)
+
     with {:ok, options} <- Options.validate(opts, :process),
          {:ok, cmd} <- Executable.check_cmd(cmd) do
       start_checked(cmd, options, link?)
@@ -131,6 +136,17 @@ defmodule NetRunner.Process do
   # For the calls whose options were validated already (run, stream).
   @spec start_checked([binary, ...], Options.t(), boolean) :: {:ok, t} | {:error, reason}
   def start_checked(cmd, options, link?) do
+    began = Telemetry.clock()
+
+    with {:error, reason} <- start_server(cmd, options, link?) do
+      Telemetry.failed(began, cmd, reason)
+      {:error, reason}
+    end
+  end
+
+  defp start_server(cmd, options, link?) do
+    # Who cannot name an owner reads to the end itself, and concludes.
+    options = Map.put(options, :concludes?, not is_map_key(options, :owner))
     options = Map.put_new_lazy(options, :owner, &self/0)
 
     with {:ok, mode} <- Backend.mode(options.backend),
@@ -368,14 +384,7 @@ defmodule NetRunner.Process do
   """
   @spec stats(t) :: {:ok, map} | {:error, :closed}
   def stats(p) do
-    with {:ok, handles} <- pipes(p), do: {:ok, counters(handles)}
-  end
-
-  defp counters(handles) do
-    for name <- [:stdin, :stdout, :stderr], into: %{} do
-      handle = Map.fetch!(handles, name)
-      {name, handle && Nif.handle_info(handle)}
-    end
+    with {:ok, handles} <- pipes(p), do: {:ok, Stats.counters(handles)}
   end
 
   @doc false
@@ -455,7 +464,10 @@ defmodule NetRunner.Process do
       }
 
       pipes = %{stdin: stdin, stdout: stdout, stderr: readable_stderr(state), os_pid: os_pid}
-      {:ok, _registry} = Registry.register(NetRunner.Registry, self(), pipes)
+      known = Map.merge(pipes, Stats.about(state))
+      {:ok, _registry} = Registry.register(NetRunner.Registry, self(), known)
+      Log.belongs_to(cmd, os_pid)
+      state = %{state | span: Telemetry.started(state)}
       if link?, do: Process.link(caller)
       {:ok, state |> feed(callers) |> drain_stderr() |> receive_frames()}
     else
@@ -553,7 +565,7 @@ defmodule NetRunner.Process do
 
   def handle_call(:exit, _from, %{exit: nil} = state), do: {:reply, {:error, :timeout}, state}
   def handle_call(:exit, _from, state), do: {:reply, outcome(state), state}
-  def handle_call(:result, _from, state), do: {:reply, {:ok, state.result}, state}
+  def handle_call(:result, _from, state), do: {:reply, {:ok, result_now(state)}, state}
 
   def handle_call(:conclude, from, state) do
     state |> await({:conclude, from}) |> continue()
@@ -644,6 +656,7 @@ defmodule NetRunner.Process do
     state = begin_stop(state, :stopped)
     state = wait_for_end(state, Pipe.deadline(state.options.kill_timeout + @after_grace))
     if state.exit == nil and state.unkillable == nil, do: escalate(state)
+    state = tell_end(state)
     if state.options.orphans == :keep, do: hand_over(state)
     for end_name <- [:stdin, :stdout, :stderr], do: close(Map.fetch!(state, end_name))
     Nif.control_close(state.control)
@@ -682,6 +695,7 @@ defmodule NetRunner.Process do
 
   # Whoever was first is the cause; a later, shorter grace counts all the same.
   defp begin_stop(%{exit: nil} = state, cause, grace) do
+    Stats.now(:stopping)
     say(%{state | cause: state.cause || cause}, :stop, Protocol.stop(grace), grace + @overdue)
   end
 
@@ -760,8 +774,9 @@ defmodule NetRunner.Process do
   # Only somebody's SIGKILL does this. It has no other witness: say whose it was.
   defp guardian_lost(state, hang_up) do
     Logger.warning(
-      "NetRunner lost guardian #{state.guardian_pid} of #{hd(state.cmd)} " <>
-        "(pid #{state.os_pid}): #{inspect(hang_up)}"
+      "NetRunner lost guardian #{state.guardian_pid} of #{Quote.word(hd(state.cmd))} " <>
+        "(pid #{state.os_pid}): #{inspect(hang_up)}",
+      Log.metadata()
     )
 
     # Should it live (the socket cannot be read, or not be watched), this is what ends it and its family.
@@ -799,8 +814,10 @@ defmodule NetRunner.Process do
     # Whoever still holds the other end is not the command: readers get what is there, then :eof.
     if state.stdout, do: Nif.finish(state.stdout)
     if state.stderr, do: Nif.finish(state.stderr)
-    state = finish_stderr(%{state | exit: exit, kills: %{}})
-    state = %{state | result: report(state, info)}
+    state = finish_stderr(%{state | exit: exit, exit_info: info, kills: %{}})
+    Stats.now(:ended)
+    state = %{state | span: Telemetry.over(state.span), result: report(state)}
+    state = if state.awaiting == [] and state.options.concludes?, do: state, else: tell_end(state)
     for waiting <- Enum.reverse(state.awaiting), do: answer(waiting, outcome(state), state)
     %{state | awaiting: [], leaving?: state.leaving? or leave?(state.awaiting)}
   end
@@ -809,9 +826,14 @@ defmodule NetRunner.Process do
     do: %{state | awaiting: [waiting | state.awaiting]}
 
   defp await(state, waiting) do
+    state = tell_end(state)
     answer(waiting, outcome(state), state)
     %{state | leaving?: state.leaving? or leave?([waiting])}
   end
+
+  # Whoever concludes has read everything: then all bytes are counted.
+  defp tell_end(state),
+    do: %{state | span: Telemetry.ended(state.span, state.exit, state.exit_info, state)}
 
   defp leave?(awaiting), do: Enum.any?(awaiting, fn {what, _from} -> is_atom(what) end)
 
@@ -820,9 +842,8 @@ defmodule NetRunner.Process do
   defp outcome(%{exit: {:error, reason}}), do: {:error, reason}
   defp outcome(%{exit: exit}), do: {:ok, exit}
 
-  defp report(state, info) do
-    stats = counters(state)
-
+  # Counters go on until the last byte is read: whoever asks for the result gets those of that moment.
+  defp report(%{exit_info: info} = state) do
     %Result{
       cmd: state.cmd,
       stderr: tail(state),
@@ -831,13 +852,15 @@ defmodule NetRunner.Process do
       os_pid: state.os_pid,
       duration_ms: System.monotonic_time(:millisecond) - state.started_at,
       rusage: info && info.rusage,
-      stats: stats,
-      truncated?: state.options.stderr == :consume and longer?(stats.stderr, state.options),
+      truncated?: state.options.stderr == :consume and stderr_bytes(state) > tail_bytes(state),
       orphans_killed: if(info == nil, do: 0, else: info.orphans_killed)
     }
   end
 
-  defp longer?(%{bytes: bytes}, options), do: bytes > options.stderr_tail_bytes
+  defp stderr_bytes(state), do: Nif.handle_info(state.stderr).bytes
+  defp tail_bytes(state), do: state.options.stderr_tail_bytes
+
+  defp result_now(state), do: %{state.result | stats: Stats.counters(state)}
 
   # A ladder that began after the leader's own end has not caused it.
   defp cause(_state, nil), do: :guardian_lost
@@ -848,7 +871,7 @@ defmodule NetRunner.Process do
     do: GenServer.reply(from, error)
 
   defp answer({:conclude, from}, _outcome, state),
-    do: GenServer.reply(from, {:ok, %{result: state.result, fed: state.fed}})
+    do: GenServer.reply(from, {:ok, %{result: result_now(state), fed: state.fed}})
 
   defp answer({:stop, from}, {:error, {:unkillable, _pids}}, _state),
     do: GenServer.reply(from, :unkillable)

@@ -13,7 +13,7 @@ defmodule NetRunner.Shepherd do
   use GenServer
   require Logger
 
-  alias NetRunner.{Nif, Protocol}
+  alias NetRunner.{Log, Nif, Protocol}
 
   @window 64
   # More than this waiting is a storm, until nobody waits.
@@ -248,7 +248,9 @@ defmodule NetRunner.Shepherd do
 
       # It is tried again and again; once is enough to say why.
       {:error, reason} ->
-        if reason != state.said, do: Logger.error("NetRunner cannot start #{path}: #{reason}")
+        if reason != state.said,
+          do: Logger.error("NetRunner cannot start #{path}: #{reason}", Log.metadata())
+
         restart_later(%{state | said: reason})
     end
   end
@@ -284,13 +286,22 @@ defmodule NetRunner.Shepherd do
   end
 
   defp handle_frame(other, state) do
-    Logger.error("NetRunner's zygote sent something unexpected: #{inspect(other)}")
+    Logger.error(
+      "NetRunner's zygote sent something unexpected: #{inspect(other)}",
+      Log.metadata(os_pid: state.os_pid)
+    )
+
     state
   end
 
   defp lost(ended, state) do
     lived = System.monotonic_time(:millisecond) - state.started_at
-    Logger.warning("NetRunner's zygote ended (#{inspect(ended)}), starting another")
+
+    Logger.warning(
+      "NetRunner's zygote ended (#{inspect(ended)}), starting another",
+      Log.metadata(os_pid: state.os_pid)
+    )
+
     state = tell(%{state | request: nil, os_pid: nil, ready?: false})
     state = decide(state, fn _ticket -> true end)
 

@@ -26,6 +26,13 @@ defmodule NetRunner.ExecutableTest do
       assert message == "argument 2 is not a binary: :c"
     end
 
+    test "takes options in the place of arguments for what they are, and shows no value" do
+      assert Executable.check_cmd(["a", {:env, [A: "hunter2"]}]) ==
+               {:error,
+                {:invalid_args,
+                 "argument 1 is not a binary but the option :env, and options come last"}}
+    end
+
     test "does not repeat a huge value in its message" do
       for cmd <- [
             Enum.to_list(1..100_000),

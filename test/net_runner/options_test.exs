@@ -49,7 +49,8 @@ defmodule NetRunner.OptionsTest do
           :exit_reason,
           :flush_timeout,
           :restart
-        ]
+        ],
+    top: [:iterations, :interval, :sort]
   ]
 
   @u32 4_294_967_295
@@ -276,7 +277,10 @@ defmodule NetRunner.OptionsTest do
       {:exit_reason, same([nil, &is_tuple/1]), [true, :normal, &self/0, &max/2], []},
       {:flush_timeout, same([0, 1, @u32]), [@u32 + 1, :infinity | @not_a_number], []},
       {:restart, same([:permanent, :transient, :temporary]), [nil, true, "permanent", :always],
-       []}
+       []},
+      {:iterations, same([1, 1_000_000, :infinity]), [0 | @not_a_number], []},
+      {:interval, same([100, 1000, @u32]), [99, @u32 + 1, :infinity | @not_a_number], []},
+      {:sort, same([:output, :input, :cpu, :memory, :uptime]), [nil, "cpu", :pid, [:cpu]], []}
     ]
   end
 
@@ -342,7 +346,10 @@ defmodule NetRunner.OptionsTest do
       wait_timeout: 30_000,
       exit_reason: nil,
       flush_timeout: 1000,
-      restart: :permanent
+      restart: :permanent,
+      iterations: :infinity,
+      interval: 1000,
+      sort: :output
     }
 
     special = %{
@@ -395,7 +402,8 @@ defmodule NetRunner.OptionsTest do
           exec!: "NetRunner.exec!/2",
           stream: "NetRunner.stream/2",
           process: "NetRunner.Process.start/3",
-          daemon: "NetRunner.Daemon.start_link/1"
+          daemon: "NetRunner.Daemon.start_link/1",
+          top: "NetRunner.top/1"
         ],
         unknown <- [:nonsense, :output, :Timeout, :stdin, nil] do
       error = assert_raise ArgumentError, fn -> Options.validate([{unknown, 1}], call) end
@@ -423,6 +431,22 @@ defmodule NetRunner.OptionsTest do
         NetRunner.Process.start("true", [], bad)
       end
     end
+  end
+
+  test "options that are no keyword list are not repeated: there may be an environment in them" do
+    for bad <- [%{env: [A: "hunter2"]}, [{:env, [A: "hunter2"]}, 1], [{"env", "hunter2"}]] do
+      error = assert_raise ArgumentError, fn -> Options.validate(bad, :run) end
+      refute error.message =~ "hunter2"
+    end
+  end
+
+  test "known?/1 says what a command may carry: options of calls that take one, by any name" do
+    for {call, options} <- @calls,
+        option <- options,
+        do: assert(Options.known?(option) == (call != :top))
+
+    assert Options.known?(:cwd)
+    for unknown <- [:nonsense, :CD, nil], do: refute(Options.known?(unknown))
   end
 
   test "the last of options given twice wins, cwd: is cd:" do
@@ -546,7 +570,8 @@ defmodule NetRunner.OptionsTest do
           {:exec!, NetRunner, {:exec!, 2}},
           {:stream, NetRunner, {:stream!, 2}},
           {:process, NetRunner.Process, {:start, 3}},
-          {:daemon, NetRunner.Daemon, {:start_link, 1}}
+          {:daemon, NetRunner.Daemon, {:start_link, 1}},
+          {:top, NetRunner, {:top, 1}}
         ] do
       {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(module)
 

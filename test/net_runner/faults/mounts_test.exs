@@ -24,6 +24,9 @@ defmodule NetRunner.Faults.MountsTest do
             WholePath.together!(backend)
             WholePath.start_error!(backend)
           end
+          {:ok, p} = NetRunner.Process.start("cat")
+          [%{cpu_ms: nil, rss_kb: nil, state: :running}] = NetRunner.list()
+          :ok = NetRunner.Process.stop(p)
           IO.puts("up")
           for fixture <- ["term_ignoring_member", "daemonize"] do
             {:ok, p} = NetRunner.Process.start(Path.join(#{inspect(Path.dirname(fixture("daemonize")))}, "fixture_" <> fixture), [#{inspect(lock)} <> "_" <> fixture], kill_timeout: 100, env: #{inspect(env)})
