@@ -134,7 +134,7 @@ defmodule NetRunner.Daemon do
   | `:exec.kill/2`, `:exec.stop/1` | `signal/2`, `stop/1` |
   """
 
-  alias NetRunner.{Executable, Options, Pipe, Signal}
+  alias NetRunner.{Command, Executable, Options, Pipe, Signal}
   alias NetRunner.Daemon.Server
 
   @u32_max 0xFFFF_FFFF
@@ -168,6 +168,8 @@ defmodule NetRunner.Daemon do
   """
   @spec child_spec(keyword) :: Supervisor.child_spec()
   def child_spec(opts) do
+    opts = with_command(opts)
+
     # A wrong type raises here. A value that cannot be is start_link's to tell.
     options =
       case Options.validate(opts, :daemon) do
@@ -216,9 +218,23 @@ defmodule NetRunner.Daemon do
   """
   @spec start_link(keyword) :: {:ok, pid} | {:error, start_error}
   def start_link(opts) do
+    opts = with_command(opts)
+
     with {:ok, options} <- Options.validate(opts, :daemon),
          {:ok, cmd} <- Executable.check_cmd(options.cmd) do
       Server.start_link(cmd, options)
+    end
+  end
+
+  # A NetRunner.Command in the place of a list, with options of its own.
+  defp with_command(opts) do
+    case is_list(opts) and List.keyfind(opts, :cmd, 0) do
+      {:cmd, %Command{} = command} ->
+        {cmd, opts} = Command.resolve(command, List.keydelete(opts, :cmd, 0))
+        Keyword.put(opts, :cmd, cmd)
+
+      _no_command ->
+        opts
     end
   end
 

@@ -17,7 +17,8 @@ defmodule NetRunner.Options do
   # {name, calls, default, type, doc}
   @schema [
     {:cmd, [:daemon], nil, :cmd,
-     "The command: the executable and its arguments. It must stay in the foreground. Required."},
+     "The command: the executable and its arguments, or a `NetRunner.Command`. It must stay in the " <>
+       "foreground. Required."},
     {:name, [:daemon], nil, :name,
      "The name that the daemon is registered under: an atom, `{:global, term}` or " <>
        "`{:via, module, term}`. Default: none."},

@@ -1636,6 +1636,32 @@ defmodule NetRunner.DaemonTest do
     end
   end
 
+  test "a NetRunner.Command may be its command: the daemon's own options win" do
+    command =
+      NetRunner.Command.new("sh", ["-c", "echo $A $B; exec sleep 1000"], env: [A: "1", B: "2"])
+
+    d = start!(cmd: command, on_output: tell())
+    assert lines(1) == ["1 2"]
+    assert %{id: {D, ["sh", "-c", _]}} = D.child_spec(cmd: command)
+    D.stop(d)
+    start!(cmd: command, env: [B: "3"], on_output: tell())
+    assert lines(1) == ["3"]
+  end
+
+  test "what goes into a file does not come as lines, the other stream does" do
+    path = tmp_path("out")
+
+    start!(
+      cmd: sh("echo out; echo err >&2; exec sleep 1000"),
+      stdout: {:file, path},
+      on_output: tell()
+    )
+
+    assert lines(1, :stderr) == ["err"]
+    assert File.read!(path) == "out\n"
+    refute_received {:stdout, _line}
+  end
+
   describe "child_spec/1" do
     test "has an id from the name or the command, and restart: as given" do
       assert %{id: :db, restart: :permanent} = D.child_spec(cmd: @sleep, name: :db)
