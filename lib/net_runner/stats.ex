@@ -45,8 +45,14 @@ defmodule NetRunner.Stats do
   def now(:stopping), do: put_state(:stopping)
   def now(:ended), do: put_state({:ended, System.monotonic_time(:millisecond)})
 
-  defp put_state(state) do
-    _ = Registry.update_value(NetRunner.Registry, self(), &%{&1 | state: state})
+  @doc "The calling server has another owner."
+  @spec owned_by(pid) :: :ok
+  def owned_by(owner), do: put(:owner, owner)
+
+  defp put_state(state), do: put(:state, state)
+
+  defp put(key, value) do
+    _ = Registry.update_value(NetRunner.Registry, self(), &%{&1 | key => value})
     :ok
   end
 

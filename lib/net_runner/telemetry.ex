@@ -59,7 +59,8 @@ defmodule NetRunner.Telemetry do
   What you read from a `NetRunner.Process` after its end is not counted. CPU time and memory are those of the
   command and of the children that it waited for.
 
-  Metadata: that of the start, `exit` (`{:exited, code}` or `{:signaled, signal}`) and `rusage`: all of
+  Metadata: that of the start, `exit` (`{:exited, code}` or `{:signaled, signal}`), `cause` (why it ended, see
+  `NetRunner.Result`) and `rusage`: all of
   getrusage(2) that is known, as in the measurements, and `minflt`, `majflt`, `nvcsw`, `nivcsw` (counts).
 
   ### `[:net_runner, :command, :exception]`
@@ -160,19 +161,19 @@ defmodule NetRunner.Telemetry do
   # Tells the end, if there was one, and once: then there is no span any more.
   @spec ended(span, exit | nil, map | nil, map) :: span
         when exit: {:exited, 0..255} | {:signaled, term} | {:error, atom}
-  def ended(nil, _exit, _info, _handles), do: nil
-  def ended(%{over: nil} = span, _exit, _info, _handles), do: span
+  def ended(nil, _exit, _info, _server), do: nil
+  def ended(%{over: nil} = span, _exit, _info, _server), do: span
 
-  def ended(span, exit, info, handles) do
-    tell(span, exit, info, handles)
+  def ended(span, exit, info, server) do
+    tell(span, exit, info, server)
     nil
   end
 
-  defp tell(span, {:error, reason}, _info, _handles),
+  defp tell(span, {:error, reason}, _info, _server),
     do: exception(span.began, span.over, reason, span.metadata)
 
-  defp tell(span, exit, %{rusage: rusage} = info, handles) do
-    pipes = Stats.counters(handles)
+  defp tell(span, exit, %{rusage: rusage} = info, server) do
+    pipes = Stats.counters(server)
 
     measurements = %{
       duration: span.over - span.began,
@@ -186,7 +187,8 @@ defmodule NetRunner.Telemetry do
       orphans_killed: info.orphans_killed
     }
 
-    execute(:stop, measurements, Map.merge(span.metadata, %{exit: exit, rusage: rusage}))
+    ending = %{exit: exit, cause: server.result.cause, rusage: rusage}
+    execute(:stop, measurements, Map.merge(span.metadata, ending))
   end
 
   defp bytes(nil), do: 0

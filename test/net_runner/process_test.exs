@@ -266,6 +266,7 @@ defmodule NetRunner.ProcessTest do
       assert_receive {:started, p}, 5_000
       assert_receive {:DOWN, ^monitor, :process, ^old, _}, 5_000
       assert P.alive?(p)
+      assert [%{owner: ^new}] = Enum.filter(NetRunner.list(), &(&1.pid == p))
       monitor = Process.monitor(p)
       Process.exit(new, :kill)
       assert_receive {:DOWN, ^monitor, :process, ^p, :normal}, 5_000
@@ -755,6 +756,22 @@ defmodule NetRunner.ProcessTest do
       assert inspect(reason) =~ "enoent"
       assert Supervisor.which_children(supervisor) == []
     end
+  end
+
+  test "what is told of a server's state, or logged of its crash, has no values of the environment" do
+    p = start!("cat", [], env: [TOKEN: "hunter2"])
+    refute inspect(:sys.get_status(p), limit: :infinity, printable_limit: :infinity) =~ "hunter2"
+
+    log =
+      ExUnit.CaptureLog.capture_log(fn ->
+        monitor = Process.monitor(p)
+        Process.unlink(p)
+        catch_exit(GenServer.call(p, :nonsense))
+        assert_receive {:DOWN, ^monitor, :process, ^p, _reason}, 10_000
+      end)
+
+    assert log =~ "terminating"
+    refute log =~ "hunter2"
   end
 
   test "messages from strangers change nothing" do

@@ -194,7 +194,7 @@ defmodule NetRunner.TelemetryTest do
               )
 
         fields = Map.keys(metadata)
-        fields = if what == :stop, do: [:exit, :rusage], else: fields
+        fields = if what == :stop, do: [:exit, :cause, :rusage], else: fields
         for field <- fields, do: assert(section =~ "`#{field}`", "#{what}: #{field}")
       end
     end

@@ -1,0 +1,553 @@
+defmodule NetRunner.Process.Server do
+  @moduledoc false
+  # One command's server: starts it, keeps its lifecycle, signals, exit status and a consumed stderr, and
+  # tells whoever asks (NetRunner.Process is its face). Data does not pass through it, and it never waits for
+  # the command: what the guardian says comes by message. It ends with its owner, by `stop`, or once it
+  # was asked to conclude; ending, it waits for the stop ladder.
+
+  use GenServer, restart: :temporary
+  require Logger
+
+  alias NetRunner.{Input, Log, Nif, Pipe, Protocol, Quote, Result}
+  alias NetRunner.{Shepherd, Signal, Stats, Telemetry}
+
+  # How long a guardian may take to answer a signal request before the caller gets :timeout.
+  @answer_timeout 5_000
+  # After the grace: one second for SIGKILL to work and two to sweep (docs/reliability.md: K + S).
+  @after_grace 3_000
+  # A guardian that said nothing by then, ladder and sweep over, is taken for frozen.
+  @overdue @after_grace + 1_000
+  # When all of us were paused together (docker pause), our timers are over before it had a turn.
+  @turn 250
+  # When the control socket is full, or the system has no room for a message.
+  @full_retry 20
+  @u32_max 0xFFFF_FFFF
+  # Reads of stderr between two looks into the mailbox.
+  @stderr_burst 16
+  # Reads that empty any pipe, should somebody outside the family go on writing into it.
+  @stderr_last 64
+
+  defstruct [
+    :cmd,
+    :start,
+    :control,
+    :stdin,
+    :stdout,
+    :stderr,
+    :os_pid,
+    :guardian_pid,
+    :owner,
+    :owner_monitor,
+    :options,
+    :span,
+    :feeder,
+    :fed,
+    :started_at,
+    :exit,
+    :cause,
+    :result,
+    :exit_info,
+    :stderr_ref,
+    stderr_tail: "",
+    unkillable: nil,
+    leaving?: false,
+    awaiting: [],
+    outbox: :queue.new(),
+    retry?: false,
+    kills: %{},
+    next_kill: 1
+  ]
+
+  @doc "How long the end may take once the grace of the ladder is over, in milliseconds."
+  @spec after_grace :: pos_integer
+  def after_grace, do: @after_grace
+
+  @impl true
+  def init({cmd, {id, request}, mode, options, [caller | _] = callers, link?}) do
+    Process.flag(:trap_exit, true)
+    Process.put(:"$callers", callers)
+    deadline = Pipe.deadline(options.spawn_timeout)
+    owner_monitor = Process.monitor(options.owner)
+
+    with {:ok, start} <- Shepherd.spawn(id, request, mode, options.spawn_timeout),
+         {control, stdin, stdout, stderr} = start.handles,
+         {:started, os_pid, guardian_pid} <-
+           control |> await_start(deadline, options) |> settle(start, options) do
+      state = %__MODULE__{
+        cmd: cmd,
+        start: start,
+        control: control,
+        stdin: stdin,
+        stdout: stdout,
+        stderr: stderr,
+        os_pid: os_pid,
+        guardian_pid: guardian_pid,
+        owner: options.owner,
+        owner_monitor: owner_monitor,
+        options: options,
+        started_at: System.monotonic_time(:millisecond)
+      }
+
+      pipes = %{stdin: stdin, stdout: stdout, stderr: readable_stderr(state), os_pid: os_pid}
+      known = Map.merge(pipes, Stats.about(state))
+      {:ok, _registry} = Registry.register(NetRunner.Registry, self(), known)
+      Log.belongs_to(cmd, os_pid)
+      state = %{state | span: Telemetry.started(state)}
+      if link?, do: Process.link(caller)
+      {:ok, state |> feed(callers) |> drain_stderr() |> receive_frames()}
+    else
+      {:error, reason} -> {:stop, {:shutdown, reason}}
+    end
+  end
+
+  # A stderr that this server consumes has no other reader.
+  defp readable_stderr(%{options: %{stderr: :consume}}), do: nil
+  defp readable_stderr(state), do: state.stderr
+
+  # Only STARTED, FAILED or the hang-up decide a start (docs/shepherd.md).
+  defp await_start(control, deadline, options) do
+    with :again <- first_word(control, options) do
+      receive do
+        {:select, ^control, _ref, :ready_input} -> await_start(control, deadline, options)
+      after
+        Pipe.left(deadline) ->
+          # Where this BEAM was stopped for a while, the time is over before ERTS looked at the socket.
+          with :again <- first_word(control, options) do
+            Nif.control_close(control)
+            {:error, :spawn_timeout}
+          end
+      end
+    end
+  end
+
+  defp first_word(control, options) do
+    case Nif.control_recv(control) do
+      {:ok, frame} ->
+        case Protocol.decode(frame) do
+          {:ok, {:started, _, _} = started} -> started
+          {:ok, {:failed, stage, posix}} -> {:error, failed(stage, posix, options)}
+          # Not a word of our guardian's: as good as none.
+          _other -> :hang_up
+        end
+
+      :again ->
+        :again
+
+      _hang_up ->
+        :hang_up
+    end
+  end
+
+  defp failed(:cd, posix, _options), do: {:cd, posix}
+  defp failed(:stdin_file, posix, options), do: {:file, elem(options.input, 1), posix}
+  defp failed(:stdout_file, posix, options), do: {:file, elem(options.stdout, 1), posix}
+  defp failed(:stderr_file, posix, options), do: {:file, elem(options.stderr, 1), posix}
+  defp failed(_stage, posix, _options), do: posix
+
+  defp settle(:hang_up, start, _options), do: Shepherd.verdict(start.ticket)
+
+  # A guardian with kept orphans has every right to be there when we have gone.
+  defp settle({:started, _, _} = started, start, %{orphans: :kill} = options) do
+    Shepherd.runs(start, options.kill_timeout)
+    started
+  end
+
+  # A guardian that is only late ends its family by itself, now that nobody listens. One that was
+  # stopped does not, and after us nobody is left who knows of it.
+  defp settle({:error, :spawn_timeout} = late, start, _options) do
+    Shepherd.escalate(start)
+    Shepherd.arrived(start.ticket)
+    late
+  end
+
+  defp settle(answer, start, _options) do
+    Shepherd.arrived(start.ticket)
+    answer
+  end
+
+  defp feed(%{stdin: nil} = state, _callers), do: state
+  defp feed(%{options: %{input: :pipe}} = state, _callers), do: state
+
+  # The input itself is the feeder's alone: it may be large, and this server lives longer.
+  defp feed(%{options: options} = state, callers) do
+    buffer = Map.get(options, :input_buffer, 0)
+    feeder = Input.start_link(state.stdin, options.input, buffer, callers)
+    %{state | feeder: feeder, options: %{options | input: nil}}
+  end
+
+  @impl true
+  def handle_call({:kill, _signal, _scope}, _from, %{exit: exit} = state) when exit != nil,
+    do: {:reply, {:error, :not_running}, state}
+
+  def handle_call({:kill, signal, scope}, from, state) do
+    id = state.next_kill
+    state = %{state | next_kill: id + 1, kills: Map.put(state.kills, id, from)}
+    {:noreply, state |> say({:kill, id}, Protocol.kill(id, signal, scope), @answer_timeout)}
+  end
+
+  def handle_call({:await, ref}, from, state),
+    do: {:noreply, await(state, {{:await, ref}, from})}
+
+  def handle_call(:exit, _from, %{exit: nil} = state), do: {:reply, {:error, :timeout}, state}
+  def handle_call(:exit, _from, state), do: {:reply, outcome(state), state}
+  def handle_call(:result, _from, state), do: {:reply, {:ok, result_now(state)}, state}
+
+  def handle_call(:conclude, from, state) do
+    state |> await({:conclude, from}) |> continue()
+  end
+
+  def handle_call(:stop, _from, %{exit: exit} = state) when exit != nil,
+    do: {:stop, :normal, :ended, state}
+
+  def handle_call(:stop, from, state) do
+    {:noreply, state |> begin_stop(:stopped) |> await({:stop, from})}
+  end
+
+  def handle_call({:shutdown, grace}, _from, state),
+    do: {:reply, :ok, begin_stop(state, :stopped, grace)}
+
+  def handle_call({:stop_for, cause}, _from, state), do: {:reply, :ok, begin_stop(state, cause)}
+
+  def handle_call({:set_owner, owner}, _from, state) do
+    Process.demonitor(state.owner_monitor, [:flush])
+    Stats.owned_by(owner)
+    {:reply, :ok, %{state | owner: owner, owner_monitor: Process.monitor(owner)}}
+  end
+
+  def handle_call(:os_pid, _from, state), do: {:reply, {:ok, state.os_pid}, state}
+  def handle_call(:alive?, _from, state), do: {:reply, {:ok, state.exit == nil}, state}
+  def handle_call(:stderr_tail, _from, state), do: {:reply, {:ok, tail(state)}, state}
+
+  # Whoever polls with short time-outs must not leave a list of waits behind.
+  @impl true
+  def handle_cast({:forget, ref}, state) do
+    {:noreply, %{state | awaiting: List.keydelete(state.awaiting, {:await, ref}, 0)}}
+  end
+
+  @impl true
+  def handle_info({:select, control, _ref, :ready_input}, %{control: control} = state),
+    do: state |> receive_frames() |> continue()
+
+  def handle_info({ref, :ready}, %{stderr_ref: ref} = state) when ref != nil,
+    do: {:noreply, drain_stderr(%{state | stderr_ref: nil})}
+
+  def handle_info(:drain_stderr, state), do: {:noreply, drain_stderr(state)}
+
+  def handle_info({:fed, feeder, outcome}, %{feeder: feeder} = state) do
+    state = %{state | feeder: nil, fed: outcome}
+
+    # Input that broke off in the middle must not look like its end.
+    if Input.broken?(outcome),
+      do: {:noreply, begin_stop(state, :stopped)},
+      else: {:noreply, state}
+  end
+
+  # A guardian that does not answer is frozen. Its family ends with it (docs/shepherd.md). But the answer
+  # may lie in the socket: after a pause of this BEAM, time runs ahead of the message that says so.
+  def handle_info({:overdue, what, look}, state) do
+    state = receive_frames(state)
+
+    cond do
+      not pending?(what, state) ->
+        continue(state)
+
+      look == :first ->
+        Process.send_after(self(), {:overdue, what, :last}, @turn)
+        {:noreply, state}
+
+      true ->
+        {:noreply, state |> give_up(what) |> escalate()}
+    end
+  end
+
+  def handle_info(:flush, state), do: {:noreply, flush(%{state | retry?: false})}
+
+  def handle_info({:DOWN, monitor, :process, _pid, _reason}, %{owner_monitor: monitor} = state) do
+    %{begin_stop(state, :owner_down) | leaving?: true} |> continue()
+  end
+
+  def handle_info({:EXIT, feeder, reason}, %{feeder: feeder} = state) when feeder != nil do
+    fed = {:raised, :exit, reason, []}
+    {:noreply, begin_stop(%{state | feeder: nil, fed: fed}, :stopped)}
+  end
+
+  # Feeders that ended, and processes that were linked without our doing.
+  def handle_info({:EXIT, _pid, :normal}, state), do: {:noreply, state}
+  def handle_info({:EXIT, _parent, reason}, state), do: {:stop, reason, state}
+  def handle_info(_other, state), do: {:noreply, state}
+
+  @impl true
+  def terminate(_reason, state) do
+    if state.feeder, do: Process.exit(state.feeder, :kill)
+    state = begin_stop(state, :stopped)
+    state = wait_for_end(state, Pipe.deadline(state.options.kill_timeout + @after_grace))
+    if state.exit == nil and state.unkillable == nil, do: escalate(state)
+    state = tell_end(state)
+    if state.options.orphans == :keep, do: hand_over(state)
+    for end_name <- [:stdin, :stdout, :stderr], do: close(Map.fetch!(state, end_name))
+    Nif.control_close(state.control)
+  end
+
+  # Whoever was kept still writes: with the last reading end it would lose its life to SIGPIPE. A guardian
+  # that has nobody to keep is gone.
+  defp hand_over(state) do
+    handles = for end_name <- [:stdout, :stderr], handle = Map.fetch!(state, end_name), do: handle
+    _ = Nif.control_send(state.control, Protocol.hold(), handles)
+  end
+
+  defp close(nil), do: :ok
+  defp close(handle), do: Nif.close(handle)
+
+  defp wait_for_end(%{exit: nil, control: control} = state, deadline) do
+    receive do
+      {:select, ^control, _ref, :ready_input} ->
+        state |> receive_frames() |> wait_for_end(deadline)
+
+      :flush ->
+        %{state | retry?: false} |> flush() |> wait_for_end(deadline)
+    after
+      Pipe.left(deadline) -> receive_frames(state)
+    end
+  end
+
+  defp wait_for_end(state, _deadline), do: state
+
+  defp continue(%{leaving?: true, exit: exit} = state) when exit != nil,
+    do: {:stop, :normal, state}
+
+  defp continue(state), do: {:noreply, state}
+
+  defp begin_stop(state, cause), do: begin_stop(state, cause, state.options.kill_timeout)
+
+  # Whoever was first is the cause; a later, shorter grace counts all the same.
+  defp begin_stop(%{exit: nil} = state, cause, grace) do
+    Stats.now(:stopping)
+    say(%{state | cause: state.cause || cause}, :stop, Protocol.stop(grace), grace + @overdue)
+  end
+
+  defp begin_stop(state, _cause, _grace), do: state
+
+  ## Frames to the guardian: in order, and looked for an answer after a while
+
+  defp say(state, what, frame, overdue) do
+    Process.send_after(self(), {:overdue, what, :first}, min(overdue, @u32_max))
+    flush(%{state | outbox: :queue.in({what, frame}, state.outbox)})
+  end
+
+  defp flush(%{exit: nil, retry?: false} = state) do
+    with {:value, {what, frame}} <- :queue.peek(state.outbox) do
+      case (what == :stop or pending?(what, state)) && Nif.control_send(state.control, frame) do
+        # Hundreds are unread. That may be a frozen guardian, or one that had no turn yet.
+        {:error, :eagain} ->
+          flush_later(state)
+
+        # The system has no room for a message. A stop must not be lost for that.
+        {:error, reason} when reason in [:enobufs, :enomem] and what == :stop ->
+          flush_later(state)
+
+        {:error, reason} when reason in [:enobufs, :enomem] ->
+          state |> sent() |> answer_kill(what, {:error, reason}) |> flush()
+
+        # Sent, or nobody waits for it any more; or the guardian is gone, and its hang-up will say so.
+        _done ->
+          state |> sent() |> flush()
+      end
+    else
+      :empty -> state
+    end
+  end
+
+  defp flush(state), do: state
+
+  defp sent(state), do: %{state | outbox: :queue.drop(state.outbox)}
+
+  defp flush_later(state) do
+    Process.send_after(self(), :flush, @full_retry)
+    %{state | retry?: true}
+  end
+
+  defp pending?({:kill, id}, state), do: is_map_key(state.kills, id)
+  defp pending?(:stop, state), do: state.exit == nil and state.unkillable == nil
+
+  defp give_up(state, {:kill, _id} = kill), do: answer_kill(state, kill, {:error, :timeout})
+  defp give_up(state, :stop), do: state
+
+  defp answer_kill(state, {:kill, id}, answer) do
+    {from, kills} = Map.pop(state.kills, id)
+    if from, do: GenServer.reply(from, answer)
+    %{state | kills: kills}
+  end
+
+  defp escalate(state) do
+    with :gone <- Shepherd.escalate(state.start),
+         do: Nif.control_kill(state.control, state.guardian_pid)
+
+    state
+  end
+
+  ## Frames from the guardian
+
+  defp receive_frames(%{exit: nil} = state) do
+    case Nif.control_recv(state.control) do
+      :again -> state
+      {:ok, frame} -> frame |> Protocol.decode() |> handle_frame(state) |> receive_frames()
+      hang_up -> guardian_lost(state, hang_up)
+    end
+  end
+
+  defp receive_frames(state), do: state
+
+  # Only somebody's SIGKILL does this. It has no other witness: say whose it was.
+  defp guardian_lost(state, hang_up) do
+    Logger.warning(
+      "NetRunner lost guardian #{state.guardian_pid} of #{Quote.word(hd(state.cmd))} " <>
+        "(pid #{state.os_pid}): #{inspect(hang_up)}",
+      Log.metadata()
+    )
+
+    # Should it live (the socket cannot be read, or not be watched), this is what ends it and its family.
+    Nif.control_close(state.control)
+    ended(state, {:error, :guardian_lost}, nil)
+  end
+
+  defp handle_frame({:ok, {:exited, exit, info}}, state), do: ended(state, named(exit), info)
+
+  defp handle_frame({:ok, {:killed, id, answer}}, state),
+    do: answer_kill(state, {:kill, id}, no_such_process(answer))
+
+  defp handle_frame({:ok, {:unkillable, _count, pids}}, state) do
+    for waiting <- state.awaiting, do: answer(waiting, {:error, {:unkillable, pids}}, state)
+
+    %{
+      state
+      | awaiting: [],
+        unkillable: pids,
+        leaving?: state.leaving? or leave?(state.awaiting)
+    }
+  end
+
+  # Both halves are of one build: cannot be, and must not end the server.
+  defp handle_frame(_other, state), do: state
+
+  defp named({:signaled, number}), do: {:signaled, Signal.name(number)}
+  defp named(exited), do: exited
+
+  defp no_such_process({:error, :esrch}), do: {:error, :not_running}
+  defp no_such_process(answer), do: answer
+
+  defp ended(state, exit, info) do
+    for {_id, from} <- state.kills, do: GenServer.reply(from, {:error, :not_running})
+    # Whoever still holds the other end is not the command: readers get what is there, then :eof.
+    if state.stdout, do: Nif.finish(state.stdout)
+    if state.stderr, do: Nif.finish(state.stderr)
+    state = finish_stderr(%{state | exit: exit, exit_info: info, kills: %{}})
+    Stats.now(:ended)
+    state = %{state | span: Telemetry.over(state.span), result: report(state)}
+    state = if state.awaiting == [] and state.options.concludes?, do: state, else: tell_end(state)
+    for waiting <- Enum.reverse(state.awaiting), do: answer(waiting, outcome(state), state)
+    %{state | awaiting: [], leaving?: state.leaving? or leave?(state.awaiting)}
+  end
+
+  defp await(%{exit: nil, unkillable: nil} = state, waiting),
+    do: %{state | awaiting: [waiting | state.awaiting]}
+
+  defp await(state, waiting) do
+    state = tell_end(state)
+    answer(waiting, outcome(state), state)
+    %{state | leaving?: state.leaving? or leave?([waiting])}
+  end
+
+  # Whoever concludes has read everything: then all bytes are counted.
+  defp tell_end(state),
+    do: %{state | span: Telemetry.ended(state.span, state.exit, state.exit_info, state)}
+
+  defp leave?(awaiting), do: Enum.any?(awaiting, fn {what, _from} -> is_atom(what) end)
+
+  # Survivors of SIGKILL were reported: nobody is kept waiting for them.
+  defp outcome(%{exit: nil, unkillable: pids}), do: {:error, {:unkillable, pids}}
+  defp outcome(%{exit: {:error, reason}}), do: {:error, reason}
+  defp outcome(%{exit: exit}), do: {:ok, exit}
+
+  # Counters go on until the last byte is read: whoever asks for the result gets those of that moment.
+  defp report(%{exit_info: info} = state) do
+    %Result{
+      cmd: state.cmd,
+      stderr: tail(state),
+      exit: if(info == nil, do: nil, else: state.exit),
+      cause: cause(state, info),
+      os_pid: state.os_pid,
+      duration_ms: System.monotonic_time(:millisecond) - state.started_at,
+      rusage: info && info.rusage,
+      truncated?: state.options.stderr == :consume and stderr_bytes(state) > tail_bytes(state),
+      orphans_killed: if(info == nil, do: 0, else: info.orphans_killed)
+    }
+  end
+
+  defp stderr_bytes(state), do: Nif.handle_info(state.stderr).bytes
+  defp tail_bytes(state), do: state.options.stderr_tail_bytes
+
+  defp result_now(state), do: %{state.result | stats: Stats.counters(state)}
+
+  # A ladder that began after the leader's own end has not caused it.
+  defp cause(_state, nil), do: :guardian_lost
+  defp cause(%{cause: cause}, %{stopped: true}) when cause != nil, do: cause
+  defp cause(%{exit: {how, _value}}, _info), do: how
+
+  defp answer({:conclude, from}, {:error, {:unkillable, _pids}} = error, _state),
+    do: GenServer.reply(from, error)
+
+  defp answer({:conclude, from}, _outcome, state),
+    do: GenServer.reply(from, {:ok, %{result: result_now(state), fed: state.fed}})
+
+  defp answer({:stop, from}, {:error, {:unkillable, _pids}}, _state),
+    do: GenServer.reply(from, :unkillable)
+
+  defp answer({:stop, from}, _result, _state), do: GenServer.reply(from, :ended)
+  defp answer({_what, from}, result, _state), do: GenServer.reply(from, result)
+
+  ## A consumed stderr
+
+  defp drain_stderr(%{options: %{stderr: :consume}, stderr: stderr, stderr_ref: nil} = state)
+       when stderr != nil,
+       do: drain_stderr(state, @stderr_burst)
+
+  defp drain_stderr(state), do: state
+
+  defp drain_stderr(state, 0) do
+    send(self(), :drain_stderr)
+    state
+  end
+
+  defp drain_stderr(state, left) do
+    ref = make_ref()
+
+    case Nif.read(state.stderr, 65_536, ref) do
+      {:ok, bytes} -> drain_stderr(keep_tail(state, bytes), left - 1)
+      :again -> %{state | stderr_ref: ref}
+      _eof_or_closed -> %{state | stderr_ref: :ended}
+    end
+  end
+
+  # The end was told on the control socket; what says that stderr is ready may still be on its way
+  # (through a ring's reaper), but its last bytes belong to the end.
+  defp finish_stderr(%{options: %{stderr: :consume}, stderr_ref: ref} = state)
+       when ref != :ended do
+    if ref != nil, do: Pipe.cancel(state.stderr, ref)
+    drain_stderr(%{state | stderr_ref: nil}, @stderr_last)
+  end
+
+  defp finish_stderr(state), do: state
+
+  # At most twice the tail is held, so that small pieces are not copied again and again.
+  defp keep_tail(state, bytes) do
+    max = state.options.stderr_tail_bytes
+    tail = state.stderr_tail <> bytes
+    tail = if byte_size(tail) > 2 * max, do: last(tail, max), else: tail
+    %{state | stderr_tail: tail}
+  end
+
+  defp tail(state), do: last(state.stderr_tail, state.options.stderr_tail_bytes)
+
+  defp last(bytes, max) when byte_size(bytes) <= max, do: bytes
+  defp last(bytes, max), do: bytes |> binary_part(byte_size(bytes), -max) |> :binary.copy()
+end
