@@ -114,7 +114,7 @@ static void it_fails(void)
     if (how & 1)
         nr_world_setsid(who);
     nr_kernel.exec = NR_EXEC_BROUGHT;
-    nr_kernel.exec_failed[0] = NR_STAGE_SETUP + how % 4U;
+    nr_kernel.exec_failed[0] = NR_STAGE_SETUP + how % 7U;
     nr_kernel.exec_failed[1] = 1U + (how >> 2);
     nr_world_leave(who, how & 2 ? 3 : 0, 127 << 8);
     nr_world_pass(0);
