@@ -50,6 +50,7 @@ struct guardian {
     bool deaf;      /* nobody listens any more */
     bool started;
     bool leader_told; /* its end was put to the policy */
+    bool leader_seen; /* its pidfd was readable, as it then is for ever */
     bool stopped;     /* the ladder began before the leader ended */
     bool published;
     bool unreaped;  /* more of the family have ended than one turn reaps */
@@ -354,7 +355,7 @@ static void turn(struct guardian *g)
                      .events = g->outbox.count > 0 ? POLLOUT : POLLIN},
         [BEAM] = {.fd = g->beam, .events = POLLIN},
         [SIGNALS] = {.fd = g->signals, .events = POLLIN},
-        [LEADER] = {.fd = g->family.leader_ended ? -1 : g->family.leader.pidfd, .events = POLLIN},
+        [LEADER] = {.fd = g->leader_seen ? -1 : g->family.leader.pidfd, .events = POLLIN},
         [EXEC_PIPE] = {.fd = g->exec_pipe, .events = POLLIN},
     };
     for (unsigned i = 0; i < NR_HELD_MAX; i++)
@@ -363,6 +364,9 @@ static void turn(struct guardian *g)
         for (int i = 0; i < WATCHED; i++)
             watched[i].revents = 0;
 
+    /* Dead need not be ended: a tracer keeps the zombie from us. SIGCHLD comes when it lets go. */
+    if (watched[LEADER].revents)
+        g->leader_seen = true;
     if (watched[SIGNALS].revents || watched[LEADER].revents || g->unreaped) {
         g->unreaped = false;
         nr_sys_signals_drain(g->signals);
