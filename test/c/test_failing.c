@@ -137,6 +137,47 @@ static enum outcome reads_and_exits(struct command *command)
     return WORKS;
 }
 
+static char files[3][64];
+
+static void write_file(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    ck_assert_sys(fd);
+    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    (void)close(fd);
+}
+
+static const char *content(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ck_assert_sys(fd);
+    const char *text = read_all(fd);
+    (void)close(fd);
+    return text;
+}
+
+static enum outcome has_files(struct command *command)
+{
+    struct order order =
+        ORDER(.argv = ARGV("/bin/sh", "-c", "cat; echo error >&2"),
+              .env = ARGV("PATH=/usr/bin:/bin"), .files = {files[0], files[1], files[2]},
+              .flags = NR_SPAWN_STDIN_FILE | NR_SPAWN_STDOUT_FILE | NR_SPAWN_STDERR_FILE |
+                       NR_SPAWN_STDERR_APPEND);
+    write_file(files[0], "input\n");
+    write_file(files[1], "something longer from before\n");
+    write_file(files[2], "before\n");
+    enum outcome outcome = start_of(command, &order, 0);
+    if (outcome == WORKS)
+        outcome = end_of(command, NR_EXIT_CODE, 0);
+    if (outcome == FAILS) /* nothing ran */
+        ck_assert_str_eq(content(files[2]), "before\n");
+    if (outcome != WORKS)
+        return outcome;
+    ck_assert_str_eq(content(files[1]), "input\n");
+    ck_assert_str_eq(content(files[2]), "before\nerror\n");
+    return WORKS;
+}
+
 static enum outcome has_nothing_to_read(struct command *command)
 {
     struct order order = ORDER(.argv = ARGV("/bin/true"));
@@ -229,6 +270,7 @@ static const struct {
 } lives[] = {
     {"loses its guardian", loses_its_guardian}, /* first: the looks for strays take their time */
     {"reads and exits", reads_and_exits},
+    {"has files", has_files},
     {"has nothing to read", has_nothing_to_read},
     {"cannot be executed", cannot_be_executed},
     {"is stopped with its daemon", is_stopped_with_its_daemon},
@@ -254,8 +296,11 @@ static pid_t page_owner;
 
 static void remove_page(void)
 {
-    if (page_owner == getpid())
-        (void)unlink(page);
+    if (page_owner != getpid())
+        return;
+    (void)unlink(page);
+    for (int i = 0; i < 3; i++)
+        (void)unlink(files[i]);
 }
 
 static void prepare(void)
@@ -265,6 +310,8 @@ static void prepare(void)
     shepherd_path = NR_TEST_SHEPHERD_FAILING;
     lock = lock_file();
     (void)snprintf(page, sizeof(page), "%s.failing", lock);
+    for (int i = 0; i < 3; i++)
+        (void)snprintf(files[i], sizeof(files[i]), "%s.%d", lock, i);
     ck_assert_sys(setenv(FAILING_FILE, page, 1));
     failing = failing_open(page);
     page_owner = getpid();
@@ -401,6 +448,9 @@ static const struct fault child_faults[] = {
     {"child", "fcntl", EMFILE, FAILS, false},
     {"child", "open", EMFILE, FAILS, false},
     {"child", "open", ENFILE, FAILS, true},
+    {"child", "openat", EMFILE, FAILS, false},
+    {"child", "openat", ENOSPC, FAILS, true},
+    {"child", "openat", EINTR, FAILS, false},
     {"child", "dup2", EBUSY, FAILS, false},
     {"child", "fchdir", EACCES, FAILS, false},
     {"child", "chdir", ESTALE, FAILS, false},
