@@ -15,6 +15,11 @@
 /* The named conditions of a channel. */
 #define NR_CHANNEL_WAIT   1 /* nothing to read, or no room to write, now */
 #define NR_CHANNEL_HANGUP 2 /* the other end is gone */
+#define NR_CHANNEL_LATER                                                                           \
+    3 /* no memory to read with, now: poll(2) would say at once that there is something */
+
+/* How long to leave the socket alone after NR_CHANNEL_LATER. */
+#define NR_CHANNEL_LATER_MS 10
 
 /* Far above NR_SPAWN_FDS_MAX: a request with too many descriptors must be seen to have them. */
 #define NR_CHANNEL_FDS_MAX 32
@@ -27,8 +32,8 @@ struct nr_message {
     int fds[NR_CHANNEL_FDS_MAX];
 };
 
-/* Receives one message into `buffer`. 0, NR_CHANNEL_WAIT, NR_CHANNEL_HANGUP or -errno; *message is
- * valid (and empty) in every case. Received descriptors are close-on-exec. */
+/* Receives one message into `buffer`. 0, NR_CHANNEL_WAIT, NR_CHANNEL_LATER, NR_CHANNEL_HANGUP or -errno;
+ * *message is valid (and empty) in every case. Received descriptors are close-on-exec. */
 int nr_channel_receive(int socket, void *buffer, size_t room, struct nr_message *message);
 
 /* Closes the descriptors that are still in the message. */

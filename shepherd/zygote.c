@@ -63,6 +63,7 @@ struct zygote {
     int tell;       /* its other end */
     int signals;
     struct nr_outbox outbox;
+    uint64_t listen; /* the socket is left alone until then: there was no memory to read with */
 
     unsigned count;
     struct entry table[GUARDIANS_MAX];
@@ -295,6 +296,10 @@ static void look_at_socket(struct zygote *z, short ready)
         r = r == 0 ? nr_channel_receive(z->socket, z->frame, sizeof(z->frame), &message) : r;
         if (r == NR_CHANNEL_WAIT)
             return;
+        if (r == NR_CHANNEL_LATER) {
+            z->listen = nr_clock_after(NR_CHANNEL_LATER_MS);
+            return;
+        }
         if (r != 0) {
             hang_up(z);
             return;
@@ -335,12 +340,17 @@ static uint64_t next_deadline(const struct zygote *z)
 
 static void turn(struct zygote *z)
 {
+    bool listens = z->listen <= nr_clock_ms();
+    uint64_t until = next_deadline(z);
+    if (!listens && z->listen < until)
+        until = z->listen;
+
     struct pollfd watched[] = {
-        {.fd = z->socket, .events = z->outbox.count > 0 ? POLLOUT : POLLIN},
+        {.fd = listens ? z->socket : -1, .events = z->outbox.count > 0 ? POLLOUT : POLLIN},
         {.fd = z->beam, .events = POLLIN},
         {.fd = z->signals, .events = POLLIN},
     };
-    if (poll(watched, 3, nr_clock_poll_ms(next_deadline(z))) < 0)
+    if (poll(watched, 3, nr_clock_poll_ms(until)) < 0)
         watched[0].revents = watched[1].revents = watched[2].revents = 0;
 
     if (watched[2].revents || z->unreaped) {

@@ -385,7 +385,8 @@ static const struct fault zygote_faults[] = {
     {"zygote", "poll", EINTR, WORKS, false},
     {"zygote", "poll", ENOMEM, WORKS, false},
     {"zygote", "recvmsg", EINTR, WORKS, false},
-    {"zygote", "recvmsg", ENOMEM, WORKS | ENDS, false},
+    {"zygote", "recvmsg", ENOMEM, WORKS, false},
+    {"zygote", "recvmsg", ENOBUFS, WORKS, false},
     {"zygote", "fstat", ENOMEM, FAILS, false},
     {"zygote", "read", EINTR, WORKS, false},
     {"zygote", "kill", EPERM, WORKS, false},
@@ -419,7 +420,8 @@ static const struct fault guardian_faults[] = {
     {"guardian", "poll", EINTR, WORKS, false},
     {"guardian", "poll", ENOMEM, WORKS, false},
     {"guardian", "recvmsg", EINTR, WORKS, false},
-    {"guardian", "recvmsg", ENOMEM, WORKS | LOST, false},
+    {"guardian", "recvmsg", ENOMEM, WORKS, false},
+    {"guardian", "recvmsg", ENOBUFS, WORKS, false},
     {"guardian", "send", EINTR, WORKS, false},
     {"guardian", "send", EAGAIN, WORKS, false},
     {"guardian", "send", ENOBUFS, WORKS, false},
@@ -468,6 +470,63 @@ static const struct fault child_faults[] = {
 START_TEST(in_the_child)
 {
     live_through(&child_faults[_i]);
+}
+END_TEST
+
+/* ---- no memory to listen with, for longer ----------------------------------------------------- */
+
+/* It does not turn round meanwhile: how often it tried shows it. */
+static void expect_patience(void)
+{
+    uint64_t limit = now_ms() + WAIT_MS;
+    while (failing->failed < 2 && now_ms() < limit)
+        (void)poll(NULL, 0, 1);
+    uint32_t before = failing->failed;
+    (void)poll(NULL, 0, 500);
+    uint32_t tries = failing->failed - before;
+    ck_assert_msg(tries >= 2 && tries <= 60, "%u tries in half a second", tries);
+}
+
+START_TEST(a_guardian_without_memory_hears_later)
+{
+    struct order order = ORDER(.argv = ARGV("/bin/sleep", "100"));
+    struct command command = start(&shepherd, &order);
+    struct nr_killed killed;
+    failing_arm(failing, "guardian", "recvmsg", 1, UINT32_MAX, _i == 0 ? ENOMEM : ENOBUFS);
+    send_kill(&command, 7, SIGTERM, NR_SCOPE_LEADER);
+    expect_patience();
+    ck_assert(!has_frame(command.control, 0));
+    failing_disarm(failing);
+    expect_frame(command.control, NR_KILLED, 7, &killed, sizeof(killed));
+    expect_exit(&command, NR_EXIT_SIGNAL, SIGTERM);
+}
+END_TEST
+
+START_TEST(a_guardian_without_memory_sees_a_hangup)
+{
+    struct order order =
+        ORDER(.argv = ARGV(FIXTURE("ignore_term"), lock), .flags = NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    expect_ready(&command);
+    failing_arm(failing, "guardian", "recvmsg", 1, UINT32_MAX, ENOMEM);
+    drop(&command);
+    await_unlocked(lock, WAIT_MS);
+    ck_assert_uint_gt(failing->failed, 0);
+    failing_disarm(failing);
+}
+END_TEST
+
+START_TEST(a_zygote_without_memory_serves_later)
+{
+    struct order order = ORDER(.argv = ARGV("/bin/true"));
+    struct nr_started started;
+    failing_arm(failing, "zygote", "recvmsg", 1, UINT32_MAX, _i == 0 ? ENOMEM : ENOBUFS);
+    struct command command = spawn(&shepherd, &order);
+    expect_patience();
+    ck_assert(!has_frame(command.control, 0));
+    failing_disarm(failing);
+    expect_frame(command.control, NR_STARTED, command.id, &started, sizeof(started));
+    expect_exit(&command, NR_EXIT_CODE, 0);
 }
 END_TEST
 
@@ -618,6 +677,9 @@ int main(void)
     ADD_EACH(tcase, in_the_zygote, zygote_faults);
     ADD_EACH(tcase, in_the_guardian, guardian_faults);
     ADD_EACH(tcase, in_the_child, child_faults);
+    tcase_add_loop_test(tcase, a_guardian_without_memory_hears_later, 0, 2);
+    tcase_add_test(tcase, a_guardian_without_memory_sees_a_hangup);
+    tcase_add_loop_test(tcase, a_zygote_without_memory_serves_later, 0, 2);
 
     tcase = add_case(suite, "starting", prepare, NULL);
     ADD_EACH(tcase, in_the_start_of_the_zygote, start_faults);
