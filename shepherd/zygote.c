@@ -85,6 +85,14 @@ static struct zygote the_zygote;
 
 /* ---- guardians ------------------------------------------------------------------------------ */
 
+static struct entry *find_id(struct zygote *z, uint64_t id)
+{
+    for (unsigned i = 0; i < z->count; i++)
+        if (z->table[i].id == id)
+            return &z->table[i];
+    return NULL;
+}
+
 static struct entry *find_pid(struct zygote *z, pid_t pid)
 {
     for (unsigned i = 0; i < z->count; i++)
@@ -109,8 +117,10 @@ static void ended(struct zygote *z, const siginfo_t *end)
         return;
     }
     *entry = z->table[--z->count];
-    if (end->si_code != CLD_EXITED || end->si_status != NR_GUARDIAN_CLEAN)
+    if (end->si_code != CLD_EXITED || end->si_status != NR_GUARDIAN_CLEAN) {
+        z->looks = 0; /* what it left is new, however long others have outlived SIGKILL */
         start_looking(z);
+    }
 }
 
 /* At most REAP_MAX: strays that fork without end must not keep us from the requests. */
@@ -218,7 +228,8 @@ static void spawn(struct zygote *z, const struct nr_frame *frame, struct nr_mess
 {
     struct nr_order order;
 
-    int r = nr_order_take(&order, frame, message);
+    /* A replay: nothing runs twice, and an id names one guardian. */
+    int r = find_id(z, frame->id) != NULL ? -EEXIST : nr_order_take(&order, frame, message);
     if (r < 0) {
         reject(z, frame->id, r);
         return;
@@ -251,10 +262,9 @@ static void spawn(struct zygote *z, const struct nr_frame *frame, struct nr_mess
 
 static void escalate(struct zygote *z, uint64_t id)
 {
-    /* An id we do not know is a guardian that has left meanwhile. */
-    for (unsigned i = 0; i < z->count; i++)
-        if (z->table[i].id == id)
-            (void)nr_pidref_signal(&z->table[i].guardian, SIGKILL);
+    const struct entry *entry = find_id(z, id);
+    if (entry != NULL) /* else a guardian that has left meanwhile */
+        (void)nr_pidref_signal(&entry->guardian, SIGKILL);
 }
 
 static void serve(struct zygote *z, struct nr_message *message)

@@ -473,6 +473,44 @@ START_TEST(in_the_child)
 }
 END_TEST
 
+/* ---- strays that cannot be killed -------------------------------------------------------------- */
+
+static void kill_guardian(struct command *command)
+{
+    expect_ready(command);
+    ck_assert_sys(kill(command->guardian, SIGKILL));
+    expect_hangup(command->control);
+    await_gone(command->pid, WAIT_MS);
+}
+
+/* One that outlives SIGKILL is looked for once a second; what a guardian leaves later is new. */
+START_TEST(an_old_stray_does_not_slow_the_sweep_of_new_ones)
+{
+    const char *other = files[0];
+    write_file(other, "");
+    struct order order = ORDER(.argv = ARGV(FIXTURE("daemonize"), other), .flags = NR_SPAWN_STDOUT);
+    struct command old = start(&shepherd, &order);
+    failing_arm(failing, "zygote", "kill", 1, UINT32_MAX, EPERM);
+    kill_guardian(&old);
+    (void)poll(NULL, 0, 2500); /* longer than a stray is looked for in haste */
+    ck_assert(is_locked(other));
+
+    order.argv = ARGV(FIXTURE("daemonize"), lock);
+    struct command new = start(&shepherd, &order);
+    kill_guardian(&new);
+    (void)poll(NULL, 0, 200); /* the looks at once, that ends bring, are over */
+    ck_assert(is_locked(lock));
+    failing_disarm(failing);
+    uint64_t took = await_unlocked(lock, WAIT_MS);
+    printf("swept in %llu ms\n", (unsigned long long)took);
+    ck_assert_uint_lt(took, 500);
+    await_unlocked(other, WAIT_MS);
+    ck_assert_uint_eq(failing->strangers, 0);
+    drop(&old);
+    drop(&new);
+}
+END_TEST
+
 /* ---- no memory to listen with, for longer ----------------------------------------------------- */
 
 /* It does not turn round meanwhile: how often it tried shows it. */
@@ -677,6 +715,7 @@ int main(void)
     ADD_EACH(tcase, in_the_zygote, zygote_faults);
     ADD_EACH(tcase, in_the_guardian, guardian_faults);
     ADD_EACH(tcase, in_the_child, child_faults);
+    tcase_add_test(tcase, an_old_stray_does_not_slow_the_sweep_of_new_ones);
     tcase_add_loop_test(tcase, a_guardian_without_memory_hears_later, 0, 2);
     tcase_add_test(tcase, a_guardian_without_memory_sees_a_hangup);
     tcase_add_loop_test(tcase, a_zygote_without_memory_serves_later, 0, 2);

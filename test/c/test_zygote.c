@@ -365,6 +365,44 @@ START_TEST(strings_in_a_memfd_are_checked)
 END_TEST
 #endif
 
+/* As sent again by mistake: the frame is the same, byte for byte. */
+static void send_again(const struct order *order, uint64_t id, int *control)
+{
+    int ends[2];
+    size_t length = spawn_frame(order, id, frame, sizeof(frame));
+    ck_assert_sys(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends));
+    send_message(shepherd.socket, frame, length, &ends[1], 1);
+    (void)close(ends[1]);
+    *control = ends[0];
+}
+
+START_TEST(a_replayed_request_is_refused_while_its_first_runs)
+{
+    unsigned fds = count_fds(shepherd.pid);
+    struct order order = ORDER(.argv = ARGV("/bin/sleep", "100"));
+    int second;
+    struct command command = start(&shepherd, &order);
+    send_again(&order, command.id, &second);
+    expect_rejected(&shepherd, command.id, EEXIST);
+    expect_hangup(second);
+    (void)close(second);
+    ck_assert_uint_eq(count_children(shepherd.pid), 1);
+    ck_assert_uint_eq(signal_command(&command, SIGCONT, NR_SCOPE_LEADER), 0);
+#ifndef NR_PORTABLE /* there, the command would outlive its guardian */
+    escalate(&shepherd, command.id); /* it names the first as ever */
+    expect_hangup(command.control);
+#endif
+    drop(&command);
+    expect_baseline(&shepherd, fds);
+
+    struct nr_started started;
+    send_again(&order, command.id, &second);
+    expect_frame(second, NR_STARTED, command.id, &started, sizeof(started));
+    (void)close(second);
+    expect_baseline(&shepherd, fds);
+}
+END_TEST
+
 START_TEST(random_requests_do_no_harm)
 {
     unsigned seed = getenv("NR_SEED") != NULL ? (unsigned)atoi(getenv("NR_SEED")) : 1;
@@ -983,6 +1021,7 @@ int main(void)
     tcase_add_test(tcase, every_bad_golden_frame_is_rejected);
     tcase_add_test(tcase, the_descriptors_must_be_as_many_as_the_flags_say);
     tcase_add_test(tcase, descriptors_with_a_frame_that_takes_none_are_closed);
+    tcase_add_test(tcase, a_replayed_request_is_refused_while_its_first_runs);
     tcase_add_test(tcase, random_requests_do_no_harm);
     tcase_add_test(tcase, a_beam_that_does_not_read_rejections_is_not_forgotten);
     tcase_add_test(tcase, out_of_descriptors_is_emfile_and_passes);
