@@ -86,8 +86,10 @@ int nr_channel_receive(int socket, void *buffer, size_t room, struct nr_message 
          * is still queued behind this error. It is reported once. */
     } while (got < 0 && (errno == EINTR || errno == ECONNRESET));
 
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return NR_CHANNEL_WAIT;
     if (got < 0)
-        return errno == EAGAIN || errno == EWOULDBLOCK ? NR_CHANNEL_WAIT : nr_errno();
+        return errno == ENOMEM || errno == ENOBUFS ? NR_CHANNEL_LATER : nr_errno();
 
     take_fds(&header, message);
     message->length = (size_t)got;

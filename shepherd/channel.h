@@ -15,6 +15,10 @@
 /* The named conditions of a channel. */
 #define NR_CHANNEL_WAIT   1 /* nothing to read, or no room to write, now */
 #define NR_CHANNEL_HANGUP 2 /* the other end is gone */
+#define NR_CHANNEL_LATER  3 /* no memory to read with, which poll(2) does not know: it says "now" */
+
+/* How long to leave the socket alone after NR_CHANNEL_LATER. */
+#define NR_CHANNEL_LATER_MS 10
 
 /* Far above NR_SPAWN_FDS_MAX: a request with too many descriptors must be seen to have them. */
 #define NR_CHANNEL_FDS_MAX 32
@@ -27,8 +31,8 @@ struct nr_message {
     int fds[NR_CHANNEL_FDS_MAX];
 };
 
-/* Receives one message into `buffer`. 0, NR_CHANNEL_WAIT, NR_CHANNEL_HANGUP or -errno; *message is
- * valid (and empty) in every case. Received descriptors are close-on-exec. */
+/* Receives one message into `buffer`. 0, NR_CHANNEL_WAIT, NR_CHANNEL_LATER, NR_CHANNEL_HANGUP or
+ * -errno; *message is valid (and empty) in every case. Received descriptors are close-on-exec. */
 int nr_channel_receive(int socket, void *buffer, size_t room, struct nr_message *message);
 
 /* Closes the descriptors that are still in the message. */

@@ -39,6 +39,7 @@ struct guardian {
     enum nr_policy_state state;
     uint64_t deadline; /* of the state */
     uint64_t tick;     /* of the next sweep */
+    uint64_t listen;   /* the control socket is left alone until then */
 
     int beam;
     int signals;
@@ -50,6 +51,7 @@ struct guardian {
     bool deaf;      /* nobody listens any more */
     bool started;
     bool leader_told; /* its end was put to the policy */
+    bool leader_seen; /* its pidfd was readable, as it then is for ever */
     bool stopped;     /* the ladder began before the leader ended */
     bool published;
     bool unreaped;  /* more of the family have ended than one turn reaps */
@@ -269,8 +271,9 @@ static void obey(struct guardian *g, const struct nr_frame *frame, struct nr_mes
     }
 }
 
-/* Reads one command. False when there is none. */
-static bool read_command(struct guardian *g, bool heed)
+/* Reads one command. False when there is none, or none that can be had now. `ready`: poll(2)'s word on
+ * the socket, whose hang-up is believed when there is no memory to read up to it. */
+static bool read_command(struct guardian *g, short ready, bool heed)
 {
     unsigned char bytes[sizeof(struct nr_header) + 64];
     struct nr_message message;
@@ -279,6 +282,10 @@ static bool read_command(struct guardian *g, bool heed)
     int r = nr_channel_receive(g->order.control, bytes, sizeof(bytes), &message);
     if (r == NR_CHANNEL_WAIT)
         return false;
+    if (r == NR_CHANNEL_LATER && !(ready & POLLHUP)) {
+        g->listen = nr_clock_after(NR_CHANNEL_LATER_MS);
+        return false;
+    }
     if (r != 0) {
         if (heed)
             become_deaf(g, NR_EVENT_HANGUP);
@@ -300,7 +307,7 @@ static void look_at_control(struct guardian *g, short ready)
         return;
     /* One answer at a time: who does not read its answers is not asked for more commands. */
     for (int i = 0; i < COMMANDS_MAX && !g->deaf && g->state != NR_STATE_GONE &&
-                    g->outbox.count == 0 && read_command(g, true);
+                    g->outbox.count == 0 && read_command(g, ready, true);
          i++)
         (void)nr_outbox_flush(&g->outbox, g->order.control);
 }
@@ -340,21 +347,30 @@ static bool sweeping(const struct guardian *g)
     return g->state == NR_STATE_KILLING || g->state == NR_STATE_REAPING;
 }
 
+static bool listens(struct guardian *g)
+{
+    if (g->listen <= nr_clock_ms())
+        g->listen = NR_NEVER;
+    return !g->deaf && g->listen == NR_NEVER;
+}
+
 static void turn(struct guardian *g)
 {
+    int control = listens(g) ? g->order.control : -1;
     uint64_t until = g->deadline;
     if (sweeping(g) && g->tick < until)
         until = g->tick;
+    if (g->listen < until)
+        until = g->listen;
     if (g->unreaped)
         until = 0;
 
     /* poll(2) passes over negative descriptors. */
     struct pollfd watched[WATCHED] = {
-        [CONTROL] = {.fd = g->deaf ? -1 : g->order.control,
-                     .events = g->outbox.count > 0 ? POLLOUT : POLLIN},
+        [CONTROL] = {.fd = control, .events = g->outbox.count > 0 ? POLLOUT : POLLIN},
         [BEAM] = {.fd = g->beam, .events = POLLIN},
         [SIGNALS] = {.fd = g->signals, .events = POLLIN},
-        [LEADER] = {.fd = g->family.leader_ended ? -1 : g->family.leader.pidfd, .events = POLLIN},
+        [LEADER] = {.fd = g->leader_seen ? -1 : g->family.leader.pidfd, .events = POLLIN},
         [EXEC_PIPE] = {.fd = g->exec_pipe, .events = POLLIN},
     };
     for (unsigned i = 0; i < NR_HELD_MAX; i++)
@@ -363,6 +379,9 @@ static void turn(struct guardian *g)
         for (int i = 0; i < WATCHED; i++)
             watched[i].revents = 0;
 
+    /* Dead need not be ended: a tracer keeps the zombie from us. SIGCHLD comes when it lets go. */
+    if (watched[LEADER].revents)
+        g->leader_seen = true;
     if (watched[SIGNALS].revents || watched[LEADER].revents || g->unreaped) {
         g->unreaped = false;
         nr_sys_signals_drain(g->signals);
@@ -396,7 +415,7 @@ static void say_goodbye(struct guardian *g)
             break;
     }
     (void)shutdown(g->order.control, SHUT_RD);
-    while (read_command(g, false))
+    while (read_command(g, 0, false))
         ;
     g->order.control = nr_fd_close(g->order.control);
 }
@@ -437,6 +456,7 @@ _Noreturn void nr_guardian_run(struct nr_order *order, int beam)
         .state = NR_STATE_STARTING,
         .deadline = NR_NEVER,
         .tick = NR_NEVER,
+        .listen = NR_NEVER,
         .beam = beam,
         .signals = -EBADF,
         .exec_pipe = -EBADF,

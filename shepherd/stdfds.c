@@ -28,7 +28,9 @@ static int stage_null(int access)
     return null < 0 ? nr_errno() : stage_take(null);
 }
 
-/* O_NOCTTY: the child leads a session that has no terminal yet. */
+/* O_NOCTTY: the child leads a session that has no terminal yet. EINTR is an error like any other: no
+ * signal is delivered here, all are blocked, so it can only be the device's own answer, which may come
+ * again for ever. */
 static int stage_file(const struct nr_stdfd *from, int cwd, int access)
 {
     int fd = openat(cwd, from->file, access | from->flags | O_CLOEXEC | O_NOCTTY, from->mode);

@@ -63,6 +63,7 @@ struct zygote {
     int tell;       /* its other end */
     int signals;
     struct nr_outbox outbox;
+    uint64_t listen; /* the socket is left alone until then: there was no memory to read with */
 
     unsigned count;
     struct entry table[GUARDIANS_MAX];
@@ -83,6 +84,14 @@ struct zygote {
 static struct zygote the_zygote;
 
 /* ---- guardians ------------------------------------------------------------------------------ */
+
+static struct entry *find_id(struct zygote *z, uint64_t id)
+{
+    for (unsigned i = 0; i < z->count; i++)
+        if (z->table[i].id == id)
+            return &z->table[i];
+    return NULL;
+}
 
 static struct entry *find_pid(struct zygote *z, pid_t pid)
 {
@@ -108,8 +117,10 @@ static void ended(struct zygote *z, const siginfo_t *end)
         return;
     }
     *entry = z->table[--z->count];
-    if (end->si_code != CLD_EXITED || end->si_status != NR_GUARDIAN_CLEAN)
+    if (end->si_code != CLD_EXITED || end->si_status != NR_GUARDIAN_CLEAN) {
+        z->looks = 0; /* what it left is new, however long others have outlived SIGKILL */
         start_looking(z);
+    }
 }
 
 /* At most REAP_MAX: strays that fork without end must not keep us from the requests. */
@@ -217,7 +228,8 @@ static void spawn(struct zygote *z, const struct nr_frame *frame, struct nr_mess
 {
     struct nr_order order;
 
-    int r = nr_order_take(&order, frame, message);
+    /* A replay: nothing runs twice, and an id names one guardian. */
+    int r = find_id(z, frame->id) != NULL ? -EEXIST : nr_order_take(&order, frame, message);
     if (r < 0) {
         reject(z, frame->id, r);
         return;
@@ -250,10 +262,9 @@ static void spawn(struct zygote *z, const struct nr_frame *frame, struct nr_mess
 
 static void escalate(struct zygote *z, uint64_t id)
 {
-    /* An id we do not know is a guardian that has left meanwhile. */
-    for (unsigned i = 0; i < z->count; i++)
-        if (z->table[i].id == id)
-            (void)nr_pidref_signal(&z->table[i].guardian, SIGKILL);
+    const struct entry *entry = find_id(z, id);
+    if (entry != NULL) /* else a guardian that has left meanwhile */
+        (void)nr_pidref_signal(&entry->guardian, SIGKILL);
 }
 
 static void serve(struct zygote *z, struct nr_message *message)
@@ -295,6 +306,10 @@ static void look_at_socket(struct zygote *z, short ready)
         r = r == 0 ? nr_channel_receive(z->socket, z->frame, sizeof(z->frame), &message) : r;
         if (r == NR_CHANNEL_WAIT)
             return;
+        if (r == NR_CHANNEL_LATER) {
+            z->listen = nr_clock_after(NR_CHANNEL_LATER_MS);
+            return;
+        }
         if (r != 0) {
             hang_up(z);
             return;
@@ -335,12 +350,17 @@ static uint64_t next_deadline(const struct zygote *z)
 
 static void turn(struct zygote *z)
 {
+    bool listens = z->listen <= nr_clock_ms();
+    uint64_t until = next_deadline(z);
+    if (!listens && z->listen < until)
+        until = z->listen;
+
     struct pollfd watched[] = {
-        {.fd = z->socket, .events = z->outbox.count > 0 ? POLLOUT : POLLIN},
+        {.fd = listens ? z->socket : -1, .events = z->outbox.count > 0 ? POLLOUT : POLLIN},
         {.fd = z->beam, .events = POLLIN},
         {.fd = z->signals, .events = POLLIN},
     };
-    if (poll(watched, 3, nr_clock_poll_ms(next_deadline(z))) < 0)
+    if (poll(watched, 3, nr_clock_poll_ms(until)) < 0)
         watched[0].revents = watched[1].revents = watched[2].revents = 0;
 
     if (watched[2].revents || z->unreaped) {

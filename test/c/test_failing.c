@@ -137,6 +137,47 @@ static enum outcome reads_and_exits(struct command *command)
     return WORKS;
 }
 
+static char files[3][64];
+
+static void write_file(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    ck_assert_sys(fd);
+    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    (void)close(fd);
+}
+
+static const char *content(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ck_assert_sys(fd);
+    const char *text = read_all(fd);
+    (void)close(fd);
+    return text;
+}
+
+static enum outcome has_files(struct command *command)
+{
+    struct order order =
+        ORDER(.argv = ARGV("/bin/sh", "-c", "cat; echo error >&2"),
+              .env = ARGV("PATH=/usr/bin:/bin"), .files = {files[0], files[1], files[2]},
+              .flags = NR_SPAWN_STDIN_FILE | NR_SPAWN_STDOUT_FILE | NR_SPAWN_STDERR_FILE |
+                       NR_SPAWN_STDERR_APPEND);
+    write_file(files[0], "input\n");
+    write_file(files[1], "something longer from before\n");
+    write_file(files[2], "before\n");
+    enum outcome outcome = start_of(command, &order, 0);
+    if (outcome == WORKS)
+        outcome = end_of(command, NR_EXIT_CODE, 0);
+    if (outcome == FAILS) /* nothing ran */
+        ck_assert_str_eq(content(files[2]), "before\n");
+    if (outcome != WORKS)
+        return outcome;
+    ck_assert_str_eq(content(files[1]), "input\n");
+    ck_assert_str_eq(content(files[2]), "before\nerror\n");
+    return WORKS;
+}
+
 static enum outcome has_nothing_to_read(struct command *command)
 {
     struct order order = ORDER(.argv = ARGV("/bin/true"));
@@ -229,6 +270,7 @@ static const struct {
 } lives[] = {
     {"loses its guardian", loses_its_guardian}, /* first: the looks for strays take their time */
     {"reads and exits", reads_and_exits},
+    {"has files", has_files},
     {"has nothing to read", has_nothing_to_read},
     {"cannot be executed", cannot_be_executed},
     {"is stopped with its daemon", is_stopped_with_its_daemon},
@@ -254,8 +296,11 @@ static pid_t page_owner;
 
 static void remove_page(void)
 {
-    if (page_owner == getpid())
-        (void)unlink(page);
+    if (page_owner != getpid())
+        return;
+    (void)unlink(page);
+    for (int i = 0; i < 3; i++)
+        (void)unlink(files[i]);
 }
 
 static void prepare(void)
@@ -265,6 +310,8 @@ static void prepare(void)
     shepherd_path = NR_TEST_SHEPHERD_FAILING;
     lock = lock_file();
     (void)snprintf(page, sizeof(page), "%s.failing", lock);
+    for (int i = 0; i < 3; i++)
+        (void)snprintf(files[i], sizeof(files[i]), "%s.%d", lock, i);
     ck_assert_sys(setenv(FAILING_FILE, page, 1));
     failing = failing_open(page);
     page_owner = getpid();
@@ -338,7 +385,8 @@ static const struct fault zygote_faults[] = {
     {"zygote", "poll", EINTR, WORKS, false},
     {"zygote", "poll", ENOMEM, WORKS, false},
     {"zygote", "recvmsg", EINTR, WORKS, false},
-    {"zygote", "recvmsg", ENOMEM, WORKS | ENDS, false},
+    {"zygote", "recvmsg", ENOMEM, WORKS, false},
+    {"zygote", "recvmsg", ENOBUFS, WORKS, false},
     {"zygote", "fstat", ENOMEM, FAILS, false},
     {"zygote", "read", EINTR, WORKS, false},
     {"zygote", "kill", EPERM, WORKS, false},
@@ -372,7 +420,8 @@ static const struct fault guardian_faults[] = {
     {"guardian", "poll", EINTR, WORKS, false},
     {"guardian", "poll", ENOMEM, WORKS, false},
     {"guardian", "recvmsg", EINTR, WORKS, false},
-    {"guardian", "recvmsg", ENOMEM, WORKS | LOST, false},
+    {"guardian", "recvmsg", ENOMEM, WORKS, false},
+    {"guardian", "recvmsg", ENOBUFS, WORKS, false},
     {"guardian", "send", EINTR, WORKS, false},
     {"guardian", "send", EAGAIN, WORKS, false},
     {"guardian", "send", ENOBUFS, WORKS, false},
@@ -401,6 +450,9 @@ static const struct fault child_faults[] = {
     {"child", "fcntl", EMFILE, FAILS, false},
     {"child", "open", EMFILE, FAILS, false},
     {"child", "open", ENFILE, FAILS, true},
+    {"child", "openat", EMFILE, FAILS, false},
+    {"child", "openat", ENOSPC, FAILS, true},
+    {"child", "openat", EINTR, FAILS, false},
     {"child", "dup2", EBUSY, FAILS, false},
     {"child", "fchdir", EACCES, FAILS, false},
     {"child", "chdir", ESTALE, FAILS, false},
@@ -418,6 +470,101 @@ static const struct fault child_faults[] = {
 START_TEST(in_the_child)
 {
     live_through(&child_faults[_i]);
+}
+END_TEST
+
+/* ---- strays that cannot be killed -------------------------------------------------------------- */
+
+static void kill_guardian(struct command *command)
+{
+    expect_ready(command);
+    ck_assert_sys(kill(command->guardian, SIGKILL));
+    expect_hangup(command->control);
+    await_gone(command->pid, WAIT_MS);
+}
+
+/* One that outlives SIGKILL is looked for once a second; what a guardian leaves later is new. */
+START_TEST(an_old_stray_does_not_slow_the_sweep_of_new_ones)
+{
+    const char *other = files[0];
+    write_file(other, "");
+    struct order order = ORDER(.argv = ARGV(FIXTURE("daemonize"), other), .flags = NR_SPAWN_STDOUT);
+    struct command old = start(&shepherd, &order);
+    failing_arm(failing, "zygote", "kill", 1, UINT32_MAX, EPERM);
+    kill_guardian(&old);
+    (void)poll(NULL, 0, 2500); /* longer than a stray is looked for in haste */
+    ck_assert(is_locked(other));
+
+    order.argv = ARGV(FIXTURE("daemonize"), lock);
+    struct command new = start(&shepherd, &order);
+    kill_guardian(&new);
+    (void)poll(NULL, 0, 200); /* the looks at once, that ends bring, are over */
+    ck_assert(is_locked(lock));
+    failing_disarm(failing);
+    uint64_t took = await_unlocked(lock, WAIT_MS);
+    printf("swept in %llu ms\n", (unsigned long long)took);
+    ck_assert_uint_lt(took, 500);
+    await_unlocked(other, WAIT_MS);
+    ck_assert_uint_eq(failing->strangers, 0);
+    drop(&old);
+    drop(&new);
+}
+END_TEST
+
+/* ---- no memory to listen with, for longer ----------------------------------------------------- */
+
+/* It does not turn round meanwhile: how often it tried shows it. */
+static void expect_patience(void)
+{
+    uint64_t limit = now_ms() + WAIT_MS;
+    while (failing->failed < 2 && now_ms() < limit)
+        (void)poll(NULL, 0, 1);
+    uint32_t before = failing->failed;
+    (void)poll(NULL, 0, 500);
+    uint32_t tries = failing->failed - before;
+    ck_assert_msg(tries >= 2 && tries <= 60, "%u tries in half a second", tries);
+}
+
+START_TEST(a_guardian_without_memory_hears_later)
+{
+    struct order order = ORDER(.argv = ARGV("/bin/sleep", "100"));
+    struct command command = start(&shepherd, &order);
+    struct nr_killed killed;
+    failing_arm(failing, "guardian", "recvmsg", 1, UINT32_MAX, _i == 0 ? ENOMEM : ENOBUFS);
+    send_kill(&command, 7, SIGTERM, NR_SCOPE_LEADER);
+    expect_patience();
+    ck_assert(!has_frame(command.control, 0));
+    failing_disarm(failing);
+    expect_frame(command.control, NR_KILLED, 7, &killed, sizeof(killed));
+    expect_exit(&command, NR_EXIT_SIGNAL, SIGTERM);
+}
+END_TEST
+
+START_TEST(a_guardian_without_memory_sees_a_hangup)
+{
+    struct order order =
+        ORDER(.argv = ARGV(FIXTURE("ignore_term"), lock), .flags = NR_SPAWN_STDOUT);
+    struct command command = start(&shepherd, &order);
+    expect_ready(&command);
+    failing_arm(failing, "guardian", "recvmsg", 1, UINT32_MAX, ENOMEM);
+    drop(&command);
+    await_unlocked(lock, WAIT_MS);
+    ck_assert_uint_gt(failing->failed, 0);
+    failing_disarm(failing);
+}
+END_TEST
+
+START_TEST(a_zygote_without_memory_serves_later)
+{
+    struct order order = ORDER(.argv = ARGV("/bin/true"));
+    struct nr_started started;
+    failing_arm(failing, "zygote", "recvmsg", 1, UINT32_MAX, _i == 0 ? ENOMEM : ENOBUFS);
+    struct command command = spawn(&shepherd, &order);
+    expect_patience();
+    ck_assert(!has_frame(command.control, 0));
+    failing_disarm(failing);
+    expect_frame(command.control, NR_STARTED, command.id, &started, sizeof(started));
+    expect_exit(&command, NR_EXIT_CODE, 0);
 }
 END_TEST
 
@@ -568,6 +715,10 @@ int main(void)
     ADD_EACH(tcase, in_the_zygote, zygote_faults);
     ADD_EACH(tcase, in_the_guardian, guardian_faults);
     ADD_EACH(tcase, in_the_child, child_faults);
+    tcase_add_test(tcase, an_old_stray_does_not_slow_the_sweep_of_new_ones);
+    tcase_add_loop_test(tcase, a_guardian_without_memory_hears_later, 0, 2);
+    tcase_add_test(tcase, a_guardian_without_memory_sees_a_hangup);
+    tcase_add_loop_test(tcase, a_zygote_without_memory_serves_later, 0, 2);
 
     tcase = add_case(suite, "starting", prepare, NULL);
     ADD_EACH(tcase, in_the_start_of_the_zygote, start_faults);

@@ -998,6 +998,51 @@ START_TEST(survivors_of_sigkill_are_reported_and_awaited)
 }
 END_TEST
 
+/* ---- whose end a tracer keeps back ---------------------------------------------------------- */
+
+/* User and system time, in milliseconds. */
+static uint64_t cpu_ms(pid_t pid)
+{
+    char path[64];
+    unsigned long long user;
+    unsigned long long system;
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    FILE *file = fopen(path, "re");
+    ck_assert_msg(file != NULL &&
+                      fscanf(file,
+                             "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
+                             &user, &system) == 2,
+                  "%s", path);
+    (void)fclose(file);
+    return (user + system) * 1000U / (uint64_t)sysconf(_SC_CLK_TCK);
+}
+
+START_TEST(a_leader_whose_zombie_a_tracer_holds_is_waited_for_in_peace)
+{
+    /* Its pidfd is readable and waitid(2) says "not yet", for as long as the tracer likes. */
+    struct order order = ORDER(.argv = ARGV("/bin/sleep", "100"));
+    struct command command = start(&shepherd, &order);
+    siginfo_t end = {0};
+    if (ptrace(PTRACE_SEIZE, command.pid, NULL, NULL) < 0)
+        skip("ptrace: %s", strerror(errno));
+    ck_assert_uint_eq(signal_command(&command, SIGKILL, NR_SCOPE_LEADER), 0);
+    ck_assert_sys(waitid(P_PID, (id_t)command.pid, &end, WEXITED | WNOWAIT | __WALL));
+    ck_assert_int_eq(end.si_pid, command.pid);
+    uint64_t before = cpu_ms(command.guardian);
+    ck_assert(
+        !has_frame(command.control, 1500)); /* who turns round burns a third of that, or more */
+    uint64_t burnt = cpu_ms(command.guardian) - before;
+    printf("%llu ms of processor time in 1500 ms\n", (unsigned long long)burnt);
+    ck_assert_uint_le(burnt, 50);
+    ck_assert_uint_eq(signal_command(&command, SIGTERM, NR_SCOPE_LEADER), 0); /* it listens */
+    ck_assert_int_eq(waitpid(command.pid, NULL, __WALL), command.pid);
+    struct nr_exited exited = expect_exited(&command);
+    ck_assert_uint_eq(exited.how, NR_EXIT_SIGNAL);
+    ck_assert_uint_eq(exited.value, SIGKILL);
+    drop(&command);
+}
+END_TEST
+
 /* ---- a start that hangs --------------------------------------------------------------------- */
 
 START_TEST(a_stop_reaches_a_start_that_hangs)
@@ -1173,6 +1218,7 @@ int main(void)
     tcase_add_test(tcase, a_guardian_leaves_with_the_last_kept_orphan);
     tcase_add_test(tcase, a_stop_while_the_leader_lives_keeps_nobody);
     tcase_add_test(tcase, survivors_of_sigkill_are_reported_and_awaited);
+    tcase_add_test(tcase, a_leader_whose_zombie_a_tracer_holds_is_waited_for_in_peace);
     tcase_add_test(tcase, a_stop_reaches_a_start_that_hangs);
 #endif
     suite_add_tcase(suite, tcase);

@@ -8,6 +8,7 @@
 #include "codec.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -226,33 +227,15 @@ END_TEST
 
 START_TEST(every_bad_golden_frame_is_rejected)
 {
-    static const char *const names[] = {"magic",
-                                        "version",
-                                        "length_short",
-                                        "length_long",
-                                        "type",
-                                        "started_size",
-                                        "spawn_flags",
-                                        "spawn_signal_0",
-                                        "spawn_signal_65",
-                                        "spawn_argc_0",
-                                        "spawn_reserved",
-                                        "spawn_merge_and_stderr",
-                                        "spawn_nul_few",
-                                        "spawn_nul_many",
-                                        "spawn_unterminated",
-                                        "spawn_relative",
-                                        "short_header",
-                                        "spawn_strings_length",
-                                        "spawn_counts_overflow",
-                                        "spawn_memfd_and_inline"};
     unsigned fds = count_fds(shepherd.pid);
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        char path[512];
+    glob_t all;
+    ck_assert_int_eq(glob(NR_TEST_WIRE "/bad/*.bin", 0, NULL, &all), 0);
+    ck_assert_uint_gt(all.gl_pathc, 20);
+    for (size_t i = 0; i < all.gl_pathc; i++) {
+        const char *path = all.gl_pathv[i];
         int control[2];
         struct nr_rejected rejected;
         uint64_t id;
-        (void)snprintf(path, sizeof(path), "%s/bad/%s.bin", NR_TEST_WIRE, names[i]);
         FILE *file = fopen(path, "rbe");
         ck_assert_msg(file != NULL, "%s: %s", path, strerror(errno));
         size_t length = fread(frame, 1, sizeof(frame), file);
@@ -261,11 +244,12 @@ START_TEST(every_bad_golden_frame_is_rejected)
         send_message(shepherd.socket, frame, length, &control[1], 1);
         (void)close(control[1]);
         ck_assert_msg(next_frame(shepherd.socket, &id, &rejected, sizeof(rejected)) == NR_REJECTED,
-                      "%s", names[i]);
+                      "%s", path);
         ck_assert_uint_eq(rejected.error, EBADMSG);
         expect_hangup(control[0]); /* the descriptor was closed */
         (void)close(control[0]);
     }
+    globfree(&all);
     expect_baseline(&shepherd, fds);
     expect_alive(&shepherd);
 }
@@ -352,8 +336,8 @@ START_TEST(strings_in_a_memfd_are_checked)
     static const char *const inside[] = {relative, few};
     for (size_t i = 0; i < 2; i++) {
         struct nr_failed failed;
-        send_memfd(44, inside[i], sizeof(good), sizeof(good), sealed, control[1]);
-        expect_frame(control[0], NR_FAILED, 44, &failed, sizeof(failed));
+        send_memfd(44 + i, inside[i], sizeof(good), sizeof(good), sealed, control[1]);
+        expect_frame(control[0], NR_FAILED, 44 + i, &failed, sizeof(failed));
         ck_assert_uint_eq(failed.stage, NR_STAGE_REQUEST);
         ck_assert_uint_eq(failed.error, EBADMSG);
     }
@@ -364,6 +348,45 @@ START_TEST(strings_in_a_memfd_are_checked)
 }
 END_TEST
 #endif
+
+/* As sent again by mistake: the frame is the same, byte for byte. */
+static void send_again(const struct order *order, uint64_t id, int *control)
+{
+    int ends[2];
+    size_t length = spawn_frame(order, id, frame, sizeof(frame));
+    ck_assert_sys(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends));
+    send_message(shepherd.socket, frame, length, &ends[1], 1);
+    (void)close(ends[1]);
+    *control = ends[0];
+}
+
+START_TEST(a_replayed_request_is_refused_while_its_first_runs)
+{
+    unsigned fds = count_fds(shepherd.pid);
+    struct order order = ORDER(.argv = ARGV("/bin/sleep", "100"));
+    int second;
+    struct command command = start(&shepherd, &order);
+    send_again(&order, command.id, &second);
+    expect_rejected(&shepherd, command.id, EEXIST);
+    expect_hangup(second);
+    (void)close(second);
+    ck_assert_uint_eq(count_children(shepherd.pid), 1);
+    ck_assert_uint_eq(signal_command(&command, SIGCONT, NR_SCOPE_LEADER), 0);
+#ifndef NR_PORTABLE
+    /* It names the first as ever. Portable, the command would outlive its guardian. */
+    escalate(&shepherd, command.id);
+    expect_hangup(command.control);
+#endif
+    drop(&command);
+    expect_baseline(&shepherd, fds);
+
+    struct nr_started started;
+    send_again(&order, command.id, &second);
+    expect_frame(second, NR_STARTED, command.id, &started, sizeof(started));
+    (void)close(second);
+    expect_baseline(&shepherd, fds);
+}
+END_TEST
 
 START_TEST(random_requests_do_no_harm)
 {
@@ -983,6 +1006,7 @@ int main(void)
     tcase_add_test(tcase, every_bad_golden_frame_is_rejected);
     tcase_add_test(tcase, the_descriptors_must_be_as_many_as_the_flags_say);
     tcase_add_test(tcase, descriptors_with_a_frame_that_takes_none_are_closed);
+    tcase_add_test(tcase, a_replayed_request_is_refused_while_its_first_runs);
     tcase_add_test(tcase, random_requests_do_no_harm);
     tcase_add_test(tcase, a_beam_that_does_not_read_rejections_is_not_forgotten);
     tcase_add_test(tcase, out_of_descriptors_is_emfile_and_passes);

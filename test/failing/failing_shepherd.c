@@ -102,6 +102,17 @@ int __wrap_open(const char *path, int flags, ...)
     return failing_now("open") ? -1 : __real_open(path, flags);
 }
 
+int __real_openat(int folder, const char *path, int flags, ...);
+int __wrap_openat(int folder, const char *path, int flags, ...);
+int __wrap_openat(int folder, const char *path, int flags, ...)
+{
+    va_list rest;
+    va_start(rest, flags);
+    mode_t mode = va_arg(rest, mode_t);
+    va_end(rest);
+    return failing_now("openat") ? -1 : __real_openat(folder, path, flags, mode);
+}
+
 int __real_fcntl(int fd, int what, ...);
 int __wrap_fcntl(int fd, int what, ...);
 int __wrap_fcntl(int fd, int what, ...)

@@ -65,7 +65,19 @@ static void as_fixed(const struct nr_frame *frame, const uint8_t *bytes, size_t 
     INVARIANT(accepted <= 1, "one frame is taken for %u", accepted);
 }
 
-/* The strings once more, counted another way. */
+/* Counted another way. */
+static uint64_t strings_promised(const struct nr_spawn *spawn)
+{
+    uint64_t count = 2 + (uint64_t)spawn->argc + spawn->envc;
+    count += (spawn->flags & NR_SPAWN_STDIN_FILE) != 0;
+    count += (spawn->flags & NR_SPAWN_STDOUT_FILE) != 0;
+    count += (spawn->flags & NR_SPAWN_STDERR_FILE) != 0;
+    INVARIANT(nr_codec_spawn_strings(spawn) == count, "%llu strings, counted as %llu",
+              (unsigned long long)count, (unsigned long long)nr_codec_spawn_strings(spawn));
+    return count;
+}
+
+/* The strings once more. */
 static void strings_hold(const struct nr_spawn *spawn, const char *strings)
 {
     uint64_t nuls = 0;
@@ -74,8 +86,19 @@ static void strings_hold(const struct nr_spawn *spawn, const char *strings)
     INVARIANT(strings[spawn->strings_length - 1] == '\0', "the last string has no end");
     for (uint32_t i = 0; i < spawn->strings_length; i++)
         nuls += strings[i] == '\0';
-    INVARIANT(nuls == 2 + (uint64_t)spawn->argc + spawn->envc, "%llu strings, %u + %u promised",
-              (unsigned long long)nuls, spawn->argc, spawn->envc);
+    INVARIANT(nuls == strings_promised(spawn), "%llu strings, %llu promised",
+              (unsigned long long)nuls, (unsigned long long)strings_promised(spawn));
+}
+
+/* A file has a mode of open(2) and may be appended to; without a file there is neither. */
+static void file_holds(const struct nr_spawn *spawn, uint32_t given, uint32_t file, uint32_t append,
+                       unsigned mode)
+{
+    INVARIANT(!(spawn->flags & file) || !(spawn->flags & given), "flags %#x: given and a file",
+              spawn->flags);
+    INVARIANT((spawn->flags & file) || (!(spawn->flags & append) && mode == 0),
+              "flags %#x, mode %#o, and no file", spawn->flags, mode);
+    INVARIANT(mode <= 07777, "mode %#o", mode);
 }
 
 static void as_spawn(const struct nr_frame *frame, const uint8_t *bytes, size_t length)
@@ -94,9 +117,13 @@ static void as_spawn(const struct nr_frame *frame, const uint8_t *bytes, size_t 
     INVARIANT(spawn.stop_signal >= 1 && spawn.stop_signal <= 64, "stop_signal %u",
               spawn.stop_signal);
     INVARIANT(spawn.argc >= 1, "no argv[0]");
-    INVARIANT(2 + (uint64_t)spawn.argc + spawn.envc <= spawn.strings_length,
-              "%u + %u strings in %u bytes", spawn.argc, spawn.envc, spawn.strings_length);
-    INVARIANT(spawn.reserved == 0, "reserved %u", spawn.reserved);
+    INVARIANT(strings_promised(&spawn) <= spawn.strings_length, "%llu strings in %u bytes",
+              (unsigned long long)strings_promised(&spawn), spawn.strings_length);
+    file_holds(&spawn, NR_SPAWN_STDIN, NR_SPAWN_STDIN_FILE, 0, 0);
+    file_holds(&spawn, NR_SPAWN_STDOUT, NR_SPAWN_STDOUT_FILE, NR_SPAWN_STDOUT_APPEND,
+               spawn.stdout_mode);
+    file_holds(&spawn, NR_SPAWN_STDERR | NR_SPAWN_MERGE, NR_SPAWN_STDERR_FILE,
+               NR_SPAWN_STDERR_APPEND, spawn.stderr_mode);
     unsigned fds = nr_codec_spawn_fds(spawn.flags);
     INVARIANT(fds >= 1 && fds <= NR_SPAWN_FDS_MAX, "%u descriptors", fds);
 

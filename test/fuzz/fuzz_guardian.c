@@ -93,6 +93,7 @@ static struct nr_temper temper(uint8_t byte)
         .foreign = (byte & 0x1c) == 0x1c,
         .immortal = (byte & 0xf8) == 0xe8,
         .linger = lingers[byte >> 5],
+        .traced = (byte & 0x1c) == 0x18 ? (byte & 1 ? 20000 : 700) : 0,
     };
 }
 
@@ -114,8 +115,9 @@ static void it_fails(void)
     if (how & 1)
         nr_world_setsid(who);
     nr_kernel.exec = NR_EXEC_BROUGHT;
-    nr_kernel.exec_failed[0] = NR_STAGE_SETUP + how % 4U;
+    nr_kernel.exec_failed[0] = NR_STAGE_SETUP + how % 7U;
     nr_kernel.exec_failed[1] = 1U + (how >> 2);
+    who->temper.traced = 0; /* nobody traces a command that does not run yet */
     nr_world_leave(who, how & 2 ? 3 : 0, 127 << 8);
     nr_world_pass(0);
 }

@@ -35,6 +35,12 @@ struct nr_creature *nr_world_born(uint64_t birth)
     return NULL;
 }
 
+/* As its parent sees it. */
+static bool lives(const struct nr_creature *creature)
+{
+    return creature->life == NR_ALIVE || creature->life == NR_HELD;
+}
+
 static bool descends(const struct nr_creature *creature)
 {
     for (pid_t up = creature->parent; up > INIT;) {
@@ -50,7 +56,7 @@ unsigned nr_world_family(void)
 {
     unsigned alive = 0;
     for (struct nr_creature *c = nr_world.all; c < used(); c++)
-        alive += c->life == NR_ALIVE && descends(c);
+        alive += lives(c) && descends(c);
     return alive;
 }
 
@@ -109,7 +115,7 @@ static bool pid_taken(pid_t pid)
 
 static void note_ours(const struct nr_creature *c)
 {
-    if (c->life == NR_ALIVE && c->parent == NR_WORLD_SELF)
+    if (lives(c) && c->parent == NR_WORLD_SELF)
         nr_world.ours[c->pid] = true;
 }
 
@@ -168,6 +174,19 @@ static void orphan(struct nr_creature *child)
         nr_world.sigchld = true;
 }
 
+/* Its parent hears of its end. */
+static void tell_parent(struct nr_creature *creature)
+{
+    const struct nr_creature *parent = nr_world_find(creature->parent);
+
+    creature->life = NR_ZOMBIE;
+    creature->dies_at = NR_WORLD_NEVER;
+    if (creature->parent == NR_WORLD_SELF)
+        nr_world.sigchld = true;
+    else if (parent == NULL || parent->temper.parental)
+        creature->life = NR_NOBODY;
+}
+
 void nr_world_death(struct nr_creature *creature, int status)
 {
     pid_t pid = creature->pid;
@@ -183,15 +202,14 @@ void nr_world_death(struct nr_creature *creature, int status)
     for (struct nr_creature *c = nr_world.all; c < used(); c++)
         if (c->life != NR_NOBODY && c->parent == pid && c != creature)
             orphan(c);
-    creature->life = NR_ZOMBIE;
-    nr_tell("%8llu: %d ends, status %#x", (unsigned long long)nr_world.now, pid, (unsigned)status);
-
-    const struct nr_creature *parent = nr_world_find(creature->parent);
-    if (creature->parent == NR_WORLD_SELF) {
-        nr_world.sigchld = true;
-    } else if (parent == NULL || parent->temper.parental) {
-        creature->life = NR_NOBODY;
+    nr_tell("%8llu: %d ends, status %#x, held for %u ms", (unsigned long long)nr_world.now, pid,
+            (unsigned)status, creature->temper.traced);
+    if (creature->temper.traced == 0) {
+        tell_parent(creature);
+        return;
     }
+    creature->life = NR_HELD;
+    creature->dies_at = nr_world.now + creature->temper.traced;
 }
 
 void nr_world_leave(struct nr_creature *creature, uint32_t in_ms, int status)
@@ -223,7 +241,7 @@ uint64_t nr_world_next_death(void)
 {
     uint64_t next = NR_WORLD_NEVER;
     for (struct nr_creature *c = nr_world.all; c < used(); c++)
-        if (c->life == NR_ALIVE && c->dies_at < next)
+        if (lives(c) && c->dies_at < next)
             next = c->dies_at;
     return next;
 }
@@ -231,9 +249,12 @@ uint64_t nr_world_next_death(void)
 void nr_world_pass(uint64_t ms)
 {
     nr_world.now += ms;
-    for (struct nr_creature *c = nr_world.all; c < used(); c++)
-        if (c->life == NR_ALIVE && c->dies_at <= nr_world.now)
+    for (struct nr_creature *c = nr_world.all; c < used(); c++) {
+        if (c->life == NR_HELD && c->dies_at <= nr_world.now)
+            tell_parent(c);
+        else if (c->life == NR_ALIVE && c->dies_at <= nr_world.now)
             nr_world_death(c, c->due);
+    }
 }
 
 /* ---- signals -------------------------------------------------------------------------------- */
@@ -344,7 +365,7 @@ static struct nr_creature *ended(idtype_t type, pid_t pid, int flags, bool *cand
     for (; c != NULL; c = type == P_PID ? NULL : next_child(c->adopted)) {
         if (c->life == NR_ZOMBIE && (flags & WEXITED))
             return c;
-        *candidate = *candidate || c->life == NR_ALIVE;
+        *candidate = *candidate || lives(c);
     }
     return NULL;
 }
@@ -378,9 +399,9 @@ pid_t nr_world_wait4(pid_t pid, int *status, int flags)
         errno = ECHILD;
         return -1;
     }
-    if (child->life == NR_ALIVE && (flags & WNOHANG))
+    if (lives(child) && (flags & WNOHANG))
         return 0;
-    if (child->life == NR_ALIVE) {
+    while (lives(child)) {
         INVARIANT(child->dies_at != NR_WORLD_NEVER, "wait4(%d) blocks while it lives", pid);
         nr_world_pass(child->dies_at - nr_world.now);
     }

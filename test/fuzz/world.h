@@ -24,6 +24,7 @@
 enum nr_life {
     NR_NOBODY = 0,
     NR_ALIVE,
+    NR_HELD, /* dead, but its tracer keeps that from its parent: as good as alive, and unkillable */
     NR_ZOMBIE,
 };
 
@@ -34,6 +35,7 @@ struct nr_temper {
     bool immortal;   /* SIGKILL never shows (uninterruptible sleep) */
     bool parental;   /* it reaps its own children */
     uint32_t linger; /* milliseconds between SIGKILL and the end */
+    uint32_t traced; /* milliseconds for which its tracer holds its zombie */
 };
 
 struct nr_creature {
@@ -45,9 +47,9 @@ struct nr_creature {
     uint64_t adopted;    /* its place in its parent's list of children */
     uint64_t adopted_at; /* by the time of the process under test */
     bool condemned;      /* self sent it SIGKILL */
-    uint64_t dies_at;
-    int due;    /* the status it then has */
-    int status; /* as wait(2) gives it */
+    uint64_t dies_at;    /* or is let go */
+    int due;             /* the status it then has */
+    int status;          /* as wait(2) gives it */
     struct nr_temper temper;
 };
 
@@ -98,7 +100,8 @@ uint64_t nr_world_next_death(void);
 struct nr_creature *nr_world_find(pid_t pid);
 /* By birth, whatever its pid is used for now; NULL once it was reaped. */
 struct nr_creature *nr_world_born(uint64_t birth);
-/* The family's living members: how many; and the one at `index`. */
+/* The family's members, as long as they have not ended for their parent: how many; and of those that
+ * can still do something the one at `index`, or NULL. */
 unsigned nr_world_family(void);
 struct nr_creature *nr_world_member(unsigned index);
 /* A living child of self that has been one for longer than `ms` and was not sent SIGKILL; or NULL. */
