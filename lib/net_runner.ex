@@ -138,7 +138,9 @@ defmodule NetRunner do
   A lazy enumerable of the command's output: binaries of at most `max_chunk_size` bytes, as they come.
 
   The command starts when enumeration starts, waits while the consumer is busy, and is stopped and gone
-  when enumeration ends, also when it is halted early. Each enumeration is a new run. A failing start
+  when enumeration ends, also when it is halted early. It belongs to the process that starts the enumeration: where
+  another goes on with a suspended one, the death of the first is a `NetRunner.Error` with `:closed`. Each
+  enumeration is a new run. A failing start
   raises `NetRunner.Error` then, a failing command raises `NetRunner.ExitError` after its last element
   (see `exit:` and `ok:`).
 

@@ -4,7 +4,7 @@ defmodule NetRunner.Collector do
   # Outputs, sets off the stop ladder for time-outs and limits, and gives its Result. The command is gone
   # when this returns, however it returns.
 
-  alias NetRunner.{Lines, Output, Pipe, Result}
+  alias NetRunner.{Idle, Lines, Output, Pipe, Result}
 
   @read_max 262_144
   # After the grace of a time-out's ladder: when SIGKILL has not ended all of them by then, the guardian says
@@ -38,11 +38,14 @@ defmodule NetRunner.Collector do
   defp collect(process, options, deadline) do
     wanted = if options.stderr == :capture, do: [:stdout, :stderr], else: [:stdout]
 
-    with {:ok, handles} <- handles(process, wanted) do
+    with {:ok, pipes} <- NetRunner.Process.pipes(process) do
+      # A stdout that is a file has no handle.
+      handles = for name <- wanted, handle = pipes[name], do: {name, handle}
+      idle = Idle.new(options, pipes)
       stdout = stdout(options)
 
       try do
-        read_and_conclude(process, options, deadline, handles, %{
+        read_and_conclude(process, options, {deadline, idle}, handles, %{
           stdout: stdout,
           stderr: Output.new("", nil, options.max_output_size, options.overflow)
         })
@@ -60,23 +63,17 @@ defmodule NetRunner.Collector do
     Output.new(into, lines, options.max_output_size, options.overflow)
   end
 
-  # A stdout that is a file has no handle; a server that is gone has none either, and says so later.
-  defp handles(process, wanted) do
-    with {:ok, pipes} <- NetRunner.Process.pipes(process),
-         do: {:ok, for(name <- wanted, handle = pipes[name], do: {name, handle})}
-  end
-
-  defp read_and_conclude(process, options, deadline, handles, outputs) do
-    case read_all(handles, deadline, options.idle_timeout, outputs) do
+  defp read_and_conclude(process, options, {deadline, idle}, handles, outputs) do
+    case read_all(handles, deadline, idle, outputs) do
       {:eof, outputs} ->
-        await(process, options, deadline, outputs)
+        await(process, options, deadline, idle, outputs)
 
       {why, handles, outputs} when why in [:timeout, :idle_timeout] ->
         NetRunner.Process.stop_for(process, why)
         # What it says while it is being stopped is part of its output.
         ladder = Pipe.deadline(options.kill_timeout + @after_grace)
 
-        case read_all(handles, ladder, :infinity, outputs) do
+        case read_all(handles, ladder, Idle.never(), outputs) do
           {:error, reason} -> {:error, reason}
           read -> conclude(process, options, outputs(read), {why, :timeout})
         end
@@ -95,16 +92,14 @@ defmodule NetRunner.Collector do
   defp outputs({:output_limit, outputs, _what}), do: outputs
 
   # Its output is closed, or does not come here; it may run on, within its time.
-  defp await(process, options, :infinity, outputs), do: conclude(process, options, outputs, nil)
-
-  defp await(process, options, deadline, outputs) do
-    case NetRunner.Process.await_exit(process, Pipe.left(deadline)) do
-      {:error, :timeout} ->
-        NetRunner.Process.stop_for(process, :timeout)
-        conclude(process, options, outputs, {:timeout, :timeout})
-
-      _ended ->
+  defp await(process, options, deadline, idle, outputs) do
+    case Idle.await_exit(process, deadline, idle) do
+      :ended ->
         conclude(process, options, outputs, nil)
+
+      why ->
+        NetRunner.Process.stop_for(process, why)
+        conclude(process, options, outputs, {why, :timeout})
     end
   end
 
@@ -147,7 +142,9 @@ defmodule NetRunner.Collector do
   defp read_all([], _deadline, _idle, _armed, outputs), do: {:eof, outputs}
 
   defp read_all(handles, deadline, idle, armed, outputs) do
-    case Pipe.read_either(handles, @read_max, Pipe.earlier(deadline, Pipe.deadline(idle)), armed) do
+    first = Pipe.earlier(deadline, Idle.deadline(idle))
+
+    case Pipe.read_either(handles, @read_max, first, armed) do
       {tag, {:ok, chunk}, armed} ->
         took(Output.add(outputs[tag], chunk), tag, handles, deadline, idle, armed, outputs)
 
@@ -159,8 +156,14 @@ defmodule NetRunner.Collector do
         {:error, reason}
 
       {:timeout, armed} ->
-        Pipe.disarm(armed)
-        {if(Pipe.over?(deadline), do: :timeout, else: :idle_timeout), handles, outputs}
+        with false <- Pipe.over?(deadline),
+             {:heard, idle} <- Idle.over(idle) do
+          read_all(handles, deadline, idle, armed, outputs)
+        else
+          why ->
+            Pipe.disarm(armed)
+            {if(why == true, do: :timeout, else: :idle_timeout), handles, outputs}
+        end
     end
   end
 

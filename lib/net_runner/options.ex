@@ -105,8 +105,9 @@ defmodule NetRunner.Options do
        "`:timeout` from `exec/2`. Default: none."},
     {:idle_timeout, @read_for_you, :infinity, :timeout,
      "Milliseconds without any output after which the command is stopped, as by `timeout:` (the cause is " <>
-       "`:idle_timeout`; a stream raises a `NetRunner.Error` with `:timeout`). Time in which you do not ask " <>
-       "for output does not count. Default: none."},
+       "`:idle_timeout`; a stream raises a `NetRunner.Error` with `:timeout`). Output on a consumed stderr is " <>
+       "output too, but looked at only when the time is over: a silence may last twice as long. Time in which " <>
+       "you do not ask for output does not count. Only with `stdout: :pipe`. Default: none."},
     {:max_output_size, @to_the_end, :infinity, :limit,
      "Bytes of stdout, and of captured stderr, after which `overflow:` says what happens. Default: none."},
     {:overflow, @to_the_end, :kill, {:one_of, [:kill, :head, :tail]},
@@ -201,6 +202,12 @@ defmodule NetRunner.Options do
     {:error,
      {:invalid, :stderr,
       "a stream cannot give a captured stderr: use :tagged, :consume, :merge or :discard"}}
+  end
+
+  defp cross_check({:ok, %{idle_timeout: ms, stdout: elsewhere}}, _call)
+       when ms != :infinity and elsewhere != :pipe do
+    {:error,
+     {:invalid, :idle_timeout, "nobody sees whether a stdout that goes elsewhere is idle"}}
   end
 
   defp cross_check({:ok, %{lines: nil, max_line_length: {_, _}}}, _call),

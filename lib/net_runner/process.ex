@@ -197,7 +197,7 @@ defmodule NetRunner.Process do
   end
 
   @doc """
-  Writes to stdin. Waits until the pipe has taken everything: `{:error, {:timeout, bytes_taken}}` if it
+  Writes to stdin, of a command with `input: :pipe`. Waits until the pipe has taken everything: `{:error, {:timeout, bytes_taken}}` if it
   did not in time, `{:error, :epipe}` if the command reads no more.
   """
   @spec write(t, iodata, timeout) ::
@@ -209,7 +209,9 @@ defmodule NetRunner.Process do
     end
   end
 
-  @doc "Closes stdin: the command sees the end of its input. Also fine the second time."
+  @doc """
+  Closes stdin, of a command with `input: :pipe`: it sees the end of its input. Also fine the second time.
+  """
   @spec close_stdin(t) :: :ok | {:error, :closed}
   def close_stdin(p) do
     with {:ok, %{stdin: stdin}} when stdin != nil <- pipes(p) do
@@ -342,7 +344,7 @@ defmodule NetRunner.Process do
   """
   @spec stats(t) :: {:ok, map} | {:error, :closed}
   def stats(p) do
-    with {:ok, handles} <- pipes(p), do: {:ok, Stats.counters(handles)}
+    with {:ok, pipes} <- pipes(p), do: {:ok, Stats.counters(pipes.counted)}
   end
 
   @doc false

@@ -82,7 +82,7 @@ defmodule NetRunner.Stats do
       started_at: DateTime.from_unix!(began_at, :millisecond),
       uptime_ms: until - began,
       state: state,
-      stats: counters(known)
+      stats: counters(known.counted)
     })
   end
 

@@ -5,7 +5,7 @@ defmodule NetRunner.Stream do
   # whichever way it ends. It can be enumerated again: each time is a new run. Between two elements no
   # wait is placed, so nothing strays into the mailbox of whoever enumerates.
 
-  alias NetRunner.{Collector, ExitError, Lines, Pipe, Result}
+  alias NetRunner.{Collector, ExitError, Idle, Lines, Pipe, Result}
 
   @spec new([binary, ...], NetRunner.Options.t()) :: Enumerable.t()
   def new(cmd, options) do
@@ -29,6 +29,7 @@ defmodule NetRunner.Stream do
         options: options,
         process: process,
         handles: handles,
+        idle: Idle.new(options, pipes),
         lines: if(lines, do: Map.new(handles, fn {name, _handle} -> {name, lines} end)),
         status: :running
       }
@@ -42,9 +43,7 @@ defmodule NetRunner.Stream do
   defp next(%{handles: []} = state), do: finish(state)
 
   defp next(state) do
-    %{max_chunk_size: max, idle_timeout: idle} = state.options
-
-    case read(state.handles, max, Pipe.deadline(idle)) do
+    case read(state.handles, state.options.max_chunk_size, Idle.deadline(state.idle)) do
       {name, {:ok, chunk}} ->
         split(name, chunk, turn(state))
 
@@ -52,8 +51,10 @@ defmodule NetRunner.Stream do
         last_line(name, %{state | handles: List.keydelete(state.handles, name, 0)})
 
       {:error, :timeout} ->
-        NetRunner.Process.stop_for(state.process, :idle_timeout)
-        fail(:timeout, state)
+        case Idle.over(state.idle) do
+          {:heard, idle} -> next(%{state | idle: idle})
+          :idle_timeout -> time_out(state)
+        end
 
       {:error, reason} ->
         fail(reason, state)
@@ -109,18 +110,28 @@ defmodule NetRunner.Stream do
 
   defp elements(elements, _name, _state), do: elements
 
+  defp time_out(state) do
+    NetRunner.Process.stop_for(state.process, :idle_timeout)
+    fail(:timeout, state)
+  end
+
   defp fail(reason, state), do: raise(NetRunner.Error, reason: reason, cmd: state.cmd)
 
   defp finish(state) do
-    with {:ok, conclusion} <- NetRunner.Process.conclude(state.process, :infinity),
+    with :ended <- Idle.await_exit(state.process, :infinity, state.idle),
+         {:ok, conclusion} <- NetRunner.Process.conclude(state.process, :infinity),
          :ok <- Collector.fed(conclusion) do
       ended(state.options.exit, conclusion.result, %{state | status: :over})
     else
+      :idle_timeout -> time_out(state)
       {:error, reason} -> fail(reason, state)
     end
   end
 
   defp ended(_exit, %{cause: :guardian_lost}, state), do: fail(:guardian_lost, state)
+
+  # Whoever started the enumeration has died, and another goes on with it: this is a cut, not an end.
+  defp ended(_exit, %{cause: :owner_down}, state), do: fail(:closed, state)
   defp ended(:ignore, _result, state), do: {:halt, state}
   defp ended(:element, result, state), do: {[{:exit, result.exit}], state}
 

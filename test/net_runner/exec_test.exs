@@ -76,6 +76,25 @@ defmodule NetRunner.ExecTest do
                exec(script, idle_timeout: 400, backend: backend)
     end
 
+    on_backends "of one that closed its output and went silent" do
+      opts = [idle_timeout: 100, backend: backend]
+      assert {:ok, %{cause: :idle_timeout}} = exec("exec >&- 2>&-; exec sleep 60", opts)
+      assert {:ok, %{cause: :exited, stdout: "x"}} = exec("printf x; exec >&-", opts)
+    end
+
+    on_backends "of one that talks on a consumed stderr: that is not silent" do
+      script = "for i in 1 2 3 4 5 6 7 8; do echo $i >&2; sleep 0.1; done; echo done"
+      opts = [idle_timeout: 300, backend: backend]
+      assert {:ok, %{cause: :exited, stdout: "done\n"}} = exec(script, opts)
+      assert {:ok, %{cause: :exited}} = exec("exec >&-; " <> script, opts)
+      assert {:ok, %{cause: :idle_timeout}} = exec("echo x >&2; exec sleep 60", opts)
+      assert Enum.join(NetRunner.stream!(["sh", "-c", script], opts)) == "done\n"
+
+      assert_raise NetRunner.Error, fn ->
+        Enum.to_list(NetRunner.stream!(["sh", "-c", "exec >&-; exec sleep 60"], opts))
+      end
+    end
+
     on_backends "of one that writes without an end within its time" do
       assert {:ok, %{cause: :timeout, stdout: stdout, truncated?: true}} =
                NetRunner.exec(["yes"],
@@ -104,8 +123,7 @@ defmodule NetRunner.ExecTest do
       assert {:ok, %{cause: :timeout, stdout: "x"}} =
                exec("printf x; exec >&-; sleep 60", timeout: 200)
 
-      assert {:ok, %{cause: :exited}} =
-               exec("exec >&-; sleep 0.1", timeout: 60_000, idle_timeout: 10)
+      assert {:ok, %{cause: :exited}} = exec("exec >&-; sleep 0.1", timeout: 60_000)
     end
 
     @tag :subreaper

@@ -469,6 +469,13 @@ defmodule NetRunner.OptionsTest do
     end
   end
 
+  test "an idle time-out needs an output that is read" do
+    for call <- [:run, :exec!, :stream], stdout <- [:discard, {:file, "x"}] do
+      assert {:error, {:invalid, :idle_timeout, _}} =
+               Options.validate([idle_timeout: 1, stdout: stdout], call)
+    end
+  end
+
   test "a tagged stderr is for streams only" do
     assert {:ok, %{stderr: :tagged}} = Options.validate([stderr: :tagged], :stream)
 

@@ -157,6 +157,16 @@ defmodule NetRunner.ProcessTest do
     assert P.read(p) == :eof
   end
 
+  on_backends "input: that is given has no other writer, and nobody else ends it" do
+    input = Stream.map(1..3, fn n -> receive(do: (:never -> n), after: (20 -> to_string(n))) end)
+    p = start!("cat", input: input, backend: backend)
+    assert P.write(p, "X") == {:error, :closed}
+    assert P.close_stdin(p) == {:error, :closed}
+    assert P.await_exit(p) == {:ok, 0}
+    assert P.read(p) == {:ok, "123"}
+    assert {:ok, %{stdin: %{bytes: 3}, stderr: %{bytes: 0}}} = P.stats(p)
+  end
+
   on_backends "write to a command that reads no more is {:error, :epipe}" do
     p = start!(fixture("close_stdin"), ["60000"], backend: backend)
     P.write(p, "x")

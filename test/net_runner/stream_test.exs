@@ -6,6 +6,14 @@ defmodule NetRunner.StreamTest do
 
   defp sh(script), do: ["sh", "-c", script]
 
+  # The elements that a suspended enumeration still gives.
+  defp read_on(continue, read) do
+    case continue.({:cont, nil}) do
+      {:suspended, [element], continue} -> read_on(continue, [element | read])
+      {over, _acc} when over in [:done, :halted] -> Enum.reverse(read)
+    end
+  end
+
   describe "the enumerable" do
     on_backends "starts nothing until it is enumerated" do
       path = tmp_path("touched")
@@ -42,6 +50,43 @@ defmodule NetRunner.StreamTest do
       File.mkdir_p!(dir)
       stream = stream!(["pwd"], backend: backend)
       File.cd!(dir, fn -> assert Enum.join(stream) == dir <> "\n" end)
+    end
+
+    on_backends "started in one process goes on in another" do
+      numbers = Enum.map(1..20_000, &to_string/1)
+      stream = stream!(["seq", "20000"], lines: true, backend: backend)
+      take_one = fn line, _acc -> {:suspend, [line]} end
+
+      back_at_baseline(fn ->
+        {:suspended, ["1"], continue} = Enumerable.reduce(stream, {:cont, []}, take_one)
+
+        rest =
+          Task.async(fn ->
+            rest = read_on(continue, [])
+            assert Process.info(self(), :messages) == {:messages, []}
+            rest
+          end)
+
+        assert ["1" | Task.await(rest)] == numbers
+      end)
+    end
+
+    on_backends "is cut off, not ended, for its reader when the process that started it dies" do
+      stream = stream!(["sh", "-c", "echo x; exec sleep 60"], exit: :ignore, backend: backend)
+      me = self()
+
+      back_at_baseline(fn ->
+        starter =
+          spawn(fn ->
+            send(me, Enumerable.reduce(stream, {:cont, nil}, fn x, _acc -> {:suspend, x} end))
+          end)
+
+        monitor = Process.monitor(starter)
+        assert_receive {:suspended, "x\n", continue}, 5_000
+        assert_receive {:DOWN, ^monitor, :process, ^starter, _}, 5_000
+        error = assert_raise NetRunner.Error, fn -> read_on(continue, []) end
+        assert error.reason == :closed
+      end)
     end
 
     on_backends "zips with another, each halted when the shorter ends" do

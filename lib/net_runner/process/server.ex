@@ -88,8 +88,7 @@ defmodule NetRunner.Process.Server do
         started_at: System.monotonic_time(:millisecond)
       }
 
-      pipes = %{stdin: stdin, stdout: stdout, stderr: readable_stderr(state), os_pid: os_pid}
-      known = Map.merge(pipes, Stats.about(state))
+      known = Map.merge(pipes(state), Stats.about(state))
       {:ok, _registry} = Registry.register(NetRunner.Registry, self(), known)
       Log.belongs_to(cmd, os_pid)
       state = %{state | span: Telemetry.started(state)}
@@ -100,9 +99,17 @@ defmodule NetRunner.Process.Server do
     end
   end
 
-  # A stderr that this server consumes has no other reader.
-  defp readable_stderr(%{options: %{stderr: :consume}}), do: nil
-  defp readable_stderr(state), do: state.stderr
+  # What others may use is theirs alone: an input that we feed has no other writer, and a stderr that we
+  # consume no other reader. All of them are counted.
+  defp pipes(%{options: options} = state) do
+    %{
+      stdin: if(options.input == :pipe, do: state.stdin),
+      stdout: state.stdout,
+      stderr: if(options.stderr != :consume, do: state.stderr),
+      counted: Map.take(state, [:stdin, :stdout, :stderr]),
+      os_pid: state.os_pid
+    }
+  end
 
   # Only STARTED, FAILED or the hang-up decide a start (docs/shepherd.md).
   defp await_start(control, deadline, options) do
