@@ -256,6 +256,19 @@ defmodule Negative do
         do: IO.puts(String.pad_trailing(mutant.name, 26) <> mutant.what <> later(mutant))
   end
 
+  # Code that moved away under a mutant is noticed at once, not when somebody runs them all.
+  def main(["-n"]) do
+    moved =
+      for mutant <- mutants(), mutant.later == nil, why <- unfit(mutant) do
+        IO.puts("#{mutant.name} #{why}")
+        mutant.name
+      end
+
+    {moved, all} = {length(Enum.uniq(moved)), length(mutants())}
+    IO.puts("#{all - moved} passed, #{moved} failed (mutants that apply, their tests exist)")
+    if moved > 0, do: System.halt(1)
+  end
+
   def main(names) do
     # Ended by a signal, a BEAM says 0: as if all had gone well.
     :os.set_signal(:sigterm, :default)
@@ -279,6 +292,40 @@ defmodule Negative do
 
     IO.puts("\n" <> summary(results))
     if :failed in results, do: System.halt(1)
+  end
+
+  defp unfit(mutant) do
+    missing =
+      for {_manner, test} <- mutant.tests,
+          not there?(test),
+          do: "names a test that is not there: #{title(test)}"
+
+    case Mutant.apply_to(mutant, ".") do
+      {:ok, _files} -> missing
+      {:error, why} -> ["does not apply: " <> why | missing]
+    end
+  end
+
+  defp there?({:c, program, name}),
+    do: File.read!("test/c/#{program}.c") =~ ~r/\btcase_add_test\(\w+, #{name}\);/
+
+  # A name is "test", the sentence of its describe, its own and its backend; either may be put together.
+  defp there?({:elixir, file, "test " <> name}) do
+    name = String.replace(name, ~r/ \[\w+\]$/, "")
+    source = File.read!(file)
+    alone = sentences(source, "test|on_backends")
+    described = for one <- sentences(source, "describe"), two <- alone, do: "#{one} #{two}"
+    Enum.any?(alone ++ described, &(name =~ Regex.compile!("^#{&1}$", "s")))
+  end
+
+  defp sentences(source, macros) do
+    for [sentence] <-
+          Regex.scan(~r/^\s*(?:#{macros}) "((?:\\.|[^"\\])+)"/m, source, capture: :all_but_first) do
+      sentence
+      |> String.replace("\\\"", "\"")
+      |> Regex.escape()
+      |> String.replace(~r/\\\#\\{.*?\\}/, ".+")
+    end
   end
 
   # Calls `fun` with each item and a tree that is its alone meanwhile.

@@ -3,7 +3,8 @@ defmodule NetRunner.ChaosTest do
   # drawn that is not promised, and a wrong outcome is told from one that harm explains.
   use ExUnit.Case, async: true
 
-  alias NetRunner.Test.Chaos.{Commands, Plan, Totals}
+  alias NetRunner.Test.Chaos
+  alias NetRunner.Test.Chaos.{Commands, Plan, Totals, Worker}
 
   defp drawn(seed, count) do
     :rand.seed(:exsss, seed)
@@ -45,6 +46,12 @@ defmodule NetRunner.ChaosTest do
     assert epochs |> Enum.flat_map(& &1.harms) |> Enum.uniq_by(& &1.what) |> length() == 8
     assert Enum.any?(plans, &(&1.ending == :peace))
     assert Enum.any?(plans, &match?(%{ending: {:killed, _at}}, &1))
+  end
+
+  test "a fork chain that nobody ends is still there when survivors are counted" do
+    # An epoch's commands may be as old as the epoch when its settling begins; the driver looks last.
+    longest = 1..300 |> Enum.flat_map(&Plan.of(1, &1).epochs) |> Enum.map(& &1.ms) |> Enum.max()
+    assert Commands.chain_ms() > longest + 2 * Worker.settle_ms() + Chaos.gone_ms()
   end
 
   describe "an outcome" do

@@ -23,8 +23,9 @@ defmodule NetRunner.Test.Chaos.Commands do
   # At full number they would be the whole machine's load: two slots of an epoch may run them.
   @chains {6, :chain}
   @chain_slots 2
-  # A chain that nobody can end any more does so itself: the machine is lent.
-  @chain_ms 20_000
+  # A chain that nobody can end any more does so itself: the machine is lent. But not before worker and
+  # driver have counted who is left.
+  @chain_ms 120_000
 
   @calls %{
     instant: [:run, :stream, :process],
@@ -43,6 +44,10 @@ defmodule NetRunner.Test.Chaos.Commands do
   @line String.duplicate("x", 64)
   # For ends that nobody prevents: only a machine that stands still takes so long.
   @long 30_000
+
+  @doc "After how many milliseconds a fork chain ends by itself."
+  @spec chain_ms() :: pos_integer
+  def chain_ms, do: @chain_ms
 
   @type t :: map
   @type outcome :: {binary, 0..255 | :halted} | {:error, term}

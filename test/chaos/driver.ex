@@ -20,10 +20,14 @@ defmodule NetRunner.Test.Chaos do
   @lanes 2
   # A stopped guardian is killed by its zygote after kill_timeout (here 5 s at most) + 3 s; the rest is room
   # for a loaded machine.
-  @gone_ms 30_000
+  @gone_ms 15_000
   # No plan takes so long: three epochs with three settlings.
   @worker_ms 180_000
   @up_ms 60_000
+
+  @doc "How many milliseconds a worker's family has to be gone after it."
+  @spec gone_ms() :: pos_integer
+  def gone_ms, do: @gone_ms
 
   @doc "Runs for so many seconds; true if nothing was wrong."
   @spec main(pos_integer, integer) :: boolean

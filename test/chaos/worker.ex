@@ -22,6 +22,10 @@ defmodule NetRunner.Test.Chaos.Worker do
   # The last epoch of a run is cut short, but not to nothing.
   @least_ms 1_000
 
+  @doc "How many milliseconds everything has to be as before, at an epoch's end."
+  @spec settle_ms() :: pos_integer
+  def settle_ms, do: @settle_ms
+
   @doc """
   What the driver starts. The environment says what to do: NET_RUNNER_CHAOS_WORKER="SEED WORKER FOLDER
   UNTIL", UNTIL in milliseconds of the system's time: no epoch begins later.

@@ -123,6 +123,109 @@ defmodule NetRunner.Faults.BeamTest do
       do: ["sh", "-c", ~S(ulimit -c 0; ERL_CRASH_DUMP_SECONDS=0 exec "$@" 2>/dev/null), "sh"]
   end
 
+  # What was asked for is answered while the BEAM is stopped, and each time-out of ours is over before it
+  # can look: that of a kill (5 s), of a stop (its grace and 4 s), of a start (3 s). Some guardians go on when
+  # the BEAM does, not earlier, as after `docker pause`: their answers come after the time-out.
+  @tag :slow
+  on_backends "a BEAM that is stopped for five seconds and continued loses nothing (8)" do
+    fifo = tmp_path("fifo")
+    {_, 0} = System.cmd("mkfifo", [fifo])
+    beam = OtherBeam.start(busy_beam(backend, fifo))
+    pids = beam |> OtherBeam.read_line() |> String.split() |> Enum.map(&String.to_integer/1)
+    [ending, short, long, zygote, guardian | paused] = pids
+    for os_pid <- [zygote, guardian | paused], do: freeze(os_pid)
+    OtherBeam.tell(beam)
+    OtherBeam.await_line(beam, "under way", 20_000)
+    freeze(beam.os_pid)
+    stopped = System.monotonic_time(:millisecond)
+    {_, 0} = System.cmd("kill", ["-CONT", to_string(zygote), to_string(guardian)])
+    File.write!(fifo, "\n")
+    eventually("these have ended", fn -> not running?(ending) and not running?(short) end)
+    assert running?(long)
+
+    receive do
+    after
+      5_500 - (System.monotonic_time(:millisecond) - stopped) -> :ok
+    end
+
+    {_, 0} = System.cmd("kill", ["-CONT" | Enum.map([beam.os_pid | paused], &to_string/1)])
+
+    assert OtherBeam.read_line(beam) == ~s|kills [:ok]|
+    assert OtherBeam.read_line(beam) == ~s|start {"started\\n", 0}|
+    assert OtherBeam.read_line(beam) == ~s|short {{:ok, 137}, :ok}|
+    assert OtherBeam.read_line(beam) == ~s|told {:ok, "winch\\n"}|
+    assert OtherBeam.read_line(beam) == ~s|ending {"first\\nlast\\n", {:ok, 7}}|
+    assert OtherBeam.read_line(beam) == ~s|cat {{:ok, "before"}, :ok, {:ok, "after"}}|
+    assert OtherBeam.read_line(beam) == ~s|cat {:eof, {:ok, 0}}|
+    assert OtherBeam.read_line(beam, 10_000) == ~s|long {{:ok, 137}, :ok}|
+    "it took " <> ms = OtherBeam.read_line(beam)
+    assert String.to_integer(ms) in 7_000..(7_000 + k())
+    assert OtherBeam.read_line(beam) == "told {:ok, 143}"
+  end
+
+  # Says the pids of three commands, of its zygote and of those guardians that will be asked to kill. Told
+  # to, it makes use of all its commands, says so, and then what came of it.
+  defp busy_beam(backend, fifo) do
+    """
+    alias NetRunner.Process, as: Command
+    import NetRunner.Test.World
+
+    opts = [backend: #{inspect(backend)}]
+    ready = fn exe, args, grace ->
+      {:ok, p} = Command.start(exe, args, [kill_timeout: grace] ++ opts)
+      {:ok, "ready\\n"} = Command.read(p)
+      p
+    end
+    all = fn all, p, said ->
+      case Command.read(p), do: ({:ok, more} -> all.(all, p, said <> more); :eof -> said)
+    end
+    said = fn what, value -> IO.puts("\#{what} \#{inspect(value)}") end
+
+    {:ok, cat} = Command.start("cat", [], opts)
+    :ok = Command.write(cat, "before")
+    {:ok, ending} = Command.start("sh", ["-c", "echo first; read _ <#{fifo}; echo last; exit 7"], opts)
+    winch = "trap 'echo winch' WINCH; trap 'exit 143' TERM; echo ready; while :; do sleep 0.05; done"
+    told = ready.("sh", ["-c", winch], 5_000)
+    signalled = [told | for(_ <- 1..8, do: elem(Command.start("cat", [], opts), 1))]
+    short = ready.(#{inspect(fixture("ignore_term"))}, [], 1_000)
+    long = ready.(#{inspect(fixture("ignore_term"))}, [], 7_000)
+    pids = for p <- [ending, short, long], do: elem(Command.os_pid(p), 1)
+    guardians = for p <- signalled, do: :sys.get_state(p).guardian_pid
+    IO.puts(Enum.join(pids ++ [NetRunner.Shepherd.info().os_pid | guardians], " "))
+    IO.puts("up")
+    IO.gets(:stdio, [])
+
+    began = System.monotonic_time(:millisecond)
+    kills = for p <- signalled, do: Task.async(fn -> Command.kill(p, :sigwinch) end)
+    start = Task.async(fn -> NetRunner.run(["echo", "started"], [spawn_timeout: 3_000] ++ opts) end)
+    [short, long] =
+      for p <- [short, long] do
+        waiter = Task.async(fn -> Command.await_exit(p) end)
+        eventually("it waits", fn -> :sys.get_state(p).awaiting != [] end)
+        stop = Task.async(fn -> Command.stop(p) end)
+        eventually("it stops", fn -> :sys.get_state(p).cause != nil end)
+        fn -> {Task.await(waiter, :infinity), Task.await(stop, :infinity)} end
+      end
+    eventually("all is under way", fn ->
+      Enum.all?(signalled, &(:sys.get_state(&1).kills != %{})) and NetRunner.Shepherd.info().in_flight == 1
+    end)
+    IO.puts("under way")
+
+    said.("kills", kills |> Task.await_many(:infinity) |> Enum.uniq())
+    said.("start", Task.await(start, :infinity))
+    said.("short", short.())
+    said.("told", Command.read(told))
+    said.("ending", {all.(all, ending, ""), Command.await_exit(ending)})
+    said.("cat", {Command.read(cat), Command.write(cat, "after"), Command.read(cat)})
+    Command.close_stdin(cat)
+    said.("cat", {Command.read(cat), Command.await_exit(cat)})
+    said.("long", long.())
+    IO.puts("it took \#{System.monotonic_time(:millisecond) - began}")
+    said.("told", Command.shutdown(told, 5_000, 1_000))
+    Process.sleep(:infinity)
+    """
+  end
+
   @tag :subreaper
   test "two BEAMs of one user: the end of one, of its commands and of its zygote is nothing to the other (49)" do
     lock = tmp_path("lock")
