@@ -526,7 +526,7 @@ defmodule NetRunner.ProcessTest do
         do: assert(is_integer(stats[key]))
 
     p = start!("cat", [], input: :null, backend: backend)
-    assert {:ok, %{stdin: nil, stdout: %{}, stderr: nil}} = P.stats(p)
+    assert {:ok, %{stdin: nil, stdout: %{}, stderr: %{bytes: 0}}} = P.stats(p)
   end
 
   describe "a server that is not there" do
