@@ -39,18 +39,10 @@ defmodule NetRunner.Collector do
     wanted = if options.stderr == :capture, do: [:stdout, :stderr], else: [:stdout]
 
     with {:ok, handles} <- handles(process, wanted) do
-      stdout = stdout(options)
-
-      try do
-        read_and_conclude(process, options, deadline, handles, %{
-          stdout: stdout,
-          stderr: Output.new("", nil, options.max_output_size, options.overflow)
-        })
-      catch
-        kind, reason ->
-          Output.halt(stdout)
-          :erlang.raise(kind, reason, __STACKTRACE__)
-      end
+      read_and_conclude(process, options, deadline, handles, %{
+        stdout: stdout(options),
+        stderr: Output.new("", nil, options.max_output_size, options.overflow)
+      })
     end
   end
 
@@ -109,8 +101,7 @@ defmodule NetRunner.Collector do
   end
 
   defp conclude(process, options, outputs, broke_off) do
-    with {:ok, conclusion} <- NetRunner.Process.conclude(process, :infinity),
-         :ok <- fed(conclusion) do
+    with {:ok, conclusion} <- Output.or_halt(outputs.stdout, fn -> conclusion(process) end) do
       {stdout, cut?, too_long} = Output.finish(outputs.stdout)
       {captured, captured_cut?, nil} = Output.finish(outputs.stderr)
       result = conclusion.result
@@ -128,6 +119,12 @@ defmodule NetRunner.Collector do
         {cause, reason} -> {:ok, %{result | cause: cause}, reason}
       end
     end
+  end
+
+  defp conclusion(process) do
+    with {:ok, conclusion} <- NetRunner.Process.conclude(process, :infinity),
+         :ok <- fed(conclusion),
+         do: {:ok, conclusion}
   end
 
   @doc "How the input went. An exception of what was given as `input:` belongs to the caller."
@@ -156,6 +153,7 @@ defmodule NetRunner.Collector do
 
       {_tag, {:error, reason}, armed} ->
         Pipe.disarm(armed)
+        Output.halt(outputs.stdout)
         {:error, reason}
 
       {:timeout, armed} ->
