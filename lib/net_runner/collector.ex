@@ -41,19 +41,12 @@ defmodule NetRunner.Collector do
     with {:ok, pipes} <- NetRunner.Process.pipes(process) do
       # A stdout that is a file has no handle.
       handles = for name <- wanted, handle = pipes[name], do: {name, handle}
-      idle = Idle.new(options, pipes)
-      stdout = stdout(options)
+      within = {deadline, Idle.new(options, pipes)}
 
-      try do
-        read_and_conclude(process, options, {deadline, idle}, handles, %{
-          stdout: stdout,
-          stderr: Output.new("", nil, options.max_output_size, options.overflow)
-        })
-      catch
-        kind, reason ->
-          Output.halt(stdout)
-          :erlang.raise(kind, reason, __STACKTRACE__)
-      end
+      read_and_conclude(process, options, within, handles, %{
+        stdout: stdout(options),
+        stderr: Output.new("", nil, options.max_output_size, options.overflow)
+      })
     end
   end
 
@@ -104,8 +97,7 @@ defmodule NetRunner.Collector do
   end
 
   defp conclude(process, options, outputs, broke_off) do
-    with {:ok, conclusion} <- NetRunner.Process.conclude(process, :infinity),
-         :ok <- fed(conclusion) do
+    with {:ok, conclusion} <- Output.or_halt(outputs.stdout, fn -> conclusion(process) end) do
       {stdout, cut?, too_long} = Output.finish(outputs.stdout)
       {captured, captured_cut?, nil} = Output.finish(outputs.stderr)
       result = conclusion.result
@@ -123,6 +115,12 @@ defmodule NetRunner.Collector do
         {cause, reason} -> {:ok, %{result | cause: cause}, reason}
       end
     end
+  end
+
+  defp conclusion(process) do
+    with {:ok, conclusion} <- NetRunner.Process.conclude(process, :infinity),
+         :ok <- fed(conclusion),
+         do: {:ok, conclusion}
   end
 
   @doc "How the input went. An exception of what was given as `input:` belongs to the caller."
@@ -153,6 +151,7 @@ defmodule NetRunner.Collector do
 
       {_tag, {:error, reason}, armed} ->
         Pipe.disarm(armed)
+        Output.halt(outputs.stdout)
         {:error, reason}
 
       {:timeout, armed} ->

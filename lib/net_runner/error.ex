@@ -42,8 +42,10 @@ defmodule NetRunner.Error do
   defexception [:reason, :cmd]
 
   @impl true
-  def message(%{reason: reason, cmd: nil}), do: text(reason)
-  def message(%{reason: reason, cmd: cmd}), do: "#{NetRunner.Quote.cmd(cmd)}: #{text(reason)}"
+  def message(%{reason: reason, cmd: nil}), do: NetRunner.Text.visible(text(reason))
+
+  def message(%{reason: reason, cmd: cmd}),
+    do: NetRunner.Text.visible("#{NetRunner.Quote.cmd(cmd)}: #{text(reason)}")
 
   defp text({:invalid_cmd, message}), do: "invalid command: #{message}"
   defp text({:invalid_args, message}), do: "invalid arguments: #{message}"
@@ -102,7 +104,12 @@ defmodule NetRunner.ExitError do
        "in /tmp, with A set",
        "stderr ended with:",
        "oops"]
+
+  What the command wrote or was given may be anything. In the message, bytes that are no UTF-8 and control
+  characters are shown as `\\xHH`; newlines and tabs of stderr stay what they are.
   """
+
+  alias NetRunner.Text
 
   @type t :: %__MODULE__{
           cmd: [binary],
@@ -153,8 +160,8 @@ defmodule NetRunner.ExitError do
   @impl true
   def message(error) do
     [
-      "#{NetRunner.Quote.cmd(error.cmd)} #{how(error)}#{duration(error)}",
-      surroundings(error),
+      Text.visible("#{NetRunner.Quote.cmd(error.cmd)} #{how(error)}#{duration(error)}"),
+      Text.visible(surroundings(error)),
       stderr(error.stderr)
     ]
     |> Enum.reject(&(&1 == ""))
@@ -190,10 +197,10 @@ defmodule NetRunner.ExitError do
   defp set(env), do: "#{Enum.map_join(env, ", ", &NetRunner.Quote.word/1)} set"
 
   defp stderr(""), do: ""
-  defp stderr(text), do: "stderr ended with:\n#{printable(text)}"
 
-  defp printable(text) do
-    if String.valid?(text), do: String.trim_trailing(text), else: inspect(text)
+  defp stderr(bytes) do
+    text = bytes |> Text.whole() |> Text.visible('\n\t') |> String.trim_trailing()
+    "stderr ended with:\n#{text}"
   end
 end
 

@@ -2,7 +2,7 @@ defmodule NetRunner.Output do
   @moduledoc false
   # What becomes of one pipe's bytes when a command is run to its end: cut to a limit, split into lines,
   # put into a collectable. Pure but for the collectable, whose functions are the user's: whoever makes an
-  # Output ends it by finish/1 or halt/1.
+  # Output ends it by finish/1 or halt/1; one whose collectable raises has halted it already.
 
   alias NetRunner.Lines
 
@@ -73,6 +73,26 @@ defmodule NetRunner.Output do
 
   defp close(output, too_long), do: {close(output.into), output.truncated?, too_long}
 
+  @doc """
+  What `fun` gives. If that is `{:error, _}`, or it raises, there will be no result: the collectable is let
+  go of.
+  """
+  @spec or_halt(t, (() -> answer)) :: answer when answer: term
+  def or_halt(output, fun) do
+    fun.()
+  catch
+    kind, reason ->
+      halt(output)
+      :erlang.raise(kind, reason, __STACKTRACE__)
+  else
+    {:error, _} = error ->
+      halt(output)
+      error
+
+    fine ->
+      fine
+  end
+
   @doc "Lets go of the collectable without a result."
   @spec halt(t) :: :ok
   def halt(%{into: {:collectable, acc, fun}}) do
@@ -135,8 +155,14 @@ defmodule NetRunner.Output do
     {:collectable, acc, fun}
   end
 
-  defp put(element, {:collectable, acc, fun}),
-    do: {:collectable, fun.(acc, {:cont, element}), fun}
+  # Only here is the accumulator known when it raises.
+  defp put(element, {:collectable, acc, fun}) do
+    {:collectable, fun.(acc, {:cont, element}), fun}
+  catch
+    kind, reason ->
+      _ = fun.(acc, :halt)
+      :erlang.raise(kind, reason, __STACKTRACE__)
+  end
 
   defp put(element, {kind, elements}), do: {kind, [element | elements]}
 

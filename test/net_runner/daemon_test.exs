@@ -3,7 +3,6 @@ defmodule NetRunner.DaemonTest do
   # async: it counts what the whole node holds.
   use NetRunner.Test.Case
   doctest NetRunner.Daemon
-  doctest NetRunner.Daemon.Log
 
   import ExUnit.CaptureLog
 

@@ -3,6 +3,7 @@ defmodule NetRunner.ErrorTest do
   # shell would need them.
   use ExUnit.Case, async: true
   doctest NetRunner.Quote
+  doctest NetRunner.Text
 
   @reasons [
     {{:invalid_cmd, "expected a list"}, "invalid command: expected a list"},
@@ -115,8 +116,45 @@ defmodule NetRunner.ErrorTest do
       assert message(exit: {:exited, 1}, stderr: "one\ntwo\n\n") ==
                "gcc 'a b.c' exited with status 1\nstderr ended with:\none\ntwo"
 
-      assert message(exit: {:exited, 1}, stderr: <<"x", 255>>) ==
-               "gcc 'a b.c' exited with status 1\nstderr ended with:\n<<120, 255>>"
+      stderr = &(message(exit: {:exited, 1}, stderr: &1) |> String.split("ended with:\n") |> tl())
+      assert stderr.(<<"caf", 0xE9, ": no such file\n">>) == [~S(caf\xE9: no such file)]
     end
+
+    test "has no half of a character that the limit of stderr cut" do
+      message =
+        catch_error(
+          NetRunner.run!(["sh", "-c", "printf 'a\\342\\202\\254b' >&2; exit 1"],
+            stderr_tail_bytes: 3
+          )
+        )
+        |> Exception.message()
+
+      assert [_, "b"] = String.split(message, "ended with:\n")
+    end
+  end
+
+  test "nothing that a command wrote or was given reaches a terminal as a control character" do
+    evil = "a\e[2J\a\r\b\d" <> <<0x9B::utf8>>
+    shown = ~S(a\x1B[2J\x07\x0D\x08\x7F\xC2\x9B)
+
+    message =
+      Exception.message(%NetRunner.ExitError{
+        cmd: [evil, "new\nline"],
+        exit: {:exited, 1},
+        cd: evil,
+        env: [evil],
+        stderr: evil <> "\n\tb"
+      })
+
+    assert message == """
+           '#{shown}' 'new\\x0Aline' exited with status 1
+           in '#{shown}', with '#{shown}' set
+           stderr ended with:
+           #{shown}
+           \tb\
+           """
+
+    assert Exception.message(%NetRunner.Error{reason: {:file, evil, :eacces}, cmd: [evil]}) =~
+             "'#{shown}': cannot open '#{shown}': permission denied"
   end
 end

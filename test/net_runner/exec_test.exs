@@ -4,7 +4,7 @@ defmodule NetRunner.ExecTest do
   doctest NetRunner.Result
   doctest NetRunner.ExitError
 
-  alias NetRunner.{ExitError, Result}
+  alias NetRunner.{ExitError, Output, Result}
   alias NetRunner.Test.Teller
 
   defp exec(script, opts), do: NetRunner.exec(["sh", "-c", script], opts)
@@ -201,16 +201,51 @@ defmodule NetRunner.ExecTest do
       into = %Teller{to: self()}
       assert {["a\n"], 0} = NetRunner.run(["echo", "a"], into: into)
       assert_received :done
-      refute_received :halt
+      refute_received {:halt, _elements}
 
       back_at_baseline(fn ->
         assert_raise RuntimeError, "the collectable's own", fn ->
-          NetRunner.run(["sh", "-c", "echo raise; exec sleep 60"], into: into)
+          # Each comes as an element of its own, "raise\n" as well.
+          NetRunner.run(["printf", "a\\n-b\\n-raise\\n-c\\n"], into: into, lines: "-")
         end
       end)
 
-      assert_received :halt
+      assert_received {:halt, ["a\n", "b\n"]}
+      refute_received {:halt, _again}
       refute_received :done
+    end
+
+    test "a collectable is halted with what it has, if the input raises or there is no result" do
+      me = self()
+
+      back_at_baseline(fn ->
+        run =
+          Task.async(fn ->
+            input =
+              Stream.map(1..2, fn
+                1 -> "a\n"
+                2 -> send(me, {:feeder, self()}) && receive(do: (:go -> raise "the input's own"))
+              end)
+
+            catch_error(NetRunner.run(["cat"], into: %Teller{to: me}, input: input))
+          end)
+
+        assert_receive {:feeder, feeder}, 5_000
+        assert_receive {:element, "a\n"}, 5_000
+        send(feeder, :go)
+        assert %RuntimeError{message: "the input's own"} = Task.await(run)
+      end)
+
+      assert_received {:halt, ["a\n"]}
+      refute_received {:halt, _again}
+      refute_received :done
+
+      {:ok, output} = Output.new(%Teller{to: me}, nil, :infinity, :kill) |> Output.add("a\n")
+
+      assert Output.or_halt(output, fn -> {:ok, :fine} end) == {:ok, :fine}
+      refute_received {:halt, _elements}
+      assert Output.or_halt(output, fn -> {:error, :eio} end) == {:error, :eio}
+      assert_received {:halt, ["a\n"]}
     end
   end
 

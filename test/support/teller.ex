@@ -1,6 +1,7 @@
 defmodule NetRunner.Test.Teller do
   @moduledoc """
-  A collectable that tells each element to a process as `{:element, element}`, and then `:done` or `:halt`.
+  A collectable that tells each element to a process as `{:element, element}`, and then `:done`, or
+  `{:halt, elements}`: what its accumulator has by then.
   The element `"raise\\n"` makes it raise.
   """
 
@@ -22,8 +23,8 @@ defmodule NetRunner.Test.Teller do
            send(to, :done)
            Enum.reverse(elements)
 
-         _elements, :halt ->
-           send(to, :halt)
+         elements, :halt ->
+           send(to, {:halt, Enum.reverse(elements)})
        end}
     end
   end

@@ -7,6 +7,7 @@ defmodule NetRunner.Daemon.Log do
   # Lines are bytes that somebody else wrote. Logger takes text only.
 
   require Logger
+  import NetRunner.Text, only: [text: 1]
 
   @enforce_keys [:name, :cmd, :options]
   defstruct [:name, :cmd, :options, :os_pid]
@@ -80,24 +81,4 @@ defmodule NetRunner.Daemon.Log do
 
   defp excerpt(line) when byte_size(line) <= @excerpt, do: inspect(text(line))
   defp excerpt(line), do: inspect(text(binary_part(line, 0, @excerpt))) <> "..."
-
-  @doc ~S"""
-  Bytes as text: what is no UTF-8 becomes `\xHH`.
-
-      iex> NetRunner.Daemon.Log.text("schön")
-      "schön"
-      iex> NetRunner.Daemon.Log.text(<<"sch", 246, "n">>)
-      ~S(sch\xF6n)
-  """
-  @spec text(binary) :: String.t()
-  def text(bytes) do
-    if String.valid?(bytes), do: bytes, else: escape(bytes, [])
-  end
-
-  defp escape(<<char::utf8, rest::binary>>, done), do: escape(rest, [done, <<char::utf8>>])
-
-  defp escape(<<byte, rest::binary>>, done),
-    do: escape(rest, [done, "\\x", Base.encode16(<<byte>>)])
-
-  defp escape("", done), do: IO.iodata_to_binary(done)
 end

@@ -4,7 +4,8 @@ defmodule NetRunner.Daemon.Ready do
   # `matcher/1`, nobody polls. By a port or a function: `probe/2` is run by NetRunner.Daemon.UserCode and
   # asks again and again, for neither sends an event; the server ends it when the time is over.
 
-  alias NetRunner.Daemon.{Log, UserCode}
+  alias NetRunner.Daemon.UserCode
+  alias NetRunner.Text
 
   @poll_ms 20
   # A port behind a firewall that says nothing is asked again, too.
@@ -28,7 +29,7 @@ defmodule NetRunner.Daemon.Ready do
     Regex.match?(regex, line)
   rescue
     # A regex for Unicode does not look at what is no UTF-8.
-    ArgumentError -> Regex.match?(regex, Log.text(line))
+    ArgumentError -> Regex.match?(regex, Text.text(line))
   end
 
   @doc """
