@@ -10,8 +10,11 @@ defmodule NetRunner.Error do
   `{:backend, why}`.
 
   Later: `:timeout`, `{:timeout, bytes_taken}` (writes), `{:max_output_exceeded, partial}`,
-  `{:line_too_long, max_bytes}` (`max_line_length:`), `:guardian_lost`, `{:unkillable, pids}`, `:not_running` (signals after the end), `:closed`, `:epipe`
-  (writes), `:busy`.
+  `{:line_too_long, max_bytes}` (`max_line_length:`), `:guardian_lost`, `{:unkillable, pids}`,
+  `:not_running` (signals after the end), `:closed`, `:epipe` (writes), `:busy`.
+
+  `stderr` are the last bytes of a consumed stderr, where a stream broke off (a time-out, a line that is too
+  long): often they say why.
   """
 
   @type posix :: atom
@@ -37,15 +40,17 @@ defmodule NetRunner.Error do
           | :epipe
           | :busy
 
-  @type t :: %__MODULE__{reason: reason, cmd: [binary] | nil}
+  @type t :: %__MODULE__{reason: reason, cmd: [binary] | nil, stderr: binary}
 
-  defexception [:reason, :cmd]
+  defexception [:reason, :cmd, stderr: ""]
 
   @impl true
   def message(%{reason: reason, cmd: nil}), do: NetRunner.Text.visible(text(reason))
 
-  def message(%{reason: reason, cmd: cmd}),
-    do: NetRunner.Text.visible("#{NetRunner.Quote.cmd(cmd)}: #{text(reason)}")
+  def message(%{reason: reason, cmd: cmd, stderr: stderr}) do
+    said = NetRunner.Text.visible("#{NetRunner.Quote.cmd(cmd)}: #{text(reason)}")
+    Enum.join([said | NetRunner.Text.ending(stderr)], "\n")
+  end
 
   defp text({:invalid_cmd, message}), do: "invalid command: #{message}"
   defp text({:invalid_args, message}), do: "invalid arguments: #{message}"
@@ -161,8 +166,8 @@ defmodule NetRunner.ExitError do
   def message(error) do
     [
       Text.visible("#{NetRunner.Quote.cmd(error.cmd)} #{how(error)}#{duration(error)}"),
-      Text.visible(surroundings(error)),
-      stderr(error.stderr)
+      Text.visible(surroundings(error))
+      | Text.ending(error.stderr)
     ]
     |> Enum.reject(&(&1 == ""))
     |> Enum.join("\n")
@@ -195,13 +200,6 @@ defmodule NetRunner.ExitError do
   defp surroundings(%{cd: cd, env: env}), do: "in #{NetRunner.Quote.word(cd)}, with #{set(env)}"
 
   defp set(env), do: "#{Enum.map_join(env, ", ", &NetRunner.Quote.word/1)} set"
-
-  defp stderr(""), do: ""
-
-  defp stderr(bytes) do
-    text = bytes |> Text.whole() |> Text.visible('\n\t') |> String.trim_trailing()
-    "stderr ended with:\n#{text}"
-  end
 end
 
 defmodule NetRunner.Quote do

@@ -115,7 +115,16 @@ defmodule NetRunner.Stream do
     fail(:timeout, state)
   end
 
-  defp fail(reason, state), do: raise(NetRunner.Error, reason: reason, cmd: state.cmd)
+  # What was said on stderr until then is often why.
+  defp fail(reason, state) do
+    tail =
+      case NetRunner.Process.stderr_tail(state.process) do
+        {:ok, tail} -> tail
+        {:error, :closed} -> ""
+      end
+
+    raise NetRunner.Error, reason: reason, cmd: state.cmd, stderr: tail
+  end
 
   defp finish(state) do
     with :ended <- Idle.await_exit(state.process, :infinity, state.idle),

@@ -46,6 +46,22 @@ defmodule NetRunner.Text do
   defp whole(<<0b10::2, _::6, _rest::binary>>, bytes, 0), do: bytes
   defp whole(rest, _bytes, _left), do: rest
 
+  @doc """
+  What a message says of the last bytes of a stderr: nothing, or one paragraph.
+
+      iex> NetRunner.Text.ending("no such host\\n")
+      ["stderr ended with:\\nno such host"]
+      iex> NetRunner.Text.ending("")
+      []
+  """
+  @spec ending(binary) :: [String.t()]
+  def ending(""), do: []
+
+  def ending(bytes) do
+    text = bytes |> whole() |> visible('\n\t') |> String.trim_trailing()
+    ["stderr ended with:\n#{text}"]
+  end
+
   defp escape(<<char::utf8, rest::binary>>, hidden?, done) do
     shown = if hidden?.(char), do: hex(<<char::utf8>>), else: <<char::utf8>>
     escape(rest, hidden?, [done, shown])

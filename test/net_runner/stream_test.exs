@@ -361,11 +361,13 @@ defmodule NetRunner.StreamTest do
     on_backends "stops a command that went silent, and raises" do
       {tag, env} = tag()
       me = self()
-      stream = stream!(sh("echo x; sleep 60"), idle_timeout: 150, env: env, backend: backend)
+      script = "echo x; echo why >&2; sleep 60"
+      stream = stream!(sh(script), idle_timeout: 150, env: env, backend: backend)
 
       back_at_baseline(fn ->
         error = assert_raise NetRunner.Error, fn -> Enum.each(stream, &send(me, &1)) end
-        assert error.reason == :timeout
+        assert %{reason: :timeout, stderr: "why\n"} = error
+        assert Exception.message(error) =~ ": timed out\nstderr ended with:\nwhy"
         assert tagged(tag) == []
       end)
 
