@@ -56,6 +56,9 @@ defmodule NetRunner do
   stdin is /dev/null unless `input:` is given. If `input:` raises, the command is stopped and the
   exception is raised here.
 
+  Relative paths, that of the executable and those of files in `input:`, `stdout:` and `stderr:`, start at the BEAM's
+  directory, whatever `cd:` says.
+
   ## Options
 
   #{Options.docs(:run)}
@@ -70,8 +73,10 @@ defmodule NetRunner do
   end
 
   @doc """
-  As `run/2`, for commands that must not fail: raises `NetRunner.ExitError` unless the exit code is in
-  `ok:`, and `NetRunner.Error` for what `run/2` gives as `{:error, reason}`.
+  As `run/2`, for commands that must not fail: raises `NetRunner.ExitError` unless the command ended by itself
+  with an exit code that is in `ok:`. One that was stopped by a time-out or a limit, or whose guardian was lost,
+  raises it, too, with that `cause`. `NetRunner.Error` is raised for the errors of `exec/2`: nothing ran,
+  nobody can kill it, or its input broke off.
 
       iex> NetRunner.run!(["echo", "hello"])
       {"hello\\n", 0}
@@ -119,7 +124,7 @@ defmodule NetRunner do
 
   @doc """
   As `exec/2`, but raises `NetRunner.ExitError` unless the command ended by itself with an exit code that
-  is in `ok:`, and `NetRunner.Error` if nothing ran.
+  is in `ok:`, and `NetRunner.Error` for what `exec/2` gives as `{:error, reason}`.
 
       iex> NetRunner.exec!(["echo", "hello"]).stdout
       "hello\\n"
@@ -135,7 +140,8 @@ defmodule NetRunner do
   end
 
   @doc """
-  A lazy enumerable of the command's output: binaries of at most `max_chunk_size` bytes, as they come.
+  A lazy enumerable of the command's output: binaries of at most `max_chunk_size` bytes, as they come; lines
+  with `lines:`, which are as long as they are (see `max_line_length:`).
 
   The command starts when enumeration starts, waits while the consumer is busy, and is stopped and gone
   when enumeration ends, also when it is halted early. Each enumeration is a new run. A failing start
