@@ -30,6 +30,8 @@ defmodule NetRunner do
   process of the operating system, `os_pid`; where that is a command, also `command`, the program's name. These
   two are the own metadata of a command's server, so what OTP reports of it has them, too.
 
+  <!-- only compiled: it is a part of config.exs -->
+
       config :logger, :console, metadata: [:command, :os_pid]
   """
 
@@ -221,6 +223,8 @@ defmodule NetRunner do
 
   @doc """
   A table of the running commands, written anew each second until you press Enter: for iex.
+
+  <!-- no code: it is what top writes -->
 
       OS PID   STATE    UPTIME   CPU%    RSS    IN/S   OUT/S COMMAND
       4711     running   3m12s   12.0   2.1M       0   48.3M zcat huge.log.gz
