@@ -30,6 +30,8 @@ defmodule NetRunner do
   process of the operating system, `os_pid`; where that is a command, also `command`, the program's name. These
   two are the own metadata of a command's server, so what OTP reports of it has them, too.
 
+  <!-- only compiled: it is a part of config.exs -->
+
       config :logger, :console, metadata: [:command, :os_pid]
   """
 
@@ -56,6 +58,9 @@ defmodule NetRunner do
   stdin is /dev/null unless `input:` is given. If `input:` raises, the command is stopped and the
   exception is raised here.
 
+  Relative paths, that of the executable and those of files in `input:`, `stdout:` and `stderr:`, start at the BEAM's
+  directory, whatever `cd:` says.
+
   ## Options
 
   #{Options.docs(:run)}
@@ -70,8 +75,10 @@ defmodule NetRunner do
   end
 
   @doc """
-  As `run/2`, for commands that must not fail: raises `NetRunner.ExitError` unless the exit code is in
-  `ok:`, and `NetRunner.Error` for what `run/2` gives as `{:error, reason}`.
+  As `run/2`, for commands that must not fail: raises `NetRunner.ExitError` unless the command ended by itself
+  with an exit code that is in `ok:`. One that was stopped by a time-out or a limit, or whose guardian was lost,
+  raises it, too, with that `cause`. `NetRunner.Error` is raised for the errors of `exec/2`: nothing ran,
+  nobody can kill it, or its input broke off.
 
       iex> NetRunner.run!(["echo", "hello"])
       {"hello\\n", 0}
@@ -119,7 +126,7 @@ defmodule NetRunner do
 
   @doc """
   As `exec/2`, but raises `NetRunner.ExitError` unless the command ended by itself with an exit code that
-  is in `ok:`, and `NetRunner.Error` if nothing ran.
+  is in `ok:`, and `NetRunner.Error` for what `exec/2` gives as `{:error, reason}`.
 
       iex> NetRunner.exec!(["echo", "hello"]).stdout
       "hello\\n"
@@ -135,7 +142,8 @@ defmodule NetRunner do
   end
 
   @doc """
-  A lazy enumerable of the command's output: binaries of at most `max_chunk_size` bytes, as they come.
+  A lazy enumerable of the command's output: binaries of at most `max_chunk_size` bytes, as they come; lines
+  with `lines:`, which are as long as they are (see `max_line_length:`).
 
   The command starts when enumeration starts, waits while the consumer is busy, and is stopped and gone
   when enumeration ends, also when it is halted early. It belongs to the process that starts the enumeration: where
@@ -217,6 +225,8 @@ defmodule NetRunner do
 
   @doc """
   A table of the running commands, written anew each second until you press Enter: for iex.
+
+  <!-- no code: it is what top writes -->
 
       OS PID   STATE    UPTIME   CPU%    RSS    IN/S   OUT/S COMMAND
       4711     running   3m12s   12.0   2.1M       0   48.3M zcat huge.log.gz

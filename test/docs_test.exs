@@ -4,6 +4,10 @@ defmodule NetRunner.DocsTest do
   #
   # `<!-- given: COMMAND -->` is run there before by a shell. A block behind `<!-- only compiled: WHY -->` is
   # parsed, not run.
+  #
+  # The indented blocks of the public modules' documentation are run in the same way, but those with `iex>`: a
+  # doctest runs these, and each module that has some is found in one. Behind `<!-- no code: WHY -->` a block
+  # is left alone.
   use NetRunner.Test.Case
 
   @root Path.expand("..", __DIR__)
@@ -25,6 +29,75 @@ defmodule NetRunner.DocsTest do
         end)
       end)
     end
+  end
+
+  # What the examples of the modules find there.
+  @given_for_modules "seq 1 1000 > huge.log; gzip -k huge.log"
+
+  @tag timeout: 120_000
+  test "the documentation of the public modules" do
+    dir = Path.dirname(tmp_path("here"))
+    {_, 0} = System.cmd("sh", ["-ec", @given_for_modules], cd: dir)
+
+    run =
+      for module <- modules(), public?(module), {name, text} <- docs(module) do
+        blocks = indented(text)
+
+        if blocks != [],
+          do: back_at_baseline(fn -> File.cd!(dir, fn -> run_blocks(blocks, name) end) end)
+
+        if blocks != [], do: name
+      end
+
+    for module <- [NetRunner, NetRunner.Command, NetRunner.Daemon, NetRunner.Process],
+        do: assert(inspect(module) in run)
+  end
+
+  test "a module with doctests is in a test that runs them" do
+    tests =
+      Path.join(@root, "test/**/*_test.exs") |> Path.wildcard() |> Enum.map_join(&File.read!/1)
+
+    with_examples =
+      for module <- modules(),
+          Enum.any?(docs(module), fn {_name, text} -> text =~ ~r/^\s*iex> /m end),
+          do: inspect(module)
+
+    assert "NetRunner.Text" in with_examples
+
+    for name <- with_examples,
+        do: assert(tests =~ ~r/^  doctest #{Regex.escape(name)}$/m, "no test has doctest #{name}")
+  end
+
+  test "an indented block is found, unless it is marked or for a doctest" do
+    text = """
+    Text
+
+        1 + 1
+        #=> 2
+
+        :more
+
+      * a list
+        goes on
+
+    <!-- only compiled: it is an example -->
+
+        x +
+          y
+
+    <!-- no code: it is a table -->
+
+        COMMAND  PID
+
+        iex> 3
+
+      * a list
+
+        | a | table |
+    """
+
+    assert [{nil, "1 + 1\n#=> 2\n\n:more"}, {_why, "x +\n  y"}] =
+             for({_line, why, code} <- indented(text), do: {why, code})
   end
 
   test "every document with examples is among them" do
@@ -57,6 +130,47 @@ defmodule NetRunner.DocsTest do
     |> Enum.map(fn [_all, why, {at, size}] ->
       line = text |> binary_part(0, at) |> String.split("\n") |> length()
       {line, if(match?({_, n} when n > 0, why), do: why), binary_part(text, at, size)}
+    end)
+  end
+
+  defp modules do
+    Application.spec(:net_runner, :modules)
+    |> Enum.reject(&String.starts_with?(inspect(&1), "NetRunner.Test."))
+    |> Enum.sort()
+  end
+
+  defp public?(module), do: match?({:docs_v1, _, _, _, %{}, _, _}, Code.fetch_docs(module))
+
+  # Of a module, and of all in it: {where it stands, text}
+  defp docs(module) do
+    {:docs_v1, _, _, _, moduledoc, _, docs} = Code.fetch_docs(module)
+
+    for {name, %{"en" => text}} <- [
+          {inspect(module), moduledoc}
+          | for(
+              {{_kind, name, arity}, _, _, doc, _} <- docs,
+              do: {"#{inspect(module)}.#{name}/#{arity}", doc}
+            )
+        ],
+        do: {name, text}
+  end
+
+  # As blocks/1, of what is indented by four behind an empty line.
+  defp indented(text) do
+    Regex.scan(
+      ~r/(?:^<!-- (only compiled|no code): .*-->\n)?(?<=\n)\n((?: {4}.*\n|\n(?= {4}))+)/m,
+      text <> "\n",
+      return: :index
+    )
+    |> Enum.map(fn [_all, {mark_at, mark_size}, {at, size}] ->
+      mark = if mark_size > 0, do: binary_part(text, mark_at, mark_size)
+      line = text |> binary_part(0, at) |> String.split("\n") |> length()
+      code = binary_part(text <> "\n", at, size) |> String.replace(~r/^ {4}/m, "")
+      {line, mark, String.trim_trailing(code)}
+    end)
+    # A table may be part of a list.
+    |> Enum.reject(fn {_line, mark, code} ->
+      mark == "no code" or String.starts_with?(code, "|") or code =~ ~r/^\s*iex> /m
     end)
   end
 

@@ -140,6 +140,8 @@ defmodule NetRunner.Command do
   @doc """
   Defines a function that makes a command, with a `@doc` (unless you write one) and a `@spec`.
 
+  <!-- only compiled: it stands in a module that uses NetRunner.Command -->
+
       defcommand :gzip, "gzip", args: ["-c", :file], kill_timeout: 100
 
   defines `gzip(file, opts \\\\ [])`. In `args:`, binaries stand for themselves and atoms for parameters of

@@ -4,6 +4,8 @@ defmodule NetRunner.Daemon do
   with your application, what it writes comes to you line by line, it is restarted when it crashes, and
   gone when your application is.
 
+  <!-- only compiled: it needs redis-server; daemon_servers_test.exs runs one -->
+
       children = [
         {NetRunner.Daemon,
          name: MyApp.Redis,
@@ -28,6 +30,8 @@ defmodule NetRunner.Daemon do
   ## Output
 
   The command's output is cut into lines, stdout and stderr apart, and each line goes to `on_output:`.
+
+  <!-- no code: these are four ways to write one option -->
 
       on_output: :discard                      # read away and counted, the default
       on_output: :log                          # into Logger
@@ -64,6 +68,8 @@ defmodule NetRunner.Daemon do
   Without `ready:`, `start_link/1` returns as soon as the command has been executed, which is before it can do
   anything. With it, what comes after in your supervision tree finds a server that works:
 
+  <!-- no code: these are four ways to write one option -->
+
       ready: {:output, "ready to accept"}      # a line contains it, or matches a regex
       ready: {:tcp, 6399}                      # somebody accepts on 127.0.0.1
       ready: {:tcp, {10, 0, 0, 1}, 6399}       # or there
@@ -76,6 +82,8 @@ defmodule NetRunner.Daemon do
 
   `wait_for:` is the other direction: a function that is called before the command is started, and
   returns when what the command needs is there.
+
+  <!-- no code: it is a part of a call -->
 
       wait_for: fn -> MyApp.Network.await_up() end
 
@@ -95,11 +103,16 @@ defmodule NetRunner.Daemon do
 
   `exit_reason:` decides otherwise. For a command whose status 3 means that there is nothing to do:
 
-      exit_reason: fn
+      exit_reason = fn
         {:exited, 3} -> {:shutdown, :nothing_to_do}
         {:exited, 0} -> :normal
         exit -> {:exit, exit}
       end
+
+      Process.flag(:trap_exit, true)
+      {:ok, daemon} = NetRunner.Daemon.start_link(cmd: ["sh", "-c", "exit 3"], exit_reason: exit_reason)
+      receive do {:EXIT, ^daemon, reason} -> reason end
+      #=> {:shutdown, :nothing_to_do}
 
   How often a supervisor restarts is the supervisor's `max_restarts:`. The other reasons:
   `:guardian_lost` (somebody killed the command's guardian, see `NetRunner.Error`), `{:line_too_long,

@@ -64,7 +64,7 @@ defmodule NetRunner.Options do
      {:per_call, %{process: :input_or_pipe, daemon: :input_or_pipe}, :input},
      "What the command reads on stdin: a binary, iodata, any enumerable of iodata, a function of a sink " <>
        "(a `Collectable` that writes: `fn sink -> Enum.into(pieces, sink) end`), `{:file, path}` (the command " <>
-       "reads the file itself), `:null` (/dev/null), or `:pipe` (only `NetRunner.Process` and `NetRunner.Daemon`: you write). " <>
+       "reads the file itself; a relative path starts at the BEAM's directory, not at `cd:`), `:null` (/dev/null), or `:pipe` (only `NetRunner.Process` and `NetRunner.Daemon`: you write). " <>
        "Enumerables and functions run in a process of their own (`$callers` names yours), which is ended with " <>
        "the command. Default: `:null`, for `NetRunner.Process` `:pipe`."},
     {:input_buffer, @calls -- [:process], 0, {:integer, 0, 16_777_216},
@@ -72,7 +72,8 @@ defmodule NetRunner.Options do
        "until there are enough, or the end. Default: 0, each as it comes."},
     {:stdout, @calls, :pipe, {:stdio, [:pipe, :discard]},
      "`:pipe` (read by you), `:discard` (/dev/null), `{:file, path}` or `{:file, path, [:append, mode: " <>
-       "0o644]}`: the command writes into the file itself, nothing of it passes through the BEAM. The file is " <>
+       "0o644]}`: the command writes into the file itself, nothing of it passes through the BEAM. A relative path " <>
+       "starts at the BEAM's directory, not at `cd:`. The file is " <>
        "truncated unless `:append` is given, and made with `mode` (default 0o666) less the umask. As in a " <>
        "shell, a FIFO is waited for: the start takes until its other end is opened, `spawn_timeout` at most. " <>
        "Default: `:pipe`."},
@@ -92,7 +93,8 @@ defmodule NetRunner.Options do
     {:stderr_tail_bytes, @calls, 8192, {:integer, 0, 1_048_576},
      "How many last bytes of a consumed stderr are kept. Default: 8192."},
     {:lines, @read_for_you, nil, :separator,
-     "`true`, or a separator (any binary): elements are lines without it, the last, partial one included. " <>
+     "`true`, or a separator (any binary): elements are lines without it, the last, partial one included. A " <>
+       "captured stderr stays one binary. " <>
        "Default: false, bytes as they come."},
     {:max_line_length, @read_for_you, :infinity, :line_limit,
      "`{bytes, policy}` for lines that are longer: `:error`, `:split` (into pieces of that many bytes) or " <>
@@ -115,8 +117,8 @@ defmodule NetRunner.Options do
        "exactly the limit, from `run/2`, the cause `:output_limit` from `exec/2`. `:head` and `:tail` keep " <>
        "that many bytes of the beginning or of the end and let the command finish. Default: `:kill`."},
     {:max_chunk_size, [:stream], 262_144, {:integer, 1, 268_435_456},
-     "Upper bound of a stream's element in bytes. Default: 262144, which is also the most that one " <>
-       "read gives."},
+     "Upper bound of a stream's element in bytes, but not of a line: with `lines:` that is " <>
+       "`max_line_length:`. Default: 262144, which is also the most that one read gives."},
     {:exit, [:stream], :raise, {:one_of, [:raise, :element, :ignore]},
      "What a stream does at the command's end: `:raise` a `NetRunner.ExitError` after the last element " <>
        "unless the exit code is in `ok:`, give a last element `{:exit, exit}`, or `:ignore` it. Halting " <>
@@ -134,7 +136,8 @@ defmodule NetRunner.Options do
     {:kill_timeout, @calls, 5000, {:integer, 0, @u32_max},
      "Milliseconds between `stop_signal` and SIGKILL. Default: 5000."},
     {:cd, @calls, nil, :path,
-     "The command's working directory. Default: the BEAM's at that moment."},
+     "The command's working directory. A relative executable, and relative paths in `input:`, `stdout:` and " <>
+       "`stderr:`, start at the BEAM's all the same. Default: the BEAM's at that moment."},
     {:env, @calls, [], :env,
      "A map or list of `{name, value}` added to the BEAM's environment of that moment; a nil value " <>
        "unsets; `{:replace, env}` is the whole environment."},

@@ -337,10 +337,20 @@ defmodule NetRunner.Process do
   def alive?(p), do: call(p, :alive?, @answer_timeout) == {:ok, true}
 
   @doc """
-  Counters of the pipes: `%{stdin: map | nil, stdout: map, stderr: map | nil}`, each with `bytes`, `ops`
+  Counters of the pipes: `%{stdin: map | nil, stdout: map | nil, stderr: map | nil}`, nil where there is no pipe
+  of ours (`/dev/null`, a file, `:merge`, or a stderr that is read away for you). Each map has `bytes`, `ops`
   (reads and writes that moved bytes), `waits_poll`, `waits_io_uring` (waits served by
-  each mechanism), `fixed` and `unfixed` (moves through registered and other slots), `moves` (to the
+  each mechanism), `poll` (whether the next wait would be by poll), `fixed` and `unfixed` (moves through
+  registered and other slots), `moves` (to the
   ring by `:auto`), `pipe_bytes` (capacity) and `pipe_refused`.
+
+      iex> {:ok, p} = NetRunner.Process.start("cat", [], stdout: :discard)
+      iex> :ok = NetRunner.Process.write(p, "hello")
+      iex> {:ok, stats} = NetRunner.Process.stats(p)
+      iex> {stats.stdin.bytes, stats.stdout, stats.stderr}
+      {5, nil, nil}
+      iex> NetRunner.Process.stop(p)
+      :ok
   """
   @spec stats(t) :: {:ok, map} | {:error, :closed}
   def stats(p) do

@@ -1,6 +1,7 @@
 defmodule NetRunner.ProcessTest do
   # One command under one's hands: every call, before and after the end, and who outlives whom.
   use NetRunner.Test.Case
+  doctest NetRunner.Process
 
   alias NetRunner.Process, as: P
 
