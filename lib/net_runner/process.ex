@@ -347,8 +347,8 @@ defmodule NetRunner.Process do
       iex> {:ok, p} = NetRunner.Process.start("cat", [], stdout: :discard)
       iex> :ok = NetRunner.Process.write(p, "hello")
       iex> {:ok, stats} = NetRunner.Process.stats(p)
-      iex> {stats.stdin.bytes, stats.stdout, stats.stderr}
-      {5, nil, nil}
+      iex> {stats.stdin.bytes, stats.stdout, stats.stderr.bytes}
+      {5, nil, 0}
       iex> NetRunner.Process.stop(p)
       :ok
   """
