@@ -338,7 +338,7 @@ defmodule NetRunner.Process do
 
   @doc """
   Counters of the pipes: `%{stdin: map | nil, stdout: map | nil, stderr: map | nil}`, nil where there is no pipe
-  of ours (`/dev/null`, a file, `:merge`, or a stderr that is read away for you). Each map has `bytes`, `ops`
+  of ours (`/dev/null`, a file, `:merge`). Each map has `bytes`, `ops`
   (reads and writes that moved bytes), `waits_poll`, `waits_io_uring` (waits served by
   each mechanism), `poll` (whether the next wait would be by poll), `fixed` and `unfixed` (moves through
   registered and other slots), `moves` (to the
