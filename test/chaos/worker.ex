@@ -254,28 +254,13 @@ defmodule NetRunner.Test.Chaos.Worker do
 
   # nil while there is no zygote.
   defp everything do
-    zygote = NetRunner.Shepherd.info().os_pid
-    beam = String.to_integer(System.pid())
-    below = if zygote, do: children(zygote) ++ children(beam), else: []
-
-    Map.merge(baseline(), %{
-      beam_children: length(children(beam)),
-      zombies: Enum.count(below, &(proc_state(&1) == "Z")),
-      memfds: memfds(beam) + memfds(zygote),
-      erlang_processes: :erlang.system_info(:process_count),
-      ports: :erlang.system_info(:port_count),
-      # Also the guardians of zygotes that were killed.
-      shepherds: length(shepherds_of(beam)),
-      tagged: "NET_RUNNER_TAG" |> System.fetch_env!() |> then(&"NET_RUNNER_TAG=#{&1}") |> names()
-    })
-  rescue
-    _file_of_a_zygote_that_has_just_ended in [File.Error, ArgumentError] -> nil
-  end
-
-  defp memfds(os_pid) do
-    "/proc/#{os_pid}/fd/*"
-    |> Path.wildcard()
-    |> Enum.count(&match?({:ok, "/memfd:" <> _}, File.read_link(&1)))
+    with %{} = baseline <- baseline(),
+         do:
+           Map.put(
+             baseline,
+             :tagged,
+             names("NET_RUNNER_TAG=" <> System.fetch_env!("NET_RUNNER_TAG"))
+           )
   end
 
   # Pids change when a zygote is killed, names do not.

@@ -5,6 +5,9 @@ defmodule NetRunner.Test.FaultCase do
 
   Not async: the budgets are times, and several tests count what the whole node holds.
 
+  After each test everything is as before it (`World.baseline/0`), whoever was hit. A test that cannot say
+  so is tagged `off_baseline: "why"`.
+
   Tests tagged `:subreaper` need a guardian that is one; the portable build leaves them out.
   """
 
@@ -21,6 +24,25 @@ defmodule NetRunner.Test.FaultCase do
       # Elixir itself starts slowly on a busy machine.
       @moduletag timeout: 120_000
     end
+  end
+
+  # The first that is set up, so its end comes after what else a test does at its exit.
+  setup context do
+    unless context[:off_baseline] do
+      before = World.settled_baseline()
+      # The test's own process, and the one that takes its log, do not see that end.
+      {:links, links} = Process.info(self(), :links)
+      ours = 1 + Enum.count(links, &is_pid/1)
+      before = %{before | erlang_processes: before.erlang_processes - ours}
+      ExUnit.Callbacks.on_exit(fn -> await_before(before) end)
+    end
+
+    :ok
+  end
+
+  # This process is one more. A ladder of 5 s may have to end first.
+  defp await_before(before) do
+    World.await_baseline(Map.update!(before, :erlang_processes, &(&1 + 1)), 10_000)
   end
 
   @doc "D, the budget to notice something, in milliseconds."

@@ -246,23 +246,44 @@ defmodule NetRunner.Test.World do
   def fd_count(os_pid), do: length(File.ls!("/proc/#{os_pid}/fd"))
 
   @doc """
-  What must be the same before and after anything a test does: descriptors of the BEAM and of the
-  zygote, guardians, registered slots in use, streams on rings, servers, requests in flight.
+  What must be the same before and after anything a test does: descriptors and memfds of the BEAM and of the
+  zygote, guardians (also those of zygotes that were killed), zombies, registered slots in use, streams on
+  rings, servers, Erlang processes, ports, requests in flight. nil while there is no zygote.
   """
   def baseline do
     shepherd = NetRunner.Shepherd.info()
+    if shepherd.os_pid, do: baseline(shepherd)
+  rescue
+    _file_of_a_zygote_that_has_just_ended in File.Error -> nil
+  end
+
+  defp baseline(shepherd) do
     rings = NetRunner.Nif.rings_info()
+    beam = String.to_integer(System.pid())
+    {guardians, beam_children} = {children(shepherd.os_pid), children(beam)}
 
     %{
-      beam_fds: fd_count(System.pid()),
+      beam_fds: fd_count(beam),
       zygote_fds: fd_count(shepherd.os_pid),
-      guardians: length(children(shepherd.os_pid)),
+      memfds: memfds(beam) + memfds(shepherd.os_pid),
+      guardians: length(guardians),
+      shepherds: length(shepherds_of(beam)),
+      beam_children: length(beam_children),
+      zombies: Enum.count(guardians ++ beam_children, &(proc_state(&1) == "Z")),
+      erlang_processes: :erlang.system_info(:process_count),
+      ports: :erlang.system_info(:port_count),
       slots_in_use: rings.slots_in_use,
       streams: rings.streams,
       servers: Registry.count(NetRunner.Registry),
       in_flight: shepherd.in_flight,
       queued: shepherd.queued
     }
+  end
+
+  defp memfds(os_pid) do
+    "/proc/#{os_pid}/fd/*"
+    |> Path.wildcard()
+    |> Enum.count(&match?({:ok, "/memfd:" <> _}, File.read_link(&1)))
   end
 
   @doc "Runs `fun` and asserts that the baseline is reached again."
@@ -280,7 +301,7 @@ defmodule NetRunner.Test.World do
 
       receive do
       after
-        20 -> if baseline() == one, do: one
+        20 -> if one != nil and baseline() == one, do: one
       end
     end)
   end

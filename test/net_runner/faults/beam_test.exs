@@ -118,10 +118,10 @@ defmodule NetRunner.Faults.BeamTest do
       assert OtherBeam.await_exit(beam, 20_000) == 0
       assert await_free(lock, 4_000) < d() + 300 + k()
     end
-
-    defp no_dumps,
-      do: ["sh", "-c", ~S(ulimit -c 0; ERL_CRASH_DUMP_SECONDS=0 exec "$@" 2>/dev/null), "sh"]
   end
+
+  defp no_dumps,
+    do: ["sh", "-c", ~S(ulimit -c 0; ERL_CRASH_DUMP_SECONDS=0 exec "$@" 2>/dev/null), "sh"]
 
   # What was asked for is answered while the BEAM is stopped, and each time-out of ours is over before it
   # can look: that of a kill (5 s), of a stop (its grace and 4 s), of a start (3 s). Some guardians go on when
@@ -224,6 +224,47 @@ defmodule NetRunner.Faults.BeamTest do
     said.("told", Command.shutdown(told, 5_000, 1_000))
     Process.sleep(:infinity)
     """
+  end
+
+  # What stops a container signals everybody in it: here the BEAM and all that descends from it.
+  on_backends "SIGTERM to everybody at once: each command gets its own grace (10b)" do
+    lock = tmp_path("lock")
+    words = for n <- 1..3, do: tmp_path("words_#{n}")
+    # What it runs then is not asked again: 300 ms are 300 ms.
+    script =
+      ~S(trap 'trap "" TERM; sleep 0.3; echo "last words" >"$1"; exit 0' TERM; echo ready; while :; do sleep 0.05; done)
+
+    beam =
+      OtherBeam.start(
+        """
+        start = fn exe, args, grace ->
+          {:ok, p} = NetRunner.Process.start(exe, args, kill_timeout: grace, backend: #{inspect(backend)})
+          {:ok, "ready\\n"} = NetRunner.Process.read(p)
+        end
+        for words <- #{inspect(words)}, do: start.("sh", ["-c", #{inspect(script)}, "sh", words], 5_000)
+        start.(#{inspect(fixture("ignore_term"))}, [#{inspect(lock)}], 600)
+        IO.puts("up")
+        Process.sleep(:infinity)
+        """,
+        no_dumps()
+      )
+
+    everybody = [beam.os_pid | descendants(beam.os_pid)]
+    # The BEAM, erl_child_setup, the zygote, and four commands with their guardians at least.
+    assert length(everybody) >= 11
+    began = System.monotonic_time(:millisecond)
+    # A sleep may have ended by now.
+    System.cmd("kill", ["-TERM" | Enum.map(everybody, &to_string/1)], stderr_to_stdout: true)
+    OtherBeam.await_exit(beam, 20_000)
+    await_free(lock, 4_000)
+    assert System.monotonic_time(:millisecond) - began >= 600
+
+    eventually("nobody is left", 5_000, fn -> not Enum.any?(everybody, &running?/1) end)
+    for path <- words, do: assert(File.read(path) == {:ok, "last words\n"})
+  end
+
+  defp descendants(os_pid) do
+    for child <- children(os_pid), one <- [child | descendants(child)], do: one
   end
 
   @tag :subreaper

@@ -2,6 +2,8 @@ defmodule NetRunner.Faults.ChildTest do
   # The fault matrix (docs/reliability.md) where the child is the one who misbehaves, or is made wrongly.
   use NetRunner.Test.FaultCase
 
+  alias NetRunner.Test.CarelessOpens
+
   @tag :subreaper
   on_backends "the leader exits, a background job keeps stdout: nothing waits longer than the drain (22, 23)" do
     lock = tmp_path("lock")
@@ -35,13 +37,27 @@ defmodule NetRunner.Faults.ChildTest do
 
   describe "the child's state (26)" do
     on_backends "is clean in 1,000 parallel spawns: nothing ignored, nothing blocked, 0 1 2 open" do
+      for state <- thousand_states(backend), do: assert_clean(state)
+    end
+
+    defp thousand_states(backend) do
       1..1000
       |> Task.async_stream(
         fn _n -> NetRunner.run([fixture("show_state")], backend: backend, input: "") end,
         max_concurrency: 32,
         timeout: 60_000
       )
-      |> Enum.each(fn {:ok, {state, 0}} -> assert_clean(state) end)
+      |> Enum.map(fn {:ok, {state, 0}} -> state end)
+    end
+
+    on_backends "is clean while a thread of the BEAM opens descriptors without O_CLOEXEC, and the zygote is replaced" do
+      :ok = CarelessOpens.begin()
+      on_exit(fn -> CarelessOpens.finish() end)
+      kill_zygote()
+      # The next one is forked from a BEAM with such descriptors open.
+      eventually("there is a zygote", 10_000, fn -> NetRunner.run(["true"]) == {"", 0} end)
+      for state <- thousand_states(backend), do: assert_clean(state)
+      assert CarelessOpens.finish() > 10_000
     end
 
     test "is clean although the BEAM was started with descriptors and signals of its launcher" do
