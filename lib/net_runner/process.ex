@@ -60,20 +60,30 @@ defmodule NetRunner.Process do
 
   @doc """
   A child specification from `{exe, args, opts}` or a `NetRunner.Command`; its shutdown is longer than the
-  stop ladder.
+  stop ladder. `env:` and `input:` stand in it within a `NetRunner.Command`: a supervisor's reports do not show them.
   """
   def child_spec(%Command{} = command), do: child_spec({command, [], []})
 
   def child_spec({exe, args, opts}) do
-    {[name | _args], all_opts} = resolve(exe, args, opts)
+    {[name | _args] = cmd, opts} = resolve(exe, args, opts)
+
+    # A wrong type raises here. A value that cannot be is start_link's to tell.
+    options =
+      with {:error, _reason} <- Options.validate(opts, :process),
+           do: Options.validate([], :process)
+
+    {:ok, %{kill_timeout: kill_timeout}} = options
 
     %{
       id: {__MODULE__, name},
-      start: {__MODULE__, :start_link, [exe, args, opts]},
+      start: {__MODULE__, :start_link, start_args(Command.conceal(cmd, opts))},
       restart: :temporary,
-      shutdown: min(Keyword.get(all_opts, :kill_timeout, 5_000) + Server.after_grace(), @u32_max)
+      shutdown: min(kill_timeout + Server.after_grace(), @u32_max)
     }
   end
+
+  defp start_args({[exe | args], opts}), do: [exe, args, opts]
+  defp start_args({%Command{} = command, opts}), do: [command, [], opts]
 
   defp resolve(%Command{} = command, args, opts), do: Command.resolve(command, args, opts)
   defp resolve(exe, args, opts), do: Command.resolve([exe | args], opts)

@@ -1788,6 +1788,53 @@ defmodule NetRunner.DaemonTest do
       refute log =~ @secret
     end
 
+    test "are in no report of a supervisor: not of a start, not of one that fails, not of an end" do
+      Process.flag(:trap_exit, true)
+      command = NetRunner.Command.new("sh", ["-c", "exit 4"], env: [TOKEN: @secret])
+
+      log =
+        sasl_log(fn ->
+          for {id, opts} <- [
+                a: [cmd: sh("read x; exit 3"), env: [TOKEN: @secret], input: [@secret, "\n"]],
+                b: [cmd: command]
+              ] do
+            {:ok, supervisor} = supervise_once(id, opts)
+            assert_receive {:EXIT, ^supervisor, :shutdown}, @soon
+          end
+
+          for {id, opts} <- [
+                c: [cmd: ["no-such-program"], env: %{"TOKEN" => @secret}, input: @secret],
+                d: [cmd: :none, env: [TOKEN: @secret]],
+                e: [cmd: ["true", env: [TOKEN: @secret]]]
+              ] do
+            assert {:error, _reason} = supervise_once(id, opts)
+          end
+        end)
+
+      # The reports are there, with the environment's name in them.
+      for id <- ~w(a b), do: assert(log =~ ~r/Child :#{id} of Supervisor .* started/)
+      for id <- ~w(a b), do: assert(log =~ ~r/Child :#{id} of Supervisor .* terminated/)
+      for id <- ~w(c d e), do: assert(log =~ ~r/Child :#{id} of Supervisor .* failed to start/)
+      assert log =~ "env: [TOKEN]"
+      refute log =~ @secret
+    end
+
+    test "reach the command from a child specification all the same" do
+      me = self()
+      opts = [cmd: sh("read x; echo $x $TOKEN; exec sleep 60"), env: [TOKEN: "t"], input: "x\n"]
+      spec = D.child_spec(opts ++ [on_output: fn line -> send(me, {:line, line}) end])
+      assert %{id: {D, ["sh", "-c", _script]}, start: {D, :start_link, [[_ | _] = given]}} = spec
+      {:ok, d} = D.start_link(given)
+      on_exit(fn -> D.stop(d, 10_000) end)
+      assert_receive {:line, "x t"}, @soon
+    end
+
+    # One that gives up when its child ends.
+    defp supervise_once(id, opts) do
+      spec = Supervisor.child_spec({D, opts}, id: id)
+      Supervisor.start_link([spec], strategy: :one_for_one, max_restarts: 0)
+    end
+
     defp status(d), do: inspect(:sys.get_status(d), limit: :infinity, printable_limit: :infinity)
   end
 end

@@ -712,6 +712,14 @@ defmodule NetRunner.ProcessTest do
       assert P.child_spec({"cat", [], []}).shutdown > 5_000
       assert P.child_spec({"cat", [], [kill_timeout: 4_294_967_295]}).shutdown <= 4_294_967_295
       assert P.child_spec({"a", [], []}).id != P.child_spec({"b", [], []}).id
+
+      # What is of the wrong type is told here, what cannot be by the start.
+      for opts <- [[kill_timeout: "x"], [nonsense: 1], :nonsense] do
+        assert_raise ArgumentError, fn -> P.child_spec({"cat", [], opts}) end
+      end
+
+      assert %{start: {P, :start_link, args}} = P.child_spec({"cat", [], [cd: ""]})
+      assert {:error, {:invalid, :cd, _}} = apply(P, :start_link, args)
     end
 
     on_backends "its stop is the command's end" do
@@ -756,6 +764,43 @@ defmodule NetRunner.ProcessTest do
       assert inspect(reason) =~ "enoent"
       assert Supervisor.which_children(supervisor) == []
     end
+  end
+
+  test "no report of a supervisor shows an environment or input, of a start or of one that failed" do
+    Process.flag(:trap_exit, true)
+    secret = "hunter2"
+    opts = [env: [TOKEN: secret], input: secret]
+
+    supervise = fn child ->
+      spec = Supervisor.child_spec({P, child}, restart: :permanent)
+      Supervisor.start_link([spec], strategy: :one_for_one, max_restarts: 0)
+    end
+
+    log =
+      sasl_log(fn ->
+        {:ok, supervisor} = supervise.({"sh", ["-c", "cat; echo $TOKEN"], opts})
+        [{_id, p, :worker, _modules}] = Supervisor.which_children(supervisor)
+        assert P.await_exit(p) == {:ok, 0}
+        assert P.read(p) == {:ok, secret <> secret <> "\n"}
+        Process.exit(p, :kill)
+        assert_receive {:EXIT, ^supervisor, :shutdown}, 5_000
+
+        for child <- [
+              {"no-such-program", [], opts},
+              NetRunner.Command.new("no-such-program-either", [], opts),
+              {"true", opts, []}
+            ] do
+          assert {:error, _reason} = supervise.(child)
+        end
+      end)
+
+    assert log =~ ~r/"sh"} of Supervisor .* started/
+    assert log =~ ~r/"sh"} of Supervisor .* terminated/
+    assert log =~ ~r/"no-such-program"} of Supervisor .* failed to start/
+    assert log =~ ~r/"no-such-program-either"} of Supervisor .* failed to start/
+    assert log =~ ~r/"true"} of Supervisor .* failed to start/
+    assert log =~ "env: [TOKEN]"
+    refute log =~ secret
   end
 
   test "what is told of a server's state, or logged of its crash, has no values of the environment" do
