@@ -104,7 +104,8 @@ defmodule NetRunner.Daemon do
   How often a supervisor restarts is the supervisor's `max_restarts:`. The other reasons:
   `:guardian_lost` (somebody killed the command's guardian, see `NetRunner.Error`), `{:line_too_long,
   stream, bytes}`, `{:output, reason}` (a process that deals with the output was killed, or a pipe
-  cannot be read).
+  cannot be read), `{:input, reason}` (what `input:` is raised: `reason` is `{exception, stacktrace}`, and the
+  command was stopped, because what it had read was not all).
 
   ## Stopping
 

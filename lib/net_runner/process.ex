@@ -44,7 +44,7 @@ defmodule NetRunner.Process do
 
   @doc """
   Starts a command, not linked to the caller. `{:error, reason}` if nothing runs: the reasons are those
-  of `NetRunner.Error`. In place of an executable a `NetRunner.Command` may stand, which `args` are appended
+  of `NetRunner.Error`. If an `input:` raises, that is logged, and the command is stopped. In place of an executable a `NetRunner.Command` may stand, which `args` are appended
   to.
 
   ## Options
@@ -387,9 +387,10 @@ defmodule NetRunner.Process do
 
   @doc false
   # For a server that must not wait. What `:end` gives comes as a message, for
-  # :gen_server.check_response/2: `{:ok, exit_reason}`, or the errors of `await_exit/2`.
+  # :gen_server.check_response/2: `{:ok, exit_reason}` or the errors of `await_exit/2`, and how its input
+  # went, as far as that is over (an `t:Input.outcome/0`).
   @spec request(t, :end | {:shutdown, non_neg_integer}) :: :gen_server.request_id()
-  def request(p, :end), do: :gen_server.send_request(p, {:await, make_ref()})
+  def request(p, :end), do: :gen_server.send_request(p, {:end, make_ref()})
   def request(p, {:shutdown, _grace_ms} = shutdown), do: :gen_server.send_request(p, shutdown)
 
   defp call(p, request, timeout) do

@@ -1662,6 +1662,59 @@ defmodule NetRunner.DaemonTest do
     refute_received {:stdout, _line}
   end
 
+  describe "input that raises" do
+    test "is the reason, and is logged" do
+      log =
+        capture_log(fn ->
+          d = start_apart(cmd: ["cat"], input: File.stream!("/nonexistent"))
+          assert {:input, {%File.Error{path: "/nonexistent"}, [_ | _]}} = reason_of(d)
+        end)
+
+      assert log =~ "whose input broke off: ** (File.Error) could not stream \"/nonexistent\""
+    end
+
+    test "whatever the command makes of its stop, and exit_reason: is not asked" do
+      me = self()
+
+      capture_log(fn ->
+        d =
+          start_apart(
+            cmd: sh("trap 'exit 0' TERM; echo up; while :; do sleep 0.01; done"),
+            ready: {:output, "up"},
+            input: fn _sink ->
+              send(me, {:feeder, self()})
+              receive do: (:go_on -> throw(:ball))
+            end,
+            exit_reason: fn exit -> send(me, {:asked, exit}) end
+          )
+
+        assert_receive {:feeder, feeder}, @soon
+        send(feeder, :go_on)
+        assert {:input, {{:nocatch, :ball}, _stacktrace}} = reason_of(d)
+        refute_received {:asked, _exit}
+      end)
+    end
+
+    test "before the daemon is ready is the start's error" do
+      capture_log(fn ->
+        Process.flag(:trap_exit, true)
+
+        assert {:error, {:input, {%RuntimeError{message: "boom"}, _stacktrace}}} =
+                 D.start_link(
+                   cmd: ["cat"],
+                   ready: {:output, "never"},
+                   input: Stream.map([1], fn _ -> raise "boom" end)
+                 )
+      end)
+    end
+
+    test "is not the reason of a daemon that was stopped" do
+      d = start_apart(cmd: ["cat"], input: Stream.repeatedly(fn -> "x" end))
+      assert D.stop(d) == :ok
+      assert reason_of(d) == :normal
+    end
+  end
+
   describe "child_spec/1" do
     test "has an id from the name or the command, and restart: as given" do
       assert %{id: :db, restart: :permanent} = D.child_spec(cmd: @sleep, name: :db)

@@ -819,6 +819,33 @@ defmodule NetRunner.ProcessTest do
     refute log =~ "hunter2"
   end
 
+  on_backends "input that raises is logged, with where it did, and stops the command" do
+    {p, log} =
+      ExUnit.CaptureLog.with_log(fn ->
+        input = Stream.map(1..3, fn _ -> raise "boom" end)
+        p = start!("cat", [], input: input, backend: backend)
+        assert {:ok, %{cause: :stopped}} = P.result(p)
+        p
+      end)
+
+    assert {:ok, os_pid} = P.os_pid(p)
+
+    assert log =~
+             "NetRunner stops cat (pid #{os_pid}), whose input broke off: ** (RuntimeError) boom"
+
+    assert log =~ Path.basename(__ENV__.file)
+  end
+
+  test "input of a call that raises it itself is not logged as well" do
+    log =
+      ExUnit.CaptureLog.capture_log(fn ->
+        input = Stream.map(1..3, fn _ -> raise "boom" end)
+        assert_raise RuntimeError, "boom", fn -> NetRunner.run(["cat"], input: input) end
+      end)
+
+    refute log =~ "boom"
+  end
+
   test "messages from strangers change nothing" do
     p = start!("cat", [])
 
