@@ -846,6 +846,35 @@ defmodule NetRunner.ProcessTest do
     refute log =~ "boom"
   end
 
+  test "what is told of NetRunner.Shepherd, or logged of its crash, has nothing of a request" do
+    secret = "hunter2"
+    # A request is no text: seen as one, it is found if it is there.
+    shown = &inspect(&1, limit: :infinity, printable_limit: :infinity, binaries: :as_strings)
+    request = fn -> P.start("sleep", ["60"], env: [TOKEN: secret], spawn_timeout: 30_000) end
+    assert shown.({<<0, 255, secret::binary>>, nil, 0}) =~ secret
+
+    zygote = to_string(NetRunner.Shepherd.info().os_pid)
+    {_, 0} = System.cmd("kill", ["-STOP", zygote])
+    on_exit(fn -> System.cmd("kill", ["-CONT", zygote], stderr_to_stdout: true) end)
+    starts = for _ <- 1..100, do: Task.async(fn -> with {:ok, p} <- request.(), do: P.stop(p) end)
+    eventually("requests wait", fn -> NetRunner.Shepherd.info().queued > 10 end)
+    refute shown.(:sys.get_status(NetRunner.Shepherd)) =~ secret
+    {_, 0} = System.cmd("kill", ["-CONT", zygote])
+    assert Enum.uniq(Task.await_many(starts, 60_000)) == [:ok]
+
+    :ok = :logger.add_handler(__MODULE__, __MODULE__, %{config: self()})
+    on_exit(fn -> :logger.remove_handler(__MODULE__) end)
+
+    ExUnit.CaptureLog.capture_log(fn ->
+      :sys.replace_state(NetRunner.Shepherd, &%{&1 | queued: :no_number})
+      assert request.() == {:error, :shepherd_lost}
+      assert_receive {:logged, %{msg: {:report, %{label: {:gen_server, :terminate}} = report}}}
+      assert {:spawn, _id, _request, _mode} = report.last_message
+      refute shown.(report) =~ secret
+      eventually("there is another", fn -> NetRunner.run(["echo"]) == {"\n", 0} end)
+    end)
+  end
+
   test "messages from strangers change nothing" do
     p = start!("cat", [])
 
