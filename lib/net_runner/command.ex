@@ -100,6 +100,19 @@ defmodule NetRunner.Command do
 
   def resolve(cmd, more, opts), do: {join(cmd, more), opts}
 
+  @doc false
+  # A command and its options for whoever shows them as they are, as a supervisor's reports do with the
+  # arguments of a start: what may be secret goes into a struct, whose inspection hides it.
+  @spec conceal(nonempty_maybe_improper_list, keyword) :: {list | t, keyword}
+  def conceal([exe | args] = cmd, opts) do
+    {secret, open} = Keyword.split(opts, [:env, :input])
+
+    # Options in the place of arguments are an error, and show nothing either.
+    if secret == [] and match?({:ok, _}, Executable.check_cmd(cmd)),
+      do: {cmd, open},
+      else: {%__MODULE__{exe: exe, args: args, opts: secret}, open}
+  end
+
   defp join(cmd, []), do: cmd
   defp join(cmd, more), do: if(proper?(cmd), do: cmd ++ more, else: cmd)
 

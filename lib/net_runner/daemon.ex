@@ -117,7 +117,8 @@ defmodule NetRunner.Daemon do
   How often a supervisor restarts is the supervisor's `max_restarts:`. The other reasons:
   `:guardian_lost` (somebody killed the command's guardian, see `NetRunner.Error`), `{:line_too_long,
   stream, bytes}`, `{:output, reason}` (a process that deals with the output was killed, or a pipe
-  cannot be read).
+  cannot be read), `{:input, reason}` (what `input:` is raised: `reason` is `{exception, stacktrace}`, and the
+  command was stopped, because what it had read was not all).
 
   ## Stopping
 
@@ -171,7 +172,8 @@ defmodule NetRunner.Daemon do
 
   @doc """
   A child specification. Its id is the daemon's name, or `{NetRunner.Daemon, cmd}`; its restart that of
-  `restart:`; its shutdown longer than the stop ladder. `Supervisor.child_spec/2` overrides any of it.
+  `restart:`; its shutdown longer than the stop ladder. `Supervisor.child_spec/2` overrides any of it. `env:` and
+  `input:` stand in it within a `NetRunner.Command`: a supervisor's reports do not show them.
 
       iex> spec = NetRunner.Daemon.child_spec(cmd: ["sleep", "60"], kill_timeout: 1000)
       iex> {spec.id, spec.restart, spec.shutdown}
@@ -196,10 +198,23 @@ defmodule NetRunner.Daemon do
 
     %{
       id: options.name || {__MODULE__, options.cmd},
-      start: {__MODULE__, :start_link, [opts]},
+      start: {__MODULE__, :start_link, [conceal(opts)]},
       restart: options.restart,
       shutdown: min(options.kill_timeout + options.flush_timeout + @after_grace, @u32_max)
     }
+  end
+
+  # A supervisor's reports show the arguments of a start.
+  defp conceal(opts) do
+    case opts[:cmd] do
+      [_exe | _args] = cmd ->
+        {cmd, open} = Command.conceal(cmd, Keyword.delete(opts, :cmd))
+        [{:cmd, cmd} | open]
+
+      # Which start_link refuses.
+      _no_command ->
+        Keyword.drop(opts, [:env, :input])
+    end
   end
 
   @doc """

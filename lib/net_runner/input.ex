@@ -35,6 +35,11 @@ defmodule NetRunner.Input do
   @spec broken?(outcome) :: boolean
   def broken?(outcome), do: match?({:broken, _}, outcome) or match?({:raised, _, _, _}, outcome)
 
+  @doc "What broke it, for a line in a log: as an exception is shown, with its stacktrace."
+  @spec banner(outcome) :: String.t()
+  def banner({:broken, reason}), do: inspect(reason)
+  def banner({:raised, kind, reason, stacktrace}), do: Exception.format(kind, reason, stacktrace)
+
   # A command that does not want the rest is no error of the caller's.
   defp judge({:error, reason}) when reason not in [:epipe, :closed], do: {:broken, reason}
   defp judge(outcome), do: outcome

@@ -44,7 +44,7 @@ defmodule NetRunner.Process do
 
   @doc """
   Starts a command, not linked to the caller. `{:error, reason}` if nothing runs: the reasons are those
-  of `NetRunner.Error`. In place of an executable a `NetRunner.Command` may stand, which `args` are appended
+  of `NetRunner.Error`. If an `input:` raises, that is logged, and the command is stopped. In place of an executable a `NetRunner.Command` may stand, which `args` are appended
   to.
 
   ## Options
@@ -60,20 +60,30 @@ defmodule NetRunner.Process do
 
   @doc """
   A child specification from `{exe, args, opts}` or a `NetRunner.Command`; its shutdown is longer than the
-  stop ladder.
+  stop ladder. `env:` and `input:` stand in it within a `NetRunner.Command`: a supervisor's reports do not show them.
   """
   def child_spec(%Command{} = command), do: child_spec({command, [], []})
 
   def child_spec({exe, args, opts}) do
-    {[name | _args], all_opts} = resolve(exe, args, opts)
+    {[name | _args] = cmd, opts} = resolve(exe, args, opts)
+
+    # A wrong type raises here. A value that cannot be is start_link's to tell.
+    options =
+      with {:error, _reason} <- Options.validate(opts, :process),
+           do: Options.validate([], :process)
+
+    {:ok, %{kill_timeout: kill_timeout}} = options
 
     %{
       id: {__MODULE__, name},
-      start: {__MODULE__, :start_link, [exe, args, opts]},
+      start: {__MODULE__, :start_link, start_args(Command.conceal(cmd, opts))},
       restart: :temporary,
-      shutdown: min(Keyword.get(all_opts, :kill_timeout, 5_000) + Server.after_grace(), @u32_max)
+      shutdown: min(kill_timeout + Server.after_grace(), @u32_max)
     }
   end
+
+  defp start_args({[exe | args], opts}), do: [exe, args, opts]
+  defp start_args({%Command{} = command, opts}), do: [command, [], opts]
 
   defp resolve(%Command{} = command, args, opts), do: Command.resolve(command, args, opts)
   defp resolve(exe, args, opts), do: Command.resolve([exe | args], opts)
@@ -389,9 +399,10 @@ defmodule NetRunner.Process do
 
   @doc false
   # For a server that must not wait. What `:end` gives comes as a message, for
-  # :gen_server.check_response/2: `{:ok, exit_reason}`, or the errors of `await_exit/2`.
+  # :gen_server.check_response/2: `{:ok, exit_reason}` or the errors of `await_exit/2`, and how its input
+  # went, as far as that is over (an `t:Input.outcome/0`).
   @spec request(t, :end | {:shutdown, non_neg_integer}) :: :gen_server.request_id()
-  def request(p, :end), do: :gen_server.send_request(p, {:await, make_ref()})
+  def request(p, :end), do: :gen_server.send_request(p, {:end, make_ref()})
   def request(p, {:shutdown, _grace_ms} = shutdown), do: :gen_server.send_request(p, shutdown)
 
   defp call(p, request, timeout) do

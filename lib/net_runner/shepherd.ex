@@ -53,7 +53,8 @@ defmodule NetRunner.Shepherd do
   @spec spawn(non_neg_integer, {binary, binary | nil, non_neg_integer}, 0..2, timeout) ::
           {:ok, start} | {:error, term}
   def spawn(id, request, mode, timeout) do
-    GenServer.call(__MODULE__, {:spawn, id, request, mode}, timeout)
+    # Environments are in it: as a function it is shown neither in the queue nor as the last message of a crash.
+    GenServer.call(__MODULE__, {:spawn, id, fn -> request end, mode}, timeout)
   catch
     :exit, {:timeout, _call} -> {:error, :spawn_timeout}
     :exit, _reason -> {:error, :shepherd_lost}
@@ -393,7 +394,7 @@ defmodule NetRunner.Shepherd do
     do: %{state | queue: :queue.in_r(entry, state.queue), queued: state.queued + 1}
 
   defp send_request({ticket, {pid, _tag} = from, id, request, mode} = entry, state) do
-    case nif_spawn(state.request, request, mode, pid) do
+    case nif_spawn(state.request, request.(), mode, pid) do
       {:ok, handles} ->
         start = %{ticket: ticket, id: id, zygote: state.os_pid, handles: handles}
         GenServer.reply(from, {:ok, start})

@@ -1661,6 +1661,59 @@ defmodule NetRunner.DaemonTest do
     refute_received {:stdout, _line}
   end
 
+  describe "input that raises" do
+    test "is the reason, and is logged" do
+      log =
+        capture_log(fn ->
+          d = start_apart(cmd: ["cat"], input: File.stream!("/nonexistent"))
+          assert {:input, {%File.Error{path: "/nonexistent"}, [_ | _]}} = reason_of(d)
+        end)
+
+      assert log =~ "whose input broke off: ** (File.Error) could not stream \"/nonexistent\""
+    end
+
+    test "whatever the command makes of its stop, and exit_reason: is not asked" do
+      me = self()
+
+      capture_log(fn ->
+        d =
+          start_apart(
+            cmd: sh("trap 'exit 0' TERM; echo up; while :; do sleep 0.01; done"),
+            ready: {:output, "up"},
+            input: fn _sink ->
+              send(me, {:feeder, self()})
+              receive do: (:go_on -> throw(:ball))
+            end,
+            exit_reason: fn exit -> send(me, {:asked, exit}) end
+          )
+
+        assert_receive {:feeder, feeder}, @soon
+        send(feeder, :go_on)
+        assert {:input, {{:nocatch, :ball}, _stacktrace}} = reason_of(d)
+        refute_received {:asked, _exit}
+      end)
+    end
+
+    test "before the daemon is ready is the start's error" do
+      capture_log(fn ->
+        Process.flag(:trap_exit, true)
+
+        assert {:error, {:input, {%RuntimeError{message: "boom"}, _stacktrace}}} =
+                 D.start_link(
+                   cmd: ["cat"],
+                   ready: {:output, "never"},
+                   input: Stream.map([1], fn _ -> raise "boom" end)
+                 )
+      end)
+    end
+
+    test "is not the reason of a daemon that was stopped" do
+      d = start_apart(cmd: ["cat"], input: Stream.repeatedly(fn -> "x" end))
+      assert D.stop(d) == :ok
+      assert reason_of(d) == :normal
+    end
+  end
+
   describe "child_spec/1" do
     test "has an id from the name or the command, and restart: as given" do
       assert %{id: :db, restart: :permanent} = D.child_spec(cmd: @sleep, name: :db)
@@ -1785,6 +1838,53 @@ defmodule NetRunner.DaemonTest do
 
       assert log =~ "{:exit, {:exited, 3}}"
       refute log =~ @secret
+    end
+
+    test "are in no report of a supervisor: not of a start, not of one that fails, not of an end" do
+      Process.flag(:trap_exit, true)
+      command = NetRunner.Command.new("sh", ["-c", "exit 4"], env: [TOKEN: @secret])
+
+      log =
+        sasl_log(fn ->
+          for {id, opts} <- [
+                a: [cmd: sh("read x; exit 3"), env: [TOKEN: @secret], input: [@secret, "\n"]],
+                b: [cmd: command]
+              ] do
+            {:ok, supervisor} = supervise_once(id, opts)
+            assert_receive {:EXIT, ^supervisor, :shutdown}, @soon
+          end
+
+          for {id, opts} <- [
+                c: [cmd: ["no-such-program"], env: %{"TOKEN" => @secret}, input: @secret],
+                d: [cmd: :none, env: [TOKEN: @secret]],
+                e: [cmd: ["true", env: [TOKEN: @secret]]]
+              ] do
+            assert {:error, _reason} = supervise_once(id, opts)
+          end
+        end)
+
+      # The reports are there, with the environment's name in them.
+      for id <- ~w(a b), do: assert(log =~ ~r/Child :#{id} of Supervisor .* started/)
+      for id <- ~w(a b), do: assert(log =~ ~r/Child :#{id} of Supervisor .* terminated/)
+      for id <- ~w(c d e), do: assert(log =~ ~r/Child :#{id} of Supervisor .* failed to start/)
+      assert log =~ "env: [TOKEN]"
+      refute log =~ @secret
+    end
+
+    test "reach the command from a child specification all the same" do
+      me = self()
+      opts = [cmd: sh("read x; echo $x $TOKEN; exec sleep 60"), env: [TOKEN: "t"], input: "x\n"]
+      spec = D.child_spec(opts ++ [on_output: fn line -> send(me, {:line, line}) end])
+      assert %{id: {D, ["sh", "-c", _script]}, start: {D, :start_link, [[_ | _] = given]}} = spec
+      {:ok, d} = D.start_link(given)
+      on_exit(fn -> D.stop(d, 10_000) end)
+      assert_receive {:line, "x t"}, @soon
+    end
+
+    # One that gives up when its child ends.
+    defp supervise_once(id, opts) do
+      spec = Supervisor.child_spec({D, opts}, id: id)
+      Supervisor.start_link([spec], strategy: :one_for_one, max_restarts: 0)
     end
 
     defp status(d), do: inspect(:sys.get_status(d), limit: :infinity, printable_limit: :infinity)

@@ -723,6 +723,14 @@ defmodule NetRunner.ProcessTest do
       assert P.child_spec({"cat", [], []}).shutdown > 5_000
       assert P.child_spec({"cat", [], [kill_timeout: 4_294_967_295]}).shutdown <= 4_294_967_295
       assert P.child_spec({"a", [], []}).id != P.child_spec({"b", [], []}).id
+
+      # What is of the wrong type is told here, what cannot be by the start.
+      for opts <- [[kill_timeout: "x"], [nonsense: 1], :nonsense] do
+        assert_raise ArgumentError, fn -> P.child_spec({"cat", [], opts}) end
+      end
+
+      assert %{start: {P, :start_link, args}} = P.child_spec({"cat", [], [cd: ""]})
+      assert {:error, {:invalid, :cd, _}} = apply(P, :start_link, args)
     end
 
     on_backends "its stop is the command's end" do
@@ -769,6 +777,43 @@ defmodule NetRunner.ProcessTest do
     end
   end
 
+  test "no report of a supervisor shows an environment or input, of a start or of one that failed" do
+    Process.flag(:trap_exit, true)
+    secret = "hunter2"
+    opts = [env: [TOKEN: secret], input: secret]
+
+    supervise = fn child ->
+      spec = Supervisor.child_spec({P, child}, restart: :permanent)
+      Supervisor.start_link([spec], strategy: :one_for_one, max_restarts: 0)
+    end
+
+    log =
+      sasl_log(fn ->
+        {:ok, supervisor} = supervise.({"sh", ["-c", "cat; echo $TOKEN"], opts})
+        [{_id, p, :worker, _modules}] = Supervisor.which_children(supervisor)
+        assert P.await_exit(p) == {:ok, 0}
+        assert P.read(p) == {:ok, secret <> secret <> "\n"}
+        Process.exit(p, :kill)
+        assert_receive {:EXIT, ^supervisor, :shutdown}, 5_000
+
+        for child <- [
+              {"no-such-program", [], opts},
+              NetRunner.Command.new("no-such-program-either", [], opts),
+              {"true", opts, []}
+            ] do
+          assert {:error, _reason} = supervise.(child)
+        end
+      end)
+
+    assert log =~ ~r/"sh"} of Supervisor .* started/
+    assert log =~ ~r/"sh"} of Supervisor .* terminated/
+    assert log =~ ~r/"no-such-program"} of Supervisor .* failed to start/
+    assert log =~ ~r/"no-such-program-either"} of Supervisor .* failed to start/
+    assert log =~ ~r/"true"} of Supervisor .* failed to start/
+    assert log =~ "env: [TOKEN]"
+    refute log =~ secret
+  end
+
   test "what is told of a server's state, or logged of its crash, has no values of the environment" do
     p = start!("cat", [], env: [TOKEN: "hunter2"])
     refute inspect(:sys.get_status(p), limit: :infinity, printable_limit: :infinity) =~ "hunter2"
@@ -783,6 +828,62 @@ defmodule NetRunner.ProcessTest do
 
     assert log =~ "terminating"
     refute log =~ "hunter2"
+  end
+
+  on_backends "input that raises is logged, with where it did, and stops the command" do
+    {p, log} =
+      ExUnit.CaptureLog.with_log(fn ->
+        input = Stream.map(1..3, fn _ -> raise "boom" end)
+        p = start!("cat", [], input: input, backend: backend)
+        assert {:ok, %{cause: :stopped}} = P.result(p)
+        p
+      end)
+
+    assert {:ok, os_pid} = P.os_pid(p)
+
+    assert log =~
+             "NetRunner stops cat (pid #{os_pid}), whose input broke off: ** (RuntimeError) boom"
+
+    assert log =~ Path.basename(__ENV__.file)
+  end
+
+  test "input of a call that raises it itself is not logged as well" do
+    log =
+      ExUnit.CaptureLog.capture_log(fn ->
+        input = Stream.map(1..3, fn _ -> raise "boom" end)
+        assert_raise RuntimeError, "boom", fn -> NetRunner.run(["cat"], input: input) end
+      end)
+
+    refute log =~ "boom"
+  end
+
+  test "what is told of NetRunner.Shepherd, or logged of its crash, has nothing of a request" do
+    secret = "hunter2"
+    # A request is no text: seen as one, it is found if it is there.
+    shown = &inspect(&1, limit: :infinity, printable_limit: :infinity, binaries: :as_strings)
+    request = fn -> P.start("sleep", ["60"], env: [TOKEN: secret], spawn_timeout: 30_000) end
+    assert shown.({<<0, 255, secret::binary>>, nil, 0}) =~ secret
+
+    zygote = to_string(NetRunner.Shepherd.info().os_pid)
+    {_, 0} = System.cmd("kill", ["-STOP", zygote])
+    on_exit(fn -> System.cmd("kill", ["-CONT", zygote], stderr_to_stdout: true) end)
+    starts = for _ <- 1..100, do: Task.async(fn -> with {:ok, p} <- request.(), do: P.stop(p) end)
+    eventually("requests wait", fn -> NetRunner.Shepherd.info().queued > 10 end)
+    refute shown.(:sys.get_status(NetRunner.Shepherd)) =~ secret
+    {_, 0} = System.cmd("kill", ["-CONT", zygote])
+    assert Enum.uniq(Task.await_many(starts, 60_000)) == [:ok]
+
+    :ok = :logger.add_handler(__MODULE__, __MODULE__, %{config: self()})
+    on_exit(fn -> :logger.remove_handler(__MODULE__) end)
+
+    ExUnit.CaptureLog.capture_log(fn ->
+      :sys.replace_state(NetRunner.Shepherd, &%{&1 | queued: :no_number})
+      assert request.() == {:error, :shepherd_lost}
+      assert_receive {:logged, %{msg: {:report, %{label: {:gen_server, :terminate}} = report}}}
+      assert {:spawn, _id, _request, _mode} = report.last_message
+      refute shown.(report) =~ secret
+      eventually("there is another", fn -> NetRunner.run(["echo"]) == {"\n", 0} end)
+    end)
   end
 
   test "messages from strangers change nothing" do

@@ -328,6 +328,16 @@ defmodule NetRunner.Test.World do
     end
   end
 
+  @doc "What is logged meanwhile, supervisors' reports included, as with `handle_sasl_reports: true`."
+  def sasl_log(fun) do
+    {:ok, %{config: config}} = :logger.get_handler_config(Logger)
+    :ok = :logger.update_handler_config(Logger, :config, %{config | sasl: true})
+    ExUnit.Callbacks.on_exit(fn -> :logger.update_handler_config(Logger, :config, config) end)
+    log = ExUnit.CaptureLog.capture_log(fun)
+    :ok = :logger.update_handler_config(Logger, :config, config)
+    log
+  end
+
   @doc "An endless lazy enumerable of `bytes`-sized binaries, the n-th one different from the others."
   def blocks(count, bytes) do
     block = :binary.copy("0123456789abcdef", div(bytes, 16) + 1)

@@ -175,9 +175,14 @@ defmodule NetRunner.Daemon.Server do
 
   def handle_info(message, %{end_request: request} = state) when request != nil do
     case :gen_server.check_response(message, request) do
-      {:reply, result} -> result |> command_ended(state) |> next()
-      {:error, {reason, _server}} -> {:error, {:down, reason}} |> command_ended(state) |> next()
-      :no_reply -> {:noreply, state}
+      {:reply, result} ->
+        result |> command_ended(state) |> next()
+
+      {:error, {reason, _server}} ->
+        {{:error, {:down, reason}}, nil} |> command_ended(state) |> next()
+
+      :no_reply ->
+        {:noreply, state}
     end
   end
 
@@ -278,14 +283,19 @@ defmodule NetRunner.Daemon.Server do
     leave(state, default_reason(exit))
   end
 
-  defp command_ended(result, state) do
-    state = %{state | exit: result, end_request: nil}
+  defp command_ended({result, fed}, state) do
+    state = %{state | exit: input_reason(fed) || result, end_request: nil}
     state = if state.phase == :readying, do: state |> forget_asked() |> disarm(), else: state
 
     if state.output == [],
       do: state,
       else: %{state | flush: :erlang.start_timer(state.options.flush_timeout, self(), :flush)}
   end
+
+  # Broken input is what ended the command, whatever that made of it.
+  defp input_reason({:broken, reason}), do: {:error, {:input, reason}}
+  defp input_reason({:raised, _, _, _} = raised), do: {:error, {:input, UserCode.reason(raised)}}
+  defp input_reason(_all_or_as_much_as_it_wanted), do: nil
 
   # One of the processes that are linked to this one.
   defp ended(pid, reason, %{parent: pid} = state), do: leave(state, reason)

@@ -195,6 +195,8 @@ defmodule NetRunner.Process.Server do
   def handle_call({:await, ref}, from, state),
     do: {:noreply, await(state, {{:await, ref}, from})}
 
+  def handle_call({:end, ref}, from, state), do: {:noreply, await(state, {{:end, ref}, from})}
+
   def handle_call(:exit, _from, %{exit: nil} = state), do: {:reply, {:error, :timeout}, state}
   def handle_call(:exit, _from, state), do: {:reply, outcome(state), state}
   def handle_call(:result, _from, state), do: {:reply, {:ok, result_now(state)}, state}
@@ -241,12 +243,10 @@ defmodule NetRunner.Process.Server do
   def handle_info(:drain_stderr, state), do: {:noreply, drain_stderr(state)}
 
   def handle_info({:fed, feeder, outcome}, %{feeder: feeder} = state) do
-    state = %{state | feeder: nil, fed: outcome}
-
     # Input that broke off in the middle must not look like its end.
     if Input.broken?(outcome),
-      do: {:noreply, begin_stop(state, :stopped)},
-      else: {:noreply, state}
+      do: {:noreply, broke_off(state, outcome)},
+      else: {:noreply, %{state | feeder: nil, fed: outcome}}
   end
 
   # A guardian that does not answer is frozen. Its family ends with it (docs/shepherd.md). But the answer
@@ -274,8 +274,7 @@ defmodule NetRunner.Process.Server do
   end
 
   def handle_info({:EXIT, feeder, reason}, %{feeder: feeder} = state) when feeder != nil do
-    fed = {:raised, :exit, reason, []}
-    {:noreply, begin_stop(%{state | feeder: nil, fed: fed}, :stopped)}
+    {:noreply, broke_off(state, {:raised, :exit, reason, []})}
   end
 
   # Feeders that ended, and processes that were linked without our doing.
@@ -323,6 +322,19 @@ defmodule NetRunner.Process.Server do
     do: {:stop, :normal, state}
 
   defp continue(state), do: {:noreply, state}
+
+  # Who concludes raises it again. Of the others nobody would hear of it.
+  defp broke_off(state, outcome) do
+    unless state.options.concludes? do
+      Logger.error(
+        "NetRunner stops #{Quote.word(hd(state.cmd))} (pid #{state.os_pid}), whose input broke off: " <>
+          Input.banner(outcome),
+        Log.metadata()
+      )
+    end
+
+    begin_stop(%{state | feeder: nil, fed: outcome}, :stopped)
+  end
 
   defp begin_stop(state, cause), do: begin_stop(state, cause, state.options.kill_timeout)
 
@@ -510,6 +522,7 @@ defmodule NetRunner.Process.Server do
     do: GenServer.reply(from, :unkillable)
 
   defp answer({:stop, from}, _result, _state), do: GenServer.reply(from, :ended)
+  defp answer({{:end, _ref}, from}, result, state), do: GenServer.reply(from, {result, state.fed})
   defp answer({_what, from}, result, _state), do: GenServer.reply(from, result)
 
   ## A consumed stderr
