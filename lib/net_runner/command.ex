@@ -358,7 +358,10 @@ defimpl Inspect, for: NetRunner.Command do
       else: "..."
   end
 
-  defp name({name, _value}) when is_atom(name), do: NetRunner.Quote.word(Atom.to_string(name))
-  defp name({name, _value}) when is_binary(name), do: NetRunner.Quote.word(name)
+  defp name({name, value}) when is_atom(name), do: name({Atom.to_string(name), value})
+
+  defp name({name, _value}) when is_binary(name),
+    do: name |> NetRunner.Options.shown_name() |> NetRunner.Quote.word()
+
   defp name(_no_pair), do: "..."
 end

@@ -246,6 +246,17 @@ defmodule NetRunner.Options do
           "invalid value for #{inspect(name)}: expected #{expected}, got: #{shown(name, value)}"
   end
 
+  @doc "What may be shown of a variable's name: nothing after a `=`, which would be a value."
+  @spec shown_name(term) :: term
+  def shown_name(name) when is_binary(name), do: name |> String.split(["=", <<0>>]) |> hd()
+
+  def shown_name(name) when is_atom(name) do
+    text = Atom.to_string(name)
+    if shown_name(text) == text, do: name, else: shown_name(text)
+  end
+
+  def shown_name(name), do: name
+
   # Secrets travel in environments: names may be shown, values never.
   defp shown(:env, {:replace, env}), do: "{:replace, #{shown(:env, env)}}"
 
@@ -256,7 +267,7 @@ defmodule NetRunner.Options do
       do: "an improper list",
       else:
         Enum.map_join(env, ", ", fn
-          {name, _value} -> "#{inspect(name, printable_limit: 100)} => ..."
+          {name, _value} -> "#{inspect(shown_name(name), printable_limit: 100)} => ..."
           _no_pair -> "something that is no pair"
         end)
   end
@@ -516,11 +527,14 @@ defmodule NetRunner.Options do
   defp env_pair({name, value}) when is_binary(name) and (is_binary(value) or is_nil(value)) do
     cond do
       name == "" -> {:invalid, "an empty name"}
-      String.contains?(name, ["=", <<0>>]) -> {:invalid, "bad name #{inspect(name)}"}
+      String.contains?(name, ["=", <<0>>]) -> {:invalid, bad_name(name)}
       value != nil and String.contains?(value, <<0>>) -> {:invalid, "NUL in the value of #{name}"}
       true -> {:ok, {name, value}}
     end
   end
 
   defp env_pair(_other), do: {:wrong, "pairs of a binary name and a binary or nil value"}
+
+  # Whoever wrote "TOKEN=secret" there had a value in mind.
+  defp bad_name(name), do: "bad name, = or NUL after #{inspect(shown_name(name))}"
 end

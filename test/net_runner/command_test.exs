@@ -249,6 +249,8 @@ defmodule NetRunner.CommandTest do
             {{:replace, %{"TOKEN" => "hunter2"}}, "env: {:replace, [TOKEN]}"},
             {[{"TOKEN", "hunter2"} | "hunter2"], "env: ..."},
             {["TOKEN=hunter2"], "env: [...]"},
+            {[{"TOKEN=hunter2", "x"}], "env: [TOKEN]"},
+            {["TOKEN=hunter2": "x"], "env: [TOKEN]"},
             {"TOKEN=hunter2", "env: ..."}
           ] do
         text = inspect(Command.new("ls", [], env: env, kill_timeout: 1))

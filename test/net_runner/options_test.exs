@@ -535,6 +535,16 @@ defmodule NetRunner.OptionsTest do
 
     assert message =~ "TOKEN"
     refute message =~ "hunter2"
+
+    # A value in the place of a name.
+    for name <- ["TOKEN=hunter2", <<"TOKEN", 0, "hunter2">>, :"TOKEN=hunter2"] do
+      assert {:error, {:invalid, :env, message}} = Options.validate([env: [{name, "x"}]], :run)
+      assert message =~ ~s("TOKEN")
+      refute message =~ "hunter2"
+      error = assert_raise ArgumentError, fn -> Options.validate([env: [{name, 1}]], :run) end
+      assert error.message =~ "TOKEN"
+      refute error.message =~ "hunter2"
+    end
   end
 
   test "a message does not repeat a huge value" do
