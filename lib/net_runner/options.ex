@@ -173,6 +173,18 @@ defmodule NetRunner.Options do
     Enum.any?(@schema, fn {known, calls, _, _, _} -> known == name and calls != [:top] end)
   end
 
+  @doc """
+  Whether an option means nothing to a call, but something to its like: `ok:` to those that give an exit
+  code and do not raise for it.
+  """
+  @spec idle?(atom, call) :: boolean
+  def idle?(name, call) when call in @to_the_end do
+    calls = for {^name, calls, _, _, _} <- @schema, call <- calls, do: call
+    call not in calls and Enum.any?(@to_the_end, &(&1 in calls))
+  end
+
+  def idle?(_name, _call), do: false
+
   @doc "`{:ok, options}` with every option of the call present; see the module's first lines."
   @spec validate(keyword, call) ::
           {:ok, t} | {:error, {:invalid, atom, String.t()}}
