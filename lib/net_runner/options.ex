@@ -36,7 +36,7 @@ defmodule NetRunner.Options do
        "that the command is ready). There may also be no more than 4 MiB of them, unless it is a single " <>
        "one. Default: 1024."},
     {:lines, [:daemon], "\n", :line_separator,
-     "What stands between two lines: a binary that is not empty. Default: `\"\\n\"`."},
+     "What stands between two lines: a binary that is not empty, or `true` for `\"\\n\"`. Default: `\"\\n\"`."},
     {:max_line_length, [:daemon], {65_536, :split}, :line_limit,
      "`{bytes, policy}` or `:infinity`. What a longer line becomes: `:split` (lines of that many bytes), " <>
        "`:truncate` (its first bytes) or `:error` (the daemon stops with `{:line_too_long, stream, bytes}`). " <>
@@ -221,6 +221,10 @@ defmodule NetRunner.Options do
   defp cross_check({:ok, %{on_output: on_output, log: [_ | _]}}, :daemon)
        when on_output != :log,
        do: {:error, {:invalid, :log, "is for on_output: :log only"}}
+
+  defp cross_check({:ok, %{ready: {:output, _text}, stdout: stdout, stderr: stderr}}, :daemon)
+       when stdout != :pipe and stderr not in [:pipe, :capture],
+       do: {:error, {:invalid, :ready, "{:output, _} needs an output: stdout: or stderr: :pipe"}}
 
   defp cross_check(result, _call), do: result
 
@@ -423,9 +427,12 @@ defmodule NetRunner.Options do
          "a keyword list of level:, stderr_level:, prefix: (text) and metadata: (a keyword list)"}
   end
 
+  defp check(:line_separator, true), do: {:ok, "\n"}
   defp check(:line_separator, ""), do: {:invalid, "the separator is empty"}
   defp check(:line_separator, value) when is_binary(value), do: :ok
-  defp check(:line_separator, _value), do: {:wrong, "a separator as a binary"}
+
+  defp check(:line_separator, _value),
+    do: {:wrong, "true or a separator as a binary (a daemon's output always comes in lines)"}
 
   defp check(:ready, nil), do: :ok
   defp check(:ready, fun) when is_function(fun, 0), do: :ok
