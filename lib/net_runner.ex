@@ -268,7 +268,7 @@ defmodule NetRunner do
 
   # Whatever is wrong with options and command is told before anything starts.
   defp execute(cmd, opts, call) do
-    {cmd, opts} = Command.resolve(cmd, opts)
+    {cmd, opts} = cmd |> Command.for_call(call) |> Command.resolve(opts)
 
     with {:ok, options} <- Options.validate(opts, call),
          {:ok, cmd} <- Executable.check_cmd(cmd) do

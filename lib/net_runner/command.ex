@@ -13,7 +13,13 @@ defmodule NetRunner.Command do
 
   A command may carry any option of the calls that take commands. Options given to the call win, each as a
   whole: an `env:` of the call replaces that of the command. An option that the call does not have is an
-  error there, as if it had been given to the call: a command with a `timeout:` cannot be made a stream.
+  error there, as if it had been given to the call: a command with a `timeout:` cannot be made a stream. Only
+  a command's `ok:`, its exit codes that are no failure, is ignored by `run/2` and `exec/2`, which tell the
+  exit code and do not raise:
+
+      iex> grep = NetRunner.Command.new("grep", ["x"], ok: [0, 1], input: "abc")
+      iex> {NetRunner.run!(grep), NetRunner.run(grep)}
+      {{"", 1}, {"", 1}}
 
   ## Templates
 
@@ -112,6 +118,17 @@ defmodule NetRunner.Command do
       do: {cmd, open},
       else: {%__MODULE__{exe: exe, args: args, opts: secret}, open}
   end
+
+  @doc false
+  # Without those of its options that mean nothing to this call.
+  @spec for_call(term, Options.call()) :: term
+  def for_call(%__MODULE__{opts: opts} = command, call) do
+    if Keyword.keyword?(opts),
+      do: %{command | opts: for({name, _} = opt <- opts, not Options.idle?(name, call), do: opt)},
+      else: command
+  end
+
+  def for_call(cmd, _call), do: cmd
 
   defp join(cmd, []), do: cmd
   defp join(cmd, more), do: if(proper?(cmd), do: cmd ++ more, else: cmd)
@@ -360,7 +377,10 @@ defimpl Inspect, for: NetRunner.Command do
       else: "..."
   end
 
-  defp name({name, _value}) when is_atom(name), do: NetRunner.Quote.word(Atom.to_string(name))
-  defp name({name, _value}) when is_binary(name), do: NetRunner.Quote.word(name)
+  defp name({name, value}) when is_atom(name), do: name({Atom.to_string(name), value})
+
+  defp name({name, _value}) when is_binary(name),
+    do: name |> NetRunner.Options.shown_name() |> NetRunner.Quote.word()
+
   defp name(_no_pair), do: "..."
 end

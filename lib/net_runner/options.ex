@@ -36,7 +36,7 @@ defmodule NetRunner.Options do
        "that the command is ready). There may also be no more than 4 MiB of them, unless it is a single " <>
        "one. Default: 1024."},
     {:lines, [:daemon], "\n", :line_separator,
-     "What stands between two lines: a binary that is not empty. Default: `\"\\n\"`."},
+     "What stands between two lines: a binary that is not empty, or `true` for `\"\\n\"`. Default: `\"\\n\"`."},
     {:max_line_length, [:daemon], {65_536, :split}, :line_limit,
      "`{bytes, policy}` or `:infinity`. What a longer line becomes: `:split` (lines of that many bytes), " <>
        "`:truncate` (its first bytes) or `:error` (the daemon stops with `{:line_too_long, stream, bytes}`). " <>
@@ -177,6 +177,18 @@ defmodule NetRunner.Options do
     Enum.any?(@schema, fn {known, calls, _, _, _} -> known == name and calls != [:top] end)
   end
 
+  @doc """
+  Whether an option means nothing to a call, but something to its like: `ok:` to those that give an exit
+  code and do not raise for it.
+  """
+  @spec idle?(atom, call) :: boolean
+  def idle?(name, call) when call in @to_the_end do
+    calls = for {^name, calls, _, _, _} <- @schema, call <- calls, do: call
+    call not in calls and Enum.any?(@to_the_end, &(&1 in calls))
+  end
+
+  def idle?(_name, _call), do: false
+
   @doc "`{:ok, options}` with every option of the call present; see the module's first lines."
   @spec validate(keyword, call) ::
           {:ok, t} | {:error, {:invalid, atom, String.t()}}
@@ -220,6 +232,10 @@ defmodule NetRunner.Options do
        when on_output != :log,
        do: {:error, {:invalid, :log, "is for on_output: :log only"}}
 
+  defp cross_check({:ok, %{ready: {:output, _text}, stdout: stdout, stderr: stderr}}, :daemon)
+       when stdout != :pipe and stderr not in [:pipe, :capture],
+       do: {:error, {:invalid, :ready, "{:output, _} needs an output: stdout: or stderr: :pipe"}}
+
   defp cross_check(result, _call), do: result
 
   defp defaults(call) do
@@ -256,6 +272,17 @@ defmodule NetRunner.Options do
           "invalid value for #{inspect(name)}: expected #{expected}, got: #{shown(name, value)}"
   end
 
+  @doc "What may be shown of a variable's name: nothing after a `=`, which would be a value."
+  @spec shown_name(term) :: term
+  def shown_name(name) when is_binary(name), do: name |> String.split(["=", <<0>>]) |> hd()
+
+  def shown_name(name) when is_atom(name) do
+    text = Atom.to_string(name)
+    if shown_name(text) == text, do: name, else: shown_name(text)
+  end
+
+  def shown_name(name), do: name
+
   # Secrets travel in environments: names may be shown, values never.
   defp shown(:env, {:replace, env}), do: "{:replace, #{shown(:env, env)}}"
 
@@ -266,7 +293,7 @@ defmodule NetRunner.Options do
       do: "an improper list",
       else:
         Enum.map_join(env, ", ", fn
-          {name, _value} -> "#{inspect(name, printable_limit: 100)} => ..."
+          {name, _value} -> "#{inspect(shown_name(name), printable_limit: 100)} => ..."
           _no_pair -> "something that is no pair"
         end)
   end
@@ -410,9 +437,12 @@ defmodule NetRunner.Options do
          "a keyword list of level:, stderr_level:, prefix: (text) and metadata: (a keyword list)"}
   end
 
+  defp check(:line_separator, true), do: {:ok, "\n"}
   defp check(:line_separator, ""), do: {:invalid, "the separator is empty"}
   defp check(:line_separator, value) when is_binary(value), do: :ok
-  defp check(:line_separator, _value), do: {:wrong, "a separator as a binary"}
+
+  defp check(:line_separator, _value),
+    do: {:wrong, "true or a separator as a binary (a daemon's output always comes in lines)"}
 
   defp check(:ready, nil), do: :ok
   defp check(:ready, fun) when is_function(fun, 0), do: :ok
@@ -526,11 +556,14 @@ defmodule NetRunner.Options do
   defp env_pair({name, value}) when is_binary(name) and (is_binary(value) or is_nil(value)) do
     cond do
       name == "" -> {:invalid, "an empty name"}
-      String.contains?(name, ["=", <<0>>]) -> {:invalid, "bad name #{inspect(name)}"}
+      String.contains?(name, ["=", <<0>>]) -> {:invalid, bad_name(name)}
       value != nil and String.contains?(value, <<0>>) -> {:invalid, "NUL in the value of #{name}"}
       true -> {:ok, {name, value}}
     end
   end
 
   defp env_pair(_other), do: {:wrong, "pairs of a binary name and a binary or nil value"}
+
+  # Whoever wrote "TOKEN=secret" there had a value in mind.
+  defp bad_name(name), do: "bad name, = or NUL after #{inspect(shown_name(name))}"
 end

@@ -154,6 +154,24 @@ defmodule NetRunner.CommandTest do
       assert {:error, {:invalid, :stderr, _}} = NetRunner.stream(sh("true", stderr: :capture))
     end
 
+    test "but ok: of the command means nothing to those that do not raise; of the call it is an error" do
+      command = sh("exit 1", ok: [0, 1])
+      assert NetRunner.run(command) == {"", 1}
+      assert {:ok, %{exit: {:exited, 1}}} = NetRunner.exec(command)
+      assert NetRunner.run!(command) == {"", 1}
+      assert %{exit: {:exited, 1}} = NetRunner.exec!(command)
+      assert command |> NetRunner.stream!() |> Enum.to_list() == []
+
+      for call <- [&NetRunner.run/2, &NetRunner.exec/2] do
+        assert_raise ArgumentError, ~r/:ok for/, fn -> call.(command, ok: [0]) end
+        assert_raise ArgumentError, ~r/:ok for/, fn -> call.(["true"], ok: [0]) end
+        assert_raise ArgumentError, ~r/:owner/, fn -> call.(sh("true", owner: self()), []) end
+        assert_raise ArgumentError, ~r/keyword/, fn -> call.(%Command{exe: "a", opts: 1}, []) end
+      end
+
+      assert_raise ArgumentError, ~r/:ok for/, fn -> P.start(command) end
+    end
+
     test "and looks at the values of its options as at its own" do
       assert NetRunner.run(sh("true", cd: "")) |> elem(1) |> elem(1) == :cd
 
@@ -249,6 +267,8 @@ defmodule NetRunner.CommandTest do
             {{:replace, %{"TOKEN" => "hunter2"}}, "env: {:replace, [TOKEN]}"},
             {[{"TOKEN", "hunter2"} | "hunter2"], "env: ..."},
             {["TOKEN=hunter2"], "env: [...]"},
+            {[{"TOKEN=hunter2", "x"}], "env: [TOKEN]"},
+            {["TOKEN=hunter2": "x"], "env: [TOKEN]"},
             {"TOKEN=hunter2", "env: ..."}
           ] do
         text = inspect(Command.new("ls", [], env: env, kill_timeout: 1))

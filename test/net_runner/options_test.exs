@@ -223,8 +223,8 @@ defmodule NetRunner.OptionsTest do
        ], []},
       {{:overflow, :daemon}, same([:block, :drop]), [nil, true, "drop", :kill, :head], []},
       {:max_queue, same([1, 1024, 1_000_000]), [0, 1_000_001, :infinity | @not_a_number], []},
-      {{:lines, :daemon}, same(["\n", "\r\n", <<0>>, <<255>>]),
-       [nil, true, false, :lines, ~c"\n", 10, <<1::3>>], [""]},
+      {{:lines, :daemon}, [{true, "\n"} | same(["\n", "\r\n", <<0>>, <<255>>])],
+       [nil, false, :lines, ~c"\n", 10, <<1::3>>], [""]},
       {{:max_line_length, :daemon},
        same([:infinity, {1, :split}, {65_536, :truncate}, {9, :error}]),
        [
@@ -542,6 +542,45 @@ defmodule NetRunner.OptionsTest do
 
     assert message =~ "TOKEN"
     refute message =~ "hunter2"
+
+    # A value in the place of a name.
+    for name <- ["TOKEN=hunter2", <<"TOKEN", 0, "hunter2">>, :"TOKEN=hunter2"] do
+      assert {:error, {:invalid, :env, message}} = Options.validate([env: [{name, "x"}]], :run)
+      assert message =~ ~s("TOKEN")
+      refute message =~ "hunter2"
+      error = assert_raise ArgumentError, fn -> Options.validate([env: [{name, 1}]], :run) end
+      assert error.message =~ "TOKEN"
+      refute error.message =~ "hunter2"
+    end
+  end
+
+  test "a daemon's output always comes in lines" do
+    assert {:ok, %{lines: "\n"}} = Options.validate([lines: true], :daemon)
+
+    for none <- [false, nil] do
+      error = assert_raise ArgumentError, fn -> Options.validate([lines: none], :daemon) end
+      assert error.message =~ ":lines"
+      assert error.message =~ "always comes in lines"
+    end
+  end
+
+  test "a daemon that is ready by a line of its output has an output" do
+    ready = [ready: {:output, "up"}]
+    file = {:file, "/dev/null"}
+
+    for stdout <- [:discard, file], stderr <- [:merge, :discard, :consume, :inherit, file] do
+      assert {:error, {:invalid, :ready, message}} =
+               Options.validate([stdout: stdout, stderr: stderr] ++ ready, :daemon)
+
+      assert message =~ "stdout:"
+      assert {:ok, _} = Options.validate([stdout: stdout, stderr: stderr], :daemon)
+      assert {:ok, _} = Options.validate([stderr: stderr] ++ ready, :daemon)
+    end
+
+    for stderr <- [:pipe, :capture],
+        do: assert({:ok, _} = Options.validate([stdout: file, stderr: stderr] ++ ready, :daemon))
+
+    assert {:ok, _} = Options.validate([stdout: file] ++ ready, :daemon)
   end
 
   test "a message does not repeat a huge value" do
