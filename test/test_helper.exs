@@ -41,6 +41,18 @@ left_out =
       ],
       do: {tag, why}
 
+# ci/test says what it expects to be left out. Anything else would be a skip that nobody sees.
+with expected when expected != nil <- System.get_env("NET_RUNNER_TEST_LEFT_OUT"),
+     unexpected =
+       Enum.reject(left_out, fn {tag, _why} -> to_string(tag) in String.split(expected) end),
+     true <- unexpected != [] do
+  for {tag, why} <- unexpected,
+      do: IO.puts(:stderr, "Nobody expected #{tag} to be left out here: #{why}")
+
+  IO.puts(:stderr, "Where that is right, say so in NET_RUNNER_TEST_LEFT_OUT (CONTRIBUTING.md).")
+  System.halt(1)
+end
+
 ExUnit.after_suite(fn %{excluded: excluded} ->
   IO.puts("\nLeft out: #{excluded}")
   for {tag, why} <- left_out, do: IO.puts("  #{tag}: #{why}")
