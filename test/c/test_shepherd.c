@@ -435,6 +435,38 @@ START_TEST(commands_unread_at_the_exit_do_not_hide_it)
 }
 END_TEST
 
+#ifndef NR_PORTABLE
+START_TEST(a_command_between_the_last_look_and_the_close_does_not_hide_the_exit)
+{
+    /* Traced: one comes whenever the guardian has just been told that there is none. */
+    const unsigned char bytes[24] = {0};
+    struct order order = ORDER(.argv = ARGV("/bin/cat"), .flags = NR_SPAWN_STDIN);
+    struct command command = start(&shepherd, &order);
+    pid_t guardian = command.guardian;
+    unsigned sent = 0;
+    int status;
+    if (ptrace(PTRACE_SEIZE, guardian, NULL, (uintptr_t)PTRACE_O_TRACESYSGOOD) < 0)
+        skip("ptrace: %s", strerror(errno));
+    ck_assert_sys(ptrace(PTRACE_INTERRUPT, guardian, NULL, NULL));
+    ck_assert_int_eq(waitpid(guardian, &status, __WALL), guardian);
+    (void)close(command.in);
+    command.in = -1;
+    while (!WIFEXITED(status)) {
+        struct __ptrace_syscall_info info = {0};
+        if (WSTOPSIG(status) == (SIGTRAP | 0x80) &&
+            ptrace(PTRACE_GET_SYSCALL_INFO, guardian, (void *)sizeof(info), &info) > 0 &&
+            info.op == PTRACE_SYSCALL_INFO_EXIT && info.exit.rval == -EAGAIN)
+            sent += send(command.control, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
+        ck_assert_sys(ptrace(PTRACE_SYSCALL, guardian, NULL, NULL));
+        ck_assert_int_eq(waitpid(guardian, &status, __WALL), guardian);
+        ck_assert(!WIFSIGNALED(status));
+    }
+    ck_assert_uint_gt(sent, 0);
+    expect_exit(&command, NR_EXIT_CODE, 0);
+}
+END_TEST
+#endif
+
 /* ---- the end of a family -------------------------------------------------------------------- */
 
 START_TEST(the_stop_ladder_begins_politely)
@@ -1208,6 +1240,7 @@ int main(void)
     tcase_add_test(tcase, a_hangup_with_unread_frames_ends_the_command_too);
     tcase_add_test(tcase, a_hangup_before_the_start_starts_nothing);
 #ifndef NR_PORTABLE
+    tcase_add_test(tcase, a_command_between_the_last_look_and_the_close_does_not_hide_the_exit);
     tcase_add_test(tcase, a_hangup_before_the_start_is_not_worth_a_fork);
     tcase_add_test(tcase, once_the_leader_has_ended_there_is_nobody_to_signal);
     tcase_add_test(tcase, a_background_job_that_ends_by_itself_ends_the_drain);
