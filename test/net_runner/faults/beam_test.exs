@@ -238,7 +238,9 @@ defmodule NetRunner.Faults.BeamTest do
       OtherBeam.start(
         """
         start = fn exe, args, grace ->
-          {:ok, p} = NetRunner.Process.start(exe, args, kill_timeout: grace, backend: #{inspect(backend)})
+          # A shell says on stderr that its sleep was killed: a pipe that nobody reads any more would end it.
+          opts = [kill_timeout: grace, stderr: :discard, backend: #{inspect(backend)}]
+          {:ok, p} = NetRunner.Process.start(exe, args, opts)
           {:ok, "ready\\n"} = NetRunner.Process.read(p)
         end
         for words <- #{inspect(words)}, do: start.("sh", ["-c", #{inspect(script)}, "sh", words], 5_000)
