@@ -184,6 +184,8 @@ defmodule NetRunner.Test.ProcessModel do
         {judge(command, request, answer, world), world}
       end)
     end
+
+    for {_p, %{owner: owner}} <- world.commands, do: send(owner, :end)
   end
 
   defp start(kind, backend) do
