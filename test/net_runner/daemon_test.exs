@@ -1115,6 +1115,7 @@ defmodule NetRunner.DaemonTest do
       end)
     end
 
+    @tag :subreaper
     test "comes after what a command left behind was given its drain_timeout" do
       {tag, env} = tag()
 

@@ -114,6 +114,7 @@ defmodule NetRunner.TelemetryTest do
       assert bytes > 0
     end
 
+    @tag :subreaper
     test "background processes that had to be killed are counted" do
       {"", 0} = NetRunner.run(["sh", "-c", "sleep 60 & sleep 60 &"], drain_timeout: 0)
       assert_received {:stop, %{orphans_killed: 2}, _, _}
