@@ -139,31 +139,39 @@ defmodule NetRunner.Pipe do
   end
 
   @doc """
-  As `read_either/4`, of as many handles as there are, and leaves no wait behind: `{tag, {:ok, bytes}}` of
-  one that has something, `:eof` when all have ended, `{:error, reason}`.
+  Reads from whichever of the handles (at least one) has something first, and leaves no wait behind: `{tag,
+  {:ok, bytes}}`, `{tag, :eof}` or `{:error, reason}`.
   """
+  @spec read_one([{tag, handle}, ...], pos_integer, deadline) ::
+          {tag, {:ok, binary} | :eof} | {:error, :timeout | :busy | :closed | atom}
+        when tag: atom
+  def read_one([{tag, handle}], max, deadline), do: tagged(tag, read(handle, max, deadline))
+
+  def read_one(handles, max, deadline) do
+    case read_either(handles, max, deadline, %{}) do
+      {:timeout, armed} ->
+        disarm(armed)
+        {:error, :timeout}
+
+      {tag, result, armed} ->
+        disarm(armed)
+        tagged(tag, result)
+    end
+  end
+
+  defp tagged(_tag, {:error, reason}), do: {:error, reason}
+  defp tagged(tag, result), do: {tag, result}
+
+  @doc "As `read_one/3`, past the handles that have ended: `:eof` when all have."
   @spec read_any([{tag, handle}], pos_integer, deadline) ::
           {tag, {:ok, binary}} | :eof | {:error, :timeout | :busy | :closed | atom}
         when tag: atom
   def read_any([], _max, _deadline), do: :eof
 
   def read_any(handles, max, deadline) do
-    case read_either(handles, max, deadline, %{}) do
-      {tag, result, armed} ->
-        disarm(armed)
-        read_any(tag, result, handles, max, deadline)
-
-      {:timeout, armed} ->
-        disarm(armed)
-        {:error, :timeout}
-    end
+    with {tag, :eof} <- read_one(handles, max, deadline),
+         do: handles |> List.keydelete(tag, 0) |> read_any(max, deadline)
   end
-
-  defp read_any(tag, :eof, handles, max, deadline),
-    do: read_any(List.keydelete(handles, tag, 0), max, deadline)
-
-  defp read_any(tag, {:ok, bytes}, _handles, _max, _deadline), do: {tag, {:ok, bytes}}
-  defp read_any(_tag, error, _handles, _max, _deadline), do: error
 
   @doc """
   What is still to be waited for of `armed`. `read_either/4` looks only at handles without a wait, so one that

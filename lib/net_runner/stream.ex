@@ -43,7 +43,9 @@ defmodule NetRunner.Stream do
   defp next(%{handles: []} = state), do: finish(state)
 
   defp next(state) do
-    case read(state.handles, state.options.max_chunk_size, Idle.deadline(state.idle)) do
+    deadline = Idle.deadline(state.idle)
+
+    case Pipe.read_one(state.handles, state.options.max_chunk_size, deadline) do
       {name, {:ok, chunk}} ->
         split(name, chunk, turn(state))
 
@@ -60,25 +62,6 @@ defmodule NetRunner.Stream do
         fail(reason, state)
     end
   end
-
-  defp read([{name, handle}], max, deadline) do
-    with {:error, reason} <- tagged(name, Pipe.read(handle, max, deadline)), do: {:error, reason}
-  end
-
-  defp read(handles, max, deadline) do
-    case Pipe.read_either(handles, max, deadline, %{}) do
-      {:timeout, armed} ->
-        Pipe.disarm(armed)
-        {:error, :timeout}
-
-      {name, result, armed} ->
-        Pipe.disarm(armed)
-        tagged(name, result)
-    end
-  end
-
-  defp tagged(_name, {:error, reason}), do: {:error, reason}
-  defp tagged(name, result), do: {name, result}
 
   # Whoever floods one pipe must not keep the other waiting for ever.
   defp turn(%{handles: [first, second]} = state), do: %{state | handles: [second, first]}

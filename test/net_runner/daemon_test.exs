@@ -358,6 +358,7 @@ defmodule NetRunner.DaemonTest do
     on_backends "is waited for at the end, up to flush_timeout:" do
       me = self()
 
+      # Slower than the command writes: that is what is tested.
       slow = fn line ->
         Process.sleep(20)
         send(me, {:stdout, line})
@@ -1604,6 +1605,7 @@ defmodule NetRunner.DaemonTest do
       assert stats.pipes.stdin.bytes == 5
       assert stats.pipes.stdout.bytes == 13
       assert stats.pipes.stderr.bytes == 6
+      # Time itself is what is counted here.
       Process.sleep(20)
       assert {:ok, %{uptime_ms: later}} = D.stats(d)
       assert later >= stats.uptime_ms + 20
