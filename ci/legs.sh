@@ -1,13 +1,12 @@
 # Sourced by ci/test and ci/long: runs legs and says at the end how each of them went. A script defines
-# `all`, which calls `leg` for each, and ends with `run_legs "$@"`. Legs run one after the other; what
-# computes while the next legs mostly wait may run `beside` them, at the lowest priority, until `join`.
+# `all`, which calls `leg` for each, and ends with `run_legs "$@"`. Legs run one after the other; a function
+# that calls `leg` is a lane, which may run `beside` the legs after it, until `join`.
 # shellcheck shell=bash
 
 exec </dev/null
 work="$root/_build/ci"
 test_build="$root/_build/test/lib/net_runner"
-names=() results=() seconds=() notes=() wanted=()
-beside_names=() beside_does=() beside_pids=() beside_begin=()
+wanted=() lanes=() lane_pids=()
 
 is_wanted() {
     [ ${#wanted[@]} -eq 0 ] || [[ " ${wanted[*]} " == *" $1 "* ]]
@@ -15,55 +14,38 @@ is_wanted() {
 
 # leg NAME DOES FUNCTION: runs FUNCTION with `set -e`, keeps what it prints, notes how it ended.
 leg() {
-    local name=$1 does=$2 function=$3 log="$work/$1.log" begin=$SECONDS
+    local name=$1 does=$2 function=$3 begin=$SECONDS status
     is_wanted "$name" || return 0
     printf '\n=== %s: %s\n\n' "$name" "$does"
     (
         set -e
         "$function"
-    ) 2>&1 | tee "$log"
-    note "$name" "${PIPESTATUS[0]}" "$begin"
+    ) 2>&1 | tee "$work/$name.log"
+    status=${PIPESTATUS[0]}
+    [ "$status" -eq 0 ] || printf '\n=== %s FAILED (exit %s)\n' "$name" "$status"
+    printf '%s %s %s\n' "$name" "$status" "$((SECONDS - begin))" >>"$work/results"
 }
 
-# beside NAME DOES FUNCTION: as `leg`, while the legs after it run.
+# beside LANE: runs it in the background; what it prints is shown by `join`.
 beside() {
-    local name=$1 does=$2 function=$3
-    is_wanted "$name" || return 0
-    (
-        set -e
-        renice -n 19 -p "$BASHPID" >/dev/null
-        "$function"
-    ) >"$work/$name.log" 2>&1 &
-    beside_names+=("$name")
-    beside_does+=("$does")
-    beside_pids+=($!)
-    beside_begin+=("$SECONDS")
+    "$1" >"$work/lane_$1.log" 2>&1 &
+    lanes+=("$1")
+    lane_pids+=($!)
 }
 
-# Waits for all that runs beside, and shows what it printed.
+# For a lane that computes while legs beside it mostly wait.
+at_lowest_priority() {
+    renice -n 19 -p "$BASHPID" >/dev/null
+}
+
+# Waits for all lanes, and shows what they printed.
 join() {
-    local i status
-    for i in "${!beside_names[@]}"; do
-        status=0
-        wait "${beside_pids[$i]}" || status=$?
-        printf '\n=== %s: %s (beside the legs before)\n\n' "${beside_names[$i]}" "${beside_does[$i]}"
-        cat "$work/${beside_names[$i]}.log"
-        note "${beside_names[$i]}" "$status" "${beside_begin[$i]}"
+    local i
+    for i in "${!lanes[@]}"; do
+        wait "${lane_pids[$i]}" || true
+        cat "$work/lane_${lanes[$i]}.log"
     done
-    beside_names=() beside_does=() beside_pids=() beside_begin=()
-}
-
-note() {
-    local name=$1 status=$2 begin=$3
-    names+=("$name")
-    seconds+=($((SECONDS - begin)))
-    notes+=("$(said "$work/$name.log")")
-    if [ "$status" -eq 0 ]; then
-        results+=(passed)
-    else
-        results+=(FAILED)
-        printf '\n=== %s FAILED (exit %s)\n' "$name" "$status"
-    fi
+    lanes=() lane_pids=()
 }
 
 # The tools' own last words about how much they ran.
@@ -86,25 +68,38 @@ expected_backends() {
     fi
 }
 
+# What a leg says of its failures, once more: logs are long, and cut in the middle where they are kept.
+failures() {
+    local found
+    found=$(grep -aE -A 30 '^ +[0-9]+\) |^ *[0-9]+/[0-9]+ Test .*\*\*\*|^[^ ]+:[0-9]+:[EF]:|(error|warning|ERROR): |not ok|FAILED' \
+        "$work/$1.log" | head -n 300)
+    printf '\n=== %s FAILED, and said:\n\n%s\n' "$1" "${found:-$(tail -n 60 "$work/$1.log")}"
+}
+
 summary() {
-    local i failed=0
+    local name status seconds failed=0 legs=0
+    while read -r name status seconds; do
+        [ "$status" -eq 0 ] || failures "$name"
+    done <"$work/results"
     printf '\n%-10s %-7s %5s  %s\n' leg result s "what it said"
-    for i in "${!names[@]}"; do
-        printf '%-10s %-7s %5s  %s\n' "${names[$i]}" "${results[$i]}" "${seconds[$i]}" "${notes[$i]}"
-        [ "${results[$i]}" = passed ] || failed=$((failed + 1))
-    done
-    printf '\n%s legs passed, %s failed, %s s\n' $((${#names[@]} - failed)) "$failed" "$SECONDS"
-    [ "$failed" -eq 0 ] && [ "${#names[@]}" -gt 0 ]
+    while read -r name status seconds; do
+        legs=$((legs + 1))
+        if [ "$status" -eq 0 ]; then status=passed; else status=FAILED failed=$((failed + 1)); fi
+        printf '%-10s %-7s %5s  %s\n' "$name" "$status" "$seconds" "$(said "$work/$name.log")"
+    done <"$work/results"
+    printf '\n%s legs passed, %s failed, %s s\n' $((legs - failed)) "$failed" "$SECONDS"
+    [ "$failed" -eq 0 ] && [ "$legs" -gt 0 ]
 }
 
 # run_legs [-l | LEG...]: lists the legs, or runs all or these.
 run_legs() {
     if [ "${1:-}" = -l ]; then
-        sed -nE 's/^    (leg|beside) ([a-z]*) "(.*)" .*/\2: \3/p' "$0"
+        sed -nE 's/^    leg ([a-z]*) "(.*)" .*/\1: \2/p' "$0"
         return
     fi
     wanted=("$@")
     mkdir -p "$work"
+    : >"$work/results"
     all
     summary
 }

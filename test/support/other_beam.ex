@@ -52,14 +52,16 @@ defmodule NetRunner.Test.OtherBeam do
   end
 
   @doc """
-  The launcher of a BEAM that belongs to nobody (uid and gid 65534), and the ebin of a copy of NetRunner
-  for it: the build folder may be closed to others. Needs root.
+  The launcher of a BEAM that belongs to an unprivileged user of its own, with all its processes and locked
+  memory and nobody else's, and the ebin of a copy of NetRunner for it: the build folder may be closed to
+  others. Needs root.
   """
-  def as_nobody do
+  def as_somebody do
     ebin = copy_of_net_runner()
     home = ebin |> Path.dirname() |> Path.dirname()
     {_, 0} = System.cmd("chmod", ["-R", "a+rX", home])
-    who = ["--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=" <> home]
+    uid = World.unused_uid()
+    who = ["--reuid=#{uid}", "--regid=#{uid}", "--clear-groups", "env", "HOME=" <> home]
     {["setpriv" | who], ebin}
   end
 

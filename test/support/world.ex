@@ -50,6 +50,16 @@ defmodule NetRunner.Test.World do
     port
   end
 
+  @doc "A user id without a name and without a process. The user namespace of a container may end at 65,535."
+  def unused_uid do
+    uid = Enum.random(20_000..60_000)
+
+    used? =
+      Enum.any?(Path.wildcard("/proc/[0-9]*"), &match?({:ok, %{uid: ^uid}}, File.stat(&1)))
+
+    if used?, do: unused_uid(), else: uid
+  end
+
   @doc "A path in a fresh directory that is removed with the test."
   def tmp_path(name) do
     dir =

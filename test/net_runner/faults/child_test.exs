@@ -188,7 +188,7 @@ defmodule NetRunner.Faults.ChildTest do
     @tag :root
     @tag :set_uid
     test "of another user: named after G + S, tried again, gone once it can be killed" do
-      {launcher, ebin} = OtherBeam.as_nobody()
+      {launcher, ebin} = OtherBeam.as_somebody()
       become_root = Path.join(Path.dirname(ebin), "become_root")
       File.cp!(fixture("become_root"), become_root)
       File.chmod!(become_root, 0o4755)

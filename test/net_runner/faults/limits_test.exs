@@ -13,7 +13,6 @@ defmodule NetRunner.Faults.LimitsTest do
     test "a start is :eagain, nobody is signalled, later starts work" do
       beam =
         as_somebody(
-          61_016,
           [],
           """
           #{start_and_count()}
@@ -47,7 +46,6 @@ defmodule NetRunner.Faults.LimitsTest do
     test "a zygote that cannot be replaced is tried again: starts wait for it" do
       beam =
         as_somebody(
-          61_017,
           [],
           """
           alias NetRunner.Test.WholePath
@@ -156,7 +154,6 @@ defmodule NetRunner.Faults.LimitsTest do
       test "#{kib} KiB: all works, on unregistered slots or on poll, and it says so" do
         beam =
           as_somebody(
-            61_033 + unquote(kib),
             ["prlimit", "--memlock=#{unquote(kib * 1024)}"],
             """
             %{data: data, registered_buffers: registered, why: why} = NetRunner.backend()
@@ -180,10 +177,8 @@ defmodule NetRunner.Faults.LimitsTest do
     end
   end
 
-  # Another BEAM of this user, with all its processes, locked memory and nobody else's.
-  defp as_somebody(uid, launcher, code) do
-    {setpriv, ebin} = OtherBeam.as_nobody()
-    setpriv = Enum.map(setpriv, &String.replace(&1, "=65534", "=#{uid}"))
+  defp as_somebody(launcher, code) do
+    {setpriv, ebin} = OtherBeam.as_somebody()
     then = "IO.puts(:whole); IO.puts(:up); Process.sleep(:infinity)"
     OtherBeam.start(code <> then, launcher ++ setpriv, ebin)
   end

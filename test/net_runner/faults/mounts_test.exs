@@ -64,7 +64,7 @@ defmodule NetRunner.Faults.MountsTest do
 
     @tag :root
     test "shows a user its own processes only (hidepid): all works" do
-      {launcher, ebin} = OtherBeam.as_nobody()
+      {launcher, ebin} = OtherBeam.as_somebody()
 
       beam =
         OtherBeam.start(
@@ -184,7 +184,7 @@ defmodule NetRunner.Faults.MountsTest do
 
   # A NetRunner of its own, whose files may be changed.
   defp copy do
-    {_setpriv, ebin} = OtherBeam.as_nobody()
+    {_setpriv, ebin} = OtherBeam.as_somebody()
     {Path.dirname(ebin), ebin}
   end
 
