@@ -54,8 +54,7 @@ defmodule NetRunner.Test.World do
   def unused_uid do
     uid = Enum.random(20_000..60_000)
 
-    used? =
-      Enum.any?(Path.wildcard("/proc/[0-9]*"), &match?({:ok, %{uid: ^uid}}, File.stat(&1)))
+    used? = Enum.any?(Path.wildcard("/proc/[0-9]*"), &match?({:ok, %{uid: ^uid}}, File.stat(&1)))
 
     if used?, do: unused_uid(), else: uid
   end
