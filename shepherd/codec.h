@@ -32,17 +32,21 @@ int nr_codec_open(const void *bytes, size_t length, struct nr_frame *frame);
 int nr_codec_payload(const struct nr_frame *frame, enum nr_frame_type type, void *payload,
                      size_t size);
 
-/* Decodes and checks a SPAWN: known flags, ranges, lengths, and (when inline) the strings area, at
- * which *strings then points. *strings is NULL when a memfd carries them. 0 or NR_FRAME_MALFORMED. */
+/* Decodes and checks a SPAWN: known flags, ranges, lengths, settings, and (when inline) the strings area,
+ * at which *strings then points. *strings is NULL when a memfd carries them. 0 or NR_FRAME_MALFORMED. */
 int nr_codec_spawn(const struct nr_frame *frame, struct nr_spawn *spawn, const char **strings);
+
+/* The setting in this place (< spawn.settings) of a SPAWN that nr_codec_spawn took. */
+struct nr_setting nr_codec_setting(const struct nr_frame *frame, unsigned place);
 
 /* How many descriptors a SPAWN with these flags carries, the control socket included. */
 unsigned nr_codec_spawn_fds(uint32_t flags);
 
-/* How many strings a SPAWN carries: exe, cd, files, argv, env. */
+/* How many strings a SPAWN carries: exe, cd, files, the cgroup's, argv, env. */
 uint64_t nr_codec_spawn_strings(const struct nr_spawn *spawn);
 
-/* Whether the strings area is what the counts in `spawn` promise and exe is an absolute path. */
+/* Whether the strings area is what the counts in `spawn` promise, exe is an absolute path and the cgroup's
+ * strings are what they must be. */
 bool nr_codec_strings_valid(const struct nr_spawn *spawn, const char *strings);
 
 /* Writes header and payload to `out`. The bytes written, or 0 if they do not fit in `room`. */

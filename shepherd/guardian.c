@@ -96,6 +96,7 @@ static void report_started(struct guardian *g)
     struct nr_started started = {
         .pid = (uint32_t)g->family.leader.pid,
         .guardian_pid = (uint32_t)getpid(),
+        .containment = g->contained ? NR_CONTAINED_SUBREAPER : NR_CONTAINED_GROUP,
     };
     g->started = true;
     post(g, NR_STARTED, g->order.id, &started, sizeof(started));

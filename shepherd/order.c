@@ -44,6 +44,7 @@ int nr_order_take(struct nr_order *order, const struct nr_frame *frame, struct n
     unsigned next = 0;
     order->id = frame->id;
     order->spawn = spawn;
+    order->frame = *frame;
     order->strings = strings;
     order->control = take_next(message, &next);
     if (spawn.flags & NR_SPAWN_STDIN)
@@ -54,6 +55,8 @@ int nr_order_take(struct nr_order *order, const struct nr_frame *frame, struct n
         order->stdio[2] = take_next(message, &next);
     if (spawn.flags & NR_SPAWN_CWD)
         order->cwd = take_next(message, &next);
+    if (spawn.flags & NR_SPAWN_PTY)
+        order->pty = take_next(message, &next);
     if (spawn.flags & NR_SPAWN_STRINGS)
         order->strings_fd = take_next(message, &next);
     message->fds_count = 0;
@@ -93,6 +96,11 @@ int nr_order_program(struct nr_order *order, struct nr_program *program)
     program->cd = next_string(&at);
     for (int i = 0; i < 3; i++)
         program->files[i] = spawn->flags & file_flags[i] ? next_string(&at) : NULL;
+    bool cgroup = spawn->flags & NR_SPAWN_CGROUP;
+    program->cgroup_parent = cgroup ? next_string(&at) : NULL;
+    program->cgroup_leaf = cgroup ? next_string(&at) : NULL;
+    for (uint32_t i = 0; i < spawn->cgroup_files; i++)
+        program->cgroup_files[i] = next_string(&at);
     program->argv = vectors;
     for (uint32_t i = 0; i < spawn->argc; i++)
         *vectors++ = next_string(&at);
@@ -110,5 +118,6 @@ void nr_order_close(struct nr_order *order)
     for (int i = 0; i < 3; i++)
         order->stdio[i] = nr_fd_close(order->stdio[i]);
     order->cwd = nr_fd_close(order->cwd);
+    order->pty = nr_fd_close(order->pty);
     order->strings_fd = nr_fd_close(order->strings_fd);
 }

@@ -15,23 +15,29 @@ struct nr_order {
     int control;
     int stdio[3]; /* -EBADF: a file of the strings, or /dev/null */
     int cwd;      /* -EBADF: stay where we are */
+    int pty;      /* a terminal's slave; -EBADF: none */
     int strings_fd;
-    int oom_score_adj;   /* that the command gets back; NR_OOM_UNCHANGED: as its guardian's */
-    const char *strings; /* inline strings (borrowed from the request's buffer), or once loaded */
+    struct nr_frame frame; /* with the settings (borrowed from the request's buffer) */
+    int oom_score_adj;     /* that the command gets back; NR_OOM_UNCHANGED: as its guardian's */
+    const char *strings;   /* inline strings (borrowed from the request's buffer), or once loaded */
 };
 
 #define NR_ORDER_NONE                                                                              \
     ((struct nr_order){.control = -EBADF,                                                          \
                        .stdio = {-EBADF, -EBADF, -EBADF},                                          \
                        .cwd = -EBADF,                                                              \
+                       .pty = -EBADF,                                                              \
                        .strings_fd = -EBADF,                                                       \
                        .oom_score_adj = NR_OOM_UNCHANGED})
 
 /* What execve(2) wants, built from the strings. */
 struct nr_program {
     const char *exe;
-    const char *cd;       /* "": none */
-    const char *files[3]; /* stdin's, stdout's, stderr's; NULL: none */
+    const char *cd;            /* "": none */
+    const char *files[3];      /* stdin's, stdout's, stderr's; NULL: none */
+    const char *cgroup_parent; /* NULL: no cgroup, and none of these */
+    const char *cgroup_leaf;
+    const char *cgroup_files[NR_CGROUP_FILES_MAX]; /* "file=content", as many as the order says */
     char **argv;
     char **envp;
 };

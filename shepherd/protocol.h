@@ -4,7 +4,7 @@
  * Two kinds of SOCK_SEQPACKET socket carry frames, one frame per message:
  *
  *   request socket   BEAM <-> zygote, one per zygote:     HELLO, SPAWN, REJECTED, ESCALATE
- *   control socket   BEAM <-> guardian, one per command:  STARTED, FAILED, EXITED, UNKILLABLE,
+ *   control socket   BEAM <-> guardian, one per command:  STARTED, FAILED, USAGE, EXITED, UNKILLABLE,
  *                                                         KILL, KILLED, STOP, HOLD
  *
  * A frame is a 16-byte header and a payload. All numbers are little-endian and the structs below
@@ -24,13 +24,13 @@
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the wire format is little-endian");
 
 #define NR_WIRE_MAGIC   0x524eU /* "NR" */
-#define NR_WIRE_VERSION 1U
+#define NR_WIRE_VERSION 2U
 
 /* The largest frame either side sends or accepts, header included. unix(7) SEQPACKET carries a
  * bit under 208 KiB by default and a message above 128 KiB needs contiguous kernel memory;
  * strings above NR_WIRE_INLINE_MAX travel in a sealed memfd instead. */
 #define NR_WIRE_INLINE_MAX (64U * 1024U)
-#define NR_WIRE_FRAME_MAX  (NR_WIRE_INLINE_MAX + 1024U)
+#define NR_WIRE_FRAME_MAX  (NR_WIRE_INLINE_MAX + 26U * 1024U)
 
 /* The largest strings area in a memfd: ARG_MAX cannot exceed 6 MiB of argv and env (exec checks
  * 3/4 of _STK_LIM, fs/exec.c), so more than this can never be executed. */
@@ -49,6 +49,7 @@ enum nr_frame_type {
     NR_KILLED = 10,    /* guardian -> BEAM: the answer to KILL, same id                         */
     NR_STOP = 11,      /* BEAM -> guardian: run the stop ladder                                 */
     NR_HOLD = 12,      /* BEAM -> guardian: reading ends to keep open and empty (orphans: :keep) */
+    NR_USAGE = 13,     /* guardian -> BEAM: what the command's cgroup has used, before EXITED   */
 };
 
 struct nr_header {
@@ -73,8 +74,8 @@ enum nr_feature {
 };
 
 /* Which descriptors a SPAWN carries in SCM_RIGHTS, always in this order: control (always), stdin,
- * stdout, stderr, cwd, strings. A stdin, stdout or stderr that is neither carried nor a file is
- * /dev/null. */
+ * stdout, stderr, cwd, pty, strings. A stdin, stdout or stderr that is neither carried nor a file is
+ * the terminal if there is one, else /dev/null. */
 enum nr_spawn_flag {
     NR_SPAWN_STDIN = 1U << 0,
     NR_SPAWN_STDOUT = 1U << 1,
@@ -92,15 +93,50 @@ enum nr_spawn_flag {
     NR_SPAWN_STDERR_FILE = 1U << 9,
     NR_SPAWN_STDOUT_APPEND = 1U << 10, /* O_APPEND; without it the file is truncated */
     NR_SPAWN_STDERR_APPEND = 1U << 11,
+
+    NR_SPAWN_PTY = 1U << 12,    /* a pseudo-terminal's slave: becomes the controlling terminal */
+    NR_SPAWN_CGROUP = 1U << 13, /* the command lives in a cgroup of its own: its strings follow */
 };
-#define NR_SPAWN_FLAGS_ALL 0xfffU
-#define NR_SPAWN_FDS_MAX   6
+#define NR_SPAWN_FLAGS_ALL 0x3fffU
+#define NR_SPAWN_FDS_MAX   7
 #define NR_SPAWN_FILES_ALL (NR_SPAWN_STDIN_FILE | NR_SPAWN_STDOUT_FILE | NR_SPAWN_STDERR_FILE)
 
 /*
- * After this struct (or in the memfd): strings_length bytes, made of NUL-terminated strings:
+ * What the child makes of itself before it executes the command, one after the other as exec.c says.
+ * A value that is not named is 0.
+ */
+enum nr_setting_what {
+    NR_SETTING_UMASK = 1,         /* value: 0..0777 */
+    NR_SETTING_NICE = 2,          /* value: -20..19, as an int64_t */
+    NR_SETTING_OOM_SCORE_ADJ = 3, /* value: -1000..1000, as an int64_t */
+    NR_SETTING_RLIMIT = 4,        /* which: RLIMIT_*; value: soft, hard: hard; UINT64_MAX: none */
+    NR_SETTING_USER = 5,          /* value: uid, neither 0 nor -1; goes with GROUP */
+    NR_SETTING_GROUP = 6,         /* value: gid, not -1; also replaces the supplementary groups */
+    NR_SETTING_MEMBER = 7,        /* value: gid, not -1; one supplementary group; goes with GROUP */
+    NR_SETTING_NO_NEW_PRIVS = 8,
+};
+
+struct nr_setting {
+    uint32_t what; /* enum nr_setting_what; each at most once but for RLIMIT and MEMBER */
+    uint32_t which;
+    uint64_t value;
+    uint64_t hard;
+};
+static_assert(sizeof(struct nr_setting) == 24, "setting");
+
+/* RLIMIT_CPU..RLIMIT_RTTIME (asm-generic/resource.h). */
+#define NR_RLIMITS 16U
+/* Of one SPAWN: more supplementary groups than any user has; NGROUPS_MAX is 65536. */
+#define NR_SETTINGS_MAX 1024U
+/* The files of a cgroup that are written: fewer than there are. */
+#define NR_CGROUP_FILES_MAX 16U
+
+/*
+ * After this struct: `settings` x struct nr_setting. Then (or in the memfd) strings_length bytes, made of
+ * NUL-terminated strings:
  *   exe (absolute path), cd ("" = stay in cwd), the paths of stdin's, stdout's and stderr's file (those
- *   whose flags are set), argc x argv (argv[0] included), envc x "NAME=value".
+ *   whose flags are set), if NR_SPAWN_CGROUP the parent (absolute path), the leaf's name and
+ *   cgroup_files x "file=content", argc x argv (argv[0] included), envc x "NAME=value".
  * There are exactly as many NULs as strings and the last byte is one of them.
  */
 struct nr_spawn {
@@ -113,22 +149,36 @@ struct nr_spawn {
     uint32_t strings_length;
     uint16_t stdout_mode; /* permission bits (open(2), before the umask) should the file be made; */
     uint16_t stderr_mode; /* 0 where there is no such file */
+    uint16_t settings;
+    uint16_t cgroup_files;
 };
-static_assert(sizeof(struct nr_spawn) == 32, "spawn");
+static_assert(sizeof(struct nr_spawn) == 36, "spawn");
+static_assert(NR_WIRE_FRAME_MAX >= sizeof(struct nr_header) + sizeof(struct nr_spawn) +
+                                       NR_SETTINGS_MAX * sizeof(struct nr_setting) +
+                                       NR_WIRE_INLINE_MAX,
+              "the largest SPAWN fits");
 
 struct nr_rejected {
     uint32_t error; /* errno */
 };
 static_assert(sizeof(struct nr_rejected) == 4, "rejected");
 
+/* What a command's family is held by. */
+enum nr_containment {
+    NR_CONTAINED_GROUP = 0,     /* its process group: what leaves that is lost */
+    NR_CONTAINED_SUBREAPER = 1, /* its guardian, to which orphans of any depth come */
+    NR_CONTAINED_CGROUP = 2,    /* a cgroup, and its guardian */
+};
+
 struct nr_started {
     uint32_t pid;
     uint32_t guardian_pid;
+    uint32_t containment; /* enum nr_containment */
 };
-static_assert(sizeof(struct nr_started) == 8, "started");
+static_assert(sizeof(struct nr_started) == 12, "started");
 
-/* Where a start failed. The BEAM turns CD into {:cd, posix}, the files into {:file, path, posix}, the
- * others into the bare atom. */
+/* Where a start failed. The BEAM turns the files into {:file, path, posix}, REQUEST, FORK, SETUP, STDIO and
+ * EXEC into the bare atom, the others into {option, posix} with what `detail` says. */
 enum nr_stage {
     NR_STAGE_REQUEST = 1, /* reading the strings of the request */
     NR_STAGE_FORK = 2,    /* fork of guardian or child */
@@ -139,13 +189,31 @@ enum nr_stage {
     NR_STAGE_STDIN_FILE = 7, /* these three in the order of the descriptors */
     NR_STAGE_STDOUT_FILE = 8,
     NR_STAGE_STDERR_FILE = 9,
+    NR_STAGE_PTY = 10,
+    NR_STAGE_NICE = 11,
+    NR_STAGE_OOM_SCORE_ADJ = 12,
+    NR_STAGE_RLIMIT = 13, /* detail: RLIMIT_* */
+    NR_STAGE_USER = 14,
+    NR_STAGE_NO_NEW_PRIVS = 15,
+    NR_STAGE_CGROUP =
+        16, /* detail: enum nr_cgroup_step, or from NR_CGROUP_FILE on the file's place */
+    NR_STAGES_END,
+};
+
+enum nr_cgroup_step {
+    NR_CGROUP_PARENT =
+        1, /* opening the parent: it must be a cgroup2 directory, no symlink on the way */
+    NR_CGROUP_LEAF = 2,  /* making the leaf */
+    NR_CGROUP_JOIN = 3,  /* putting the child into it */
+    NR_CGROUP_FILE = 16, /* writing its first file */
 };
 
 struct nr_failed {
-    uint32_t stage; /* enum nr_stage */
-    uint32_t error; /* errno */
+    uint32_t stage;  /* enum nr_stage */
+    uint32_t error;  /* errno */
+    uint32_t detail; /* 0 where the stage has none */
 };
-static_assert(sizeof(struct nr_failed) == 8, "failed");
+static_assert(sizeof(struct nr_failed) == 12, "failed");
 
 struct nr_rusage {
     uint64_t user_us;
@@ -173,6 +241,19 @@ struct nr_exited {
     struct nr_rusage rusage; /* of the leader and the children it waited for: getrusage(2) units */
 };
 static_assert(sizeof(struct nr_exited) == 72, "exited");
+
+/* UINT64_MAX: this kernel, or this cgroup, does not tell. */
+struct nr_usage {
+    uint64_t memory_peak; /* bytes: memory.peak */
+    uint64_t oom_kills;   /* memory.events */
+    uint64_t user_us;     /* cpu.stat */
+    uint64_t system_us;
+    uint64_t throttled_us;
+    uint64_t pids_peak;
+    uint64_t read_bytes; /* io.stat, all devices */
+    uint64_t written_bytes;
+};
+static_assert(sizeof(struct nr_usage) == 64, "usage");
 
 #define NR_UNKILLABLE_MAX 16
 

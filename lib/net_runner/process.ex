@@ -149,7 +149,10 @@ defmodule NetRunner.Process do
       stdin: stdin(options.input),
       stdout: stdout(options.stdout),
       stderr: stderr(options.stderr),
-      orphans: options.orphans
+      orphans: options.orphans,
+      pty: false,
+      settings: [],
+      cgroup: nil
     }
 
     {id, Protocol.spawn(id, spawn)}

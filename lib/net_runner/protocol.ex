@@ -3,13 +3,13 @@ defmodule NetRunner.Protocol do
   # The Elixir side of the wire format: pure functions between terms and frames. The source of the
   # format is shepherd/protocol.h; the golden frames in test/wire/ hold both sides to it.
   #
-  # Towards the BEAM: hello, rejected, started, failed, exited, unkillable, killed (decode/1).
+  # Towards the BEAM: hello, rejected, started, failed, usage, exited, unkillable, killed (decode/1).
   # From the BEAM: spawn, escalate, kill, stop, hold.
 
   import Bitwise
 
   @magic 0x524E
-  @version 1
+  @version 2
 
   @hello 1
   @spawn 2
@@ -23,6 +23,7 @@ defmodule NetRunner.Protocol do
   @killed 10
   @stop 11
   @hold 12
+  @usage 13
 
   @stdin 0x01
   @stdout 0x02
@@ -36,6 +37,8 @@ defmodule NetRunner.Protocol do
   @stderr_file 0x200
   @stdout_append 0x400
   @stderr_append 0x800
+  @pty 0x1000
+  @cgroup 0x2000
 
   # NR_LAUNCH_STDERR_OURS, for the NIF only.
   @stderr_ours 0x8000_0000
@@ -59,8 +62,29 @@ defmodule NetRunner.Protocol do
           required(:stdin) => :null | :pipe | {:file, path :: binary},
           required(:stdout) => :null | :pipe | file,
           required(:stderr) => :null | :pipe | :merge | :inherit | file,
-          required(:orphans) => :kill | :keep
+          required(:orphans) => :kill | :keep,
+          required(:pty) => boolean,
+          required(:settings) => [setting],
+          required(:cgroup) =>
+            nil | {parent :: binary, leaf :: binary, [{file :: binary, content :: iodata}]}
         }
+
+  @typedoc """
+  What the child makes of itself before it executes the command. With a terminal (`pty`), `:null` is the terminal:
+  `/dev/null` is a file like any other then. A user goes with a group; a group replaces the supplementary groups by
+  the members that are given.
+  """
+  @type setting ::
+          {:umask, 0..0o777}
+          | {:nice, -20..19}
+          | {:oom_score_adj, -1000..1000}
+          | {:rlimit, atom, soft :: limit, hard :: limit}
+          | {:user, pos_integer}
+          | {:group, non_neg_integer}
+          | {:member, non_neg_integer}
+          | :no_new_privs
+
+  @type limit :: non_neg_integer | :infinity
 
   @typedoc "A file to be written: opened by the child, relative to the BEAM's directory."
   @type file :: {:file, path :: binary, :truncate | :append, mode :: 0..0o7777}
@@ -68,8 +92,10 @@ defmodule NetRunner.Protocol do
   @type frame ::
           {:hello, pos_integer, [atom]}
           | {:rejected, non_neg_integer, atom}
-          | {:started, pos_integer, pos_integer}
-          | {:failed, atom, atom}
+          | {:started, pos_integer, pos_integer, :group | :subreaper | :cgroup}
+          | {:failed,
+             atom | {:rlimit, atom} | {:cgroup, :parent | :leaf | :join | non_neg_integer}, atom}
+          | {:usage, map}
           | {:exited, {:exited, 0..255} | {:signaled, 1..64}, map}
           | {:unkillable, non_neg_integer, [pos_integer]}
           | {:killed, non_neg_integer, :ok | {:error, atom}}
@@ -87,6 +113,7 @@ defmodule NetRunner.Protocol do
         start.cd,
         0,
         Enum.map(files(start), &[elem(&1, 1), 0]),
+        cgroup(start.cgroup),
         Enum.map(start.argv, &[&1, 0]),
         Enum.map(start.env, &[&1, 0])
       ])
@@ -100,12 +127,53 @@ defmodule NetRunner.Protocol do
       <<flags::little-32, start.stop_signal::little-32, start.kill_timeout::little-32,
         start.drain_timeout::little-32, length(start.argv)::little-32,
         length(start.env)::little-32, size::little-32, mode(start.stdout)::little-16,
-        mode(start.stderr)::little-16>>
+        mode(start.stderr)::little-16, length(start.settings)::little-16,
+        cgroup_files(start.cgroup)::little-16>>
+
+    fixed = [fixed | Enum.map(start.settings, &setting/1)]
 
     if apart?,
       do: {frame(@spawn, id, fixed), strings, flags ||| ours},
       else: {frame(@spawn, id, [fixed, strings]), nil, flags ||| ours}
   end
+
+  defp cgroup(nil), do: []
+
+  defp cgroup({parent, leaf, files}) do
+    [parent, 0, leaf, 0 | Enum.map(files, fn {file, content} -> [file, ?=, content, 0] end)]
+  end
+
+  defp cgroup_files(nil), do: 0
+  defp cgroup_files({_parent, _leaf, files}), do: length(files)
+
+  defp setting({:umask, mask}), do: setting(1, 0, mask, 0)
+  defp setting({:nice, value}), do: setting(2, 0, value, 0)
+  defp setting({:oom_score_adj, value}), do: setting(3, 0, value, 0)
+
+  defp setting({:rlimit, name, soft, hard}),
+    do: setting(4, rlimit_number(name), limit(soft), limit(hard))
+
+  defp setting({:user, uid}), do: setting(5, 0, uid, 0)
+  defp setting({:group, gid}), do: setting(6, 0, gid, 0)
+  defp setting({:member, gid}), do: setting(7, 0, gid, 0)
+  defp setting(:no_new_privs), do: setting(8, 0, 0, 0)
+
+  defp setting(what, which, value, hard),
+    do: <<what::little-32, which::little-32, value::little-64, hard::little-64>>
+
+  defp limit(:infinity), do: 0xFFFF_FFFF_FFFF_FFFF
+  defp limit(number), do: number
+
+  # asm-generic/resource.h, in its order.
+  @rlimits [:cpu, :fsize, :data, :stack, :core, :rss, :nproc, :nofile, :memlock, :as, :locks] ++
+             [:sigpending, :msgqueue, :nice, :rtprio, :rttime]
+
+  @doc "The names of the resource limits, as in setrlimit(2) without `RLIMIT_`."
+  @spec rlimits :: [atom]
+  def rlimits, do: @rlimits
+
+  for {name, number} <- Enum.with_index(@rlimits),
+      do: defp(rlimit_number(unquote(name)), do: unquote(number))
 
   @doc "The files of a start, in the order of their descriptors."
   @spec files(start) :: [{:file, binary} | file]
@@ -142,6 +210,8 @@ defmodule NetRunner.Protocol do
         {:file, _path, :append, _mode} -> @stderr_file ||| @stderr_append
       end |||
       if(start.orphans == :keep, do: @keep, else: 0) |||
+      if(start.pty, do: @pty, else: 0) |||
+      if(start.cgroup, do: @cgroup, else: 0) |||
       @cwd
   end
 
@@ -183,11 +253,18 @@ defmodule NetRunner.Protocol do
 
   defp payload(@rejected, id, <<error::little-32>>), do: {:ok, {:rejected, id, posix(error)}}
 
-  defp payload(@started, _id, <<pid::little-32, guardian::little-32>>),
-    do: {:ok, {:started, pid, guardian}}
+  defp payload(@started, _id, <<pid::little-32, guardian::little-32, containment::little-32>>)
+       when containment in 0..2,
+       do: {:ok, {:started, pid, guardian, elem({:group, :subreaper, :cgroup}, containment)}}
 
-  defp payload(@failed, _id, <<stage::little-32, error::little-32>>) do
-    with {:ok, stage} <- stage(stage), do: {:ok, {:failed, stage, posix(error)}}
+  defp payload(@failed, _id, <<stage::little-32, error::little-32, detail::little-32>>) do
+    with {:ok, stage} <- stage(stage, detail), do: {:ok, {:failed, stage, posix(error)}}
+  end
+
+  defp payload(@usage, _id, usage) when byte_size(usage) == 64 do
+    names = [:memory_peak, :oom_kills, :user_us, :system_us, :throttled_us, :pids_peak]
+    numbers = for <<n::little-64 <- usage>>, do: if(n != limit(:infinity), do: n)
+    {:ok, {:usage, (names ++ [:read_bytes, :written_bytes]) |> Enum.zip(numbers) |> Map.new()}}
   end
 
   defp payload(
@@ -241,12 +318,25 @@ defmodule NetRunner.Protocol do
         {6, :exec},
         {7, :stdin_file},
         {8, :stdout_file},
-        {9, :stderr_file}
+        {9, :stderr_file},
+        {10, :pty},
+        {11, :nice},
+        {12, :oom_score_adj},
+        {14, :user},
+        {15, :no_new_privs}
       ] do
-    defp stage(unquote(number)), do: {:ok, unquote(name)}
+    defp stage(unquote(number), 0), do: {:ok, unquote(name)}
   end
 
-  defp stage(_number), do: :error
+  for {name, number} <- Enum.with_index(@rlimits),
+      do: defp(stage(13, unquote(number)), do: {:ok, {:rlimit, unquote(name)}})
+
+  defp stage(16, 1), do: {:ok, {:cgroup, :parent}}
+  defp stage(16, 2), do: {:ok, {:cgroup, :leaf}}
+  defp stage(16, 3), do: {:ok, {:cgroup, :join}}
+  # The place of a file in the order.
+  defp stage(16, step) when step in 16..31, do: {:ok, {:cgroup, step - 16}}
+  defp stage(_number, _detail), do: :error
 
   # asm-generic/errno{-base,}.h: the numbers that the shepherd's system calls can give.
   @posix %{

@@ -22,6 +22,8 @@ defmodule NetRunner.Result do
       A time-out or a limit that was met is the cause, also where the command ended by itself at that
       moment. Other stops are it only if they came before the command's own end.
     * `os_pid` - its pid in the operating system.
+    * `containment` - what held its processes together, so that all of them could be ended: `:subreaper` (a guardian
+      that orphans come to, however deep), `:cgroup`, or `:group` (where there is no better: only its process group).
     * `duration_ms` - from its start to its end, background processes included.
     * `rusage` - what it and the children it waited for used, getrusage(2): `user_us` and `system_us` in
       microseconds, `max_rss_kb` in KiB, `minflt`, `majflt`, `nvcsw`, `nivcsw`; nil with `:guardian_lost`.
@@ -60,6 +62,7 @@ defmodule NetRunner.Result do
           exit: exit_reason | nil,
           cause: cause,
           os_pid: pos_integer,
+          containment: :cgroup | :subreaper | :group,
           duration_ms: non_neg_integer,
           rusage: rusage | nil,
           stats: map,
@@ -67,13 +70,14 @@ defmodule NetRunner.Result do
           orphans_killed: non_neg_integer
         }
 
-  @enforce_keys [:cmd, :cause, :os_pid, :duration_ms]
+  @enforce_keys [:cmd, :cause, :os_pid, :containment, :duration_ms]
   defstruct [
     :cmd,
     :stdout,
     :exit,
     :cause,
     :os_pid,
+    :containment,
     :duration_ms,
     :rusage,
     stderr: "",

@@ -41,6 +41,7 @@ static int decode(const void *bytes, size_t length)
         {NR_KILLED, sizeof(struct nr_killed)},
         {NR_STOP, sizeof(struct nr_stop)},
         {NR_HOLD, 0},
+        {NR_USAGE, sizeof(struct nr_usage)},
     };
 
     int r = nr_codec_open(bytes, length, &frame);
@@ -118,6 +119,65 @@ START_TEST(a_spawn_decodes_to_its_fields)
     ck_assert_int_eq(nr_codec_spawn(&frame, &spawn, &strings), 0);
     ck_assert_ptr_null(strings);
     ck_assert_uint_eq(spawn.strings_length, 70000);
+}
+END_TEST
+
+START_TEST(settings_and_a_cgroup_decode_to_their_fields)
+{
+    struct nr_frame frame;
+    struct nr_spawn spawn;
+    const char *strings;
+    unsigned char bytes[1024];
+    size_t length = read_file("spawn_settings", bytes, sizeof(bytes));
+
+    ck_assert_int_eq(nr_codec_open(bytes, length, &frame), 0);
+    ck_assert_int_eq(nr_codec_spawn(&frame, &spawn, &strings), 0);
+    ck_assert_uint_eq(spawn.flags, 0x3008);
+    ck_assert_uint_eq(spawn.settings, 7);
+    ck_assert_uint_eq(spawn.cgroup_files, 1);
+    ck_assert_uint_eq(nr_codec_spawn_strings(&spawn), 6);
+    ck_assert_str_eq(strings, "/bin/id");
+    ck_assert_str_eq(strings + 9, "/sys/fs/cgroup/a");
+
+    struct nr_setting nice = nr_codec_setting(&frame, 1);
+    ck_assert_uint_eq(nice.what, NR_SETTING_NICE);
+    ck_assert_int_eq((int64_t)nice.value, -5);
+    struct nr_setting limit = nr_codec_setting(&frame, 2);
+    ck_assert_uint_eq(limit.what, NR_SETTING_RLIMIT);
+    ck_assert_uint_eq(limit.which, 7);
+    ck_assert_uint_eq(limit.value, 1024);
+    ck_assert_uint_eq(limit.hard, UINT64_MAX);
+    ck_assert_uint_eq(nr_codec_setting(&frame, 6).what, NR_SETTING_NO_NEW_PRIVS);
+}
+END_TEST
+
+/* With all settings and all inline strings that there may be. */
+START_TEST(the_largest_spawn_fits)
+{
+    static unsigned char bytes[NR_WIRE_FRAME_MAX];
+    static unsigned char payload[NR_WIRE_FRAME_MAX];
+    struct nr_spawn spawn = {.stop_signal = 15, .argc = 1, .strings_length = NR_WIRE_INLINE_MAX};
+    struct nr_setting setting = {.what = NR_SETTING_GROUP, .value = 1};
+    struct nr_frame frame;
+    const char *strings;
+
+    for (unsigned count = NR_SETTINGS_MAX; count <= NR_SETTINGS_MAX + 1; count++) {
+        size_t settings = count * sizeof(setting);
+        spawn.settings = (uint16_t)count;
+        memset(payload, 'a', sizeof(payload));
+        memcpy(payload, &spawn, sizeof(spawn));
+        setting.what = NR_SETTING_GROUP;
+        for (unsigned i = 0; i < count; i++, setting.what = NR_SETTING_MEMBER)
+            memcpy(payload + sizeof(spawn) + i * sizeof(setting), &setting, sizeof(setting));
+        memcpy(payload + sizeof(spawn) + settings, "/x\0", 4);
+        payload[sizeof(spawn) + settings + NR_WIRE_INLINE_MAX - 1] = '\0';
+        size_t length = nr_codec_write(bytes, sizeof(bytes), NR_SPAWN, 1, payload,
+                                       sizeof(spawn) + settings + NR_WIRE_INLINE_MAX);
+        ck_assert_uint_gt(length, 0);
+        ck_assert_int_eq(nr_codec_open(bytes, length, &frame), 0);
+        ck_assert_int_eq(nr_codec_spawn(&frame, &spawn, &strings),
+                         count == NR_SETTINGS_MAX ? 0 : NR_FRAME_MALFORMED);
+    }
 }
 END_TEST
 
@@ -274,7 +334,7 @@ START_TEST(changed_frames_are_refused_or_consistent)
     printf("seed %u\n", seed);
 
     for (unsigned round = 0; round < 200000; round++) {
-        ck_assert(nr_golden_get(2 + round % 4, &golden));
+        ck_assert(nr_golden_get(2 + round % 6, &golden));
         unsigned char *at = pages + page - golden.length;
         memcpy(at, golden.bytes, golden.length);
         for (int change = rand_r(&seed) % 4; change >= 0; change--)
@@ -311,6 +371,8 @@ int main(void)
     tcase_add_test(tcase, every_golden_file_is_what_the_codec_writes);
     tcase_add_test(tcase, every_malformed_file_is_refused);
     tcase_add_test(tcase, a_spawn_decodes_to_its_fields);
+    tcase_add_test(tcase, settings_and_a_cgroup_decode_to_their_fields);
+    tcase_add_test(tcase, the_largest_spawn_fits);
     tcase_add_test(tcase, the_flags_say_how_many_descriptors_travel);
     tcase_add_test(tcase, the_id_survives_a_wrong_length_but_not_a_wrong_header);
     tcase_add_test(tcase, a_frame_that_does_not_fit_is_not_written);

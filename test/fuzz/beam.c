@@ -164,7 +164,7 @@ static void judge_started(const struct nr_started *started)
 static void judge_failed(const struct nr_failed *failed)
 {
     INVARIANT(!nr_beam.started && !nr_beam.failed && !nr_beam.exited, "FAILED comes late");
-    INVARIANT(failed->stage >= NR_STAGE_REQUEST && failed->stage <= NR_STAGE_STDERR_FILE &&
+    INVARIANT(failed->stage >= NR_STAGE_REQUEST && failed->stage < NR_STAGES_END &&
                   failed->error != 0,
               "FAILED says stage %u, error %u", failed->stage, failed->error);
     nr_beam.failed = true;

@@ -27,6 +27,7 @@ static const struct {
     {NR_KILLED, sizeof(struct nr_killed)},
     {NR_STOP, sizeof(struct nr_stop)},
     {NR_HOLD, 0},
+    {NR_USAGE, sizeof(struct nr_usage)},
 };
 
 static void written_back(const struct nr_frame *frame, const void *payload, const uint8_t *bytes,
@@ -72,6 +73,8 @@ static uint64_t strings_promised(const struct nr_spawn *spawn)
     count += (spawn->flags & NR_SPAWN_STDIN_FILE) != 0;
     count += (spawn->flags & NR_SPAWN_STDOUT_FILE) != 0;
     count += (spawn->flags & NR_SPAWN_STDERR_FILE) != 0;
+    if (spawn->flags & NR_SPAWN_CGROUP)
+        count += 2U + spawn->cgroup_files;
     INVARIANT(nr_codec_spawn_strings(spawn) == count, "%llu strings, counted as %llu",
               (unsigned long long)count, (unsigned long long)nr_codec_spawn_strings(spawn));
     return count;
@@ -101,6 +104,30 @@ static void file_holds(const struct nr_spawn *spawn, uint32_t given, uint32_t fi
     INVARIANT(mode <= 07777, "mode %#o", mode);
 }
 
+/* Nobody becomes root, or anybody without groups being said. */
+static void settings_hold(const struct nr_frame *frame, const struct nr_spawn *spawn)
+{
+    unsigned users = 0, groups = 0, members = 0;
+
+    INVARIANT(spawn->settings <= NR_SETTINGS_MAX, "%u settings", spawn->settings);
+    INVARIANT((spawn->flags & NR_SPAWN_CGROUP) || spawn->cgroup_files == 0, "files of no cgroup");
+    for (unsigned i = 0; i < spawn->settings; i++) {
+        struct nr_setting setting = nr_codec_setting(frame, i);
+        users += setting.what == NR_SETTING_USER;
+        groups += setting.what == NR_SETTING_GROUP;
+        members += setting.what == NR_SETTING_MEMBER;
+        INVARIANT(setting.what >= NR_SETTING_UMASK && setting.what <= NR_SETTING_NO_NEW_PRIVS,
+                  "setting %u", setting.what);
+        INVARIANT(setting.what != NR_SETTING_USER ||
+                      (setting.value != 0 && setting.value < UINT32_MAX),
+                  "user %llu", (unsigned long long)setting.value);
+        INVARIANT(setting.what != NR_SETTING_RLIMIT || setting.which < NR_RLIMITS, "limit %u",
+                  setting.which);
+    }
+    INVARIANT(users <= 1 && groups <= 1 && (groups == 1 || users + members == 0),
+              "%u users, %u groups, %u members", users, groups, members);
+}
+
 static void as_spawn(const struct nr_frame *frame, const uint8_t *bytes, size_t length)
 {
     struct nr_spawn spawn;
@@ -124,11 +151,13 @@ static void as_spawn(const struct nr_frame *frame, const uint8_t *bytes, size_t 
                spawn.stdout_mode);
     file_holds(&spawn, NR_SPAWN_STDERR | NR_SPAWN_MERGE, NR_SPAWN_STDERR_FILE,
                NR_SPAWN_STDERR_APPEND, spawn.stderr_mode);
+    settings_hold(frame, &spawn);
     unsigned fds = nr_codec_spawn_fds(spawn.flags);
     INVARIANT(fds >= 1 && fds <= NR_SPAWN_FDS_MAX, "%u descriptors", fds);
 
     if (spawn.flags & NR_SPAWN_STRINGS) {
-        INVARIANT(strings == NULL && frame->length == sizeof(spawn),
+        INVARIANT(strings == NULL &&
+                      frame->length == sizeof(spawn) + spawn.settings * sizeof(struct nr_setting),
                   "strings in the frame and in a memfd");
         INVARIANT(spawn.strings_length <= NR_WIRE_STRINGS_MAX, "%u bytes of strings",
                   spawn.strings_length);

@@ -115,7 +115,7 @@ static void it_fails(void)
     if (how & 1)
         nr_world_setsid(who);
     nr_kernel.exec = NR_EXEC_BROUGHT;
-    nr_kernel.exec_failed[0] = NR_STAGE_SETUP + how % 7U;
+    nr_kernel.exec_failed[0] = NR_STAGE_SETUP + how % (NR_STAGES_END - NR_STAGE_SETUP);
     nr_kernel.exec_failed[1] = 1U + (how >> 2);
     who->temper.traced = 0; /* nobody traces a command that does not run yet */
     nr_world_leave(who, how & 2 ? 3 : 0, 127 << 8);

@@ -79,6 +79,12 @@ static void program_inside(struct nr_order *order, const struct nr_program *prog
     for (int i = 0; i < 3; i++)
         if (program->files[i] != NULL)
             string_inside(program->files[i], from, spawn->strings_length);
+    if (spawn->flags & NR_SPAWN_CGROUP) {
+        string_inside(program->cgroup_parent, from, spawn->strings_length);
+        string_inside(program->cgroup_leaf, from, spawn->strings_length);
+    }
+    for (uint32_t i = 0; i < spawn->cgroup_files; i++)
+        string_inside(program->cgroup_files[i], from, spawn->strings_length);
     for (uint32_t i = 0; i < spawn->argc; i++)
         string_inside(program->argv[i], from, spawn->strings_length);
     INVARIANT(program->argv[spawn->argc] == NULL, "argv has no end");
@@ -124,7 +130,7 @@ static int observed_order_take(struct nr_order *order, const struct nr_frame *fr
 
     INVARIANT(r <= 0, "result %d", r);
     if (r < 0) {
-        INVARIANT(order->control < 0 && order->cwd < 0 && order->strings_fd < 0 &&
+        INVARIANT(order->control < 0 && order->cwd < 0 && order->strings_fd < 0 && order->pty < 0 &&
                       order->stdio[0] < 0 && order->stdio[1] < 0 && order->stdio[2] < 0,
                   "a refused order holds descriptors");
         return r;
@@ -136,6 +142,7 @@ static int observed_order_take(struct nr_order *order, const struct nr_frame *fr
     took += order->stdio[1] >= 0;
     took += order->stdio[2] >= 0;
     took += order->cwd >= 0;
+    took += order->pty >= 0;
     took += order->strings_fd >= 0;
     INVARIANT(took == brought && took == nr_codec_spawn_fds(order->spawn.flags),
               "%u descriptors came, %u were taken", brought, took);
@@ -215,6 +222,9 @@ static void mend_strings(size_t length, size_t apart)
         return;
     memcpy(&spawn, bytes + at, sizeof(spawn));
     size_t inside = length - at - sizeof(spawn);
+    if (spawn.settings * sizeof(struct nr_setting) > inside)
+        spawn.settings = 0;
+    inside -= spawn.settings * sizeof(struct nr_setting);
     spawn.strings_length = (uint32_t)(spawn.flags & NR_SPAWN_STRINGS ? apart : inside);
     memcpy(bytes + at, &spawn, sizeof(spawn));
 }

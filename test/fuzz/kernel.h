@@ -63,7 +63,7 @@ struct nr_kernel {
         size_t holds;   /* bytes in a gift */
     } fds[NR_KERNEL_FDS];
     enum nr_exec_state exec;
-    uint32_t exec_failed[2]; /* stage and errno */
+    uint32_t exec_failed[3]; /* stage, errno and detail */
     bool forked;
 };
 

@@ -19,7 +19,10 @@ defmodule NetRunner.ProtocolTest do
     stdin: :null,
     stdout: :null,
     stderr: :null,
-    orphans: :kill
+    orphans: :kill,
+    pty: false,
+    settings: [],
+    cgroup: nil
   }
 
   # The golden minimal frame sends no directory descriptor; the NIF always does, so the encoder
@@ -82,6 +85,43 @@ defmodule NetRunner.ProtocolTest do
       assert Protocol.spawn(4, start) == {golden("spawn_files"), nil, 0x788}
     end
 
+    test "with settings, a terminal and a cgroup" do
+      start = %{
+        @minimal
+        | exe: "/bin/id",
+          argv: ["id"],
+          stop_signal: 1,
+          kill_timeout: 5000,
+          drain_timeout: 1000,
+          pty: true,
+          settings: [
+            {:umask, 0o027},
+            {:nice, -5},
+            {:rlimit, :nofile, 1024, :infinity},
+            {:user, 1000},
+            {:group, 100},
+            {:member, 27},
+            :no_new_privs
+          ],
+          cgroup: {"/sys/fs/cgroup/a", "leaf", [{"pids.max", "9"}]}
+      }
+
+      assert Protocol.spawn(5, start) == {golden("spawn_settings"), nil, 0x3008}
+    end
+
+    test "with each resource limit by the number that the C headers give it" do
+      header = File.read!("/usr/include/asm-generic/resource.h")
+      named = Regex.scan(~r/^#\s*define RLIMIT_(\w+)\s+(\d+)/m, header)
+      assert length(named) == length(Protocol.rlimits())
+
+      for [_, name, number] <- named do
+        limit = {:rlimit, name |> String.downcase() |> String.to_existing_atom(), 1, 2}
+        {frame, nil, 0x08} = Protocol.spawn(1, %{@minimal | settings: [limit]})
+        <<_::binary-size(16 + 36), 4::little-32, which::little-32, _::binary>> = frame
+        assert which == String.to_integer(number)
+      end
+    end
+
     test "with the BEAM's own stderr, which the NIF is told and the wire is not" do
       assert {frame, nil, 0x8000_000C} = Protocol.spawn(1, %{@minimal | stderr: :inherit})
       assert {^frame, nil, 0x0C} = Protocol.spawn(1, %{@minimal | stderr: :pipe})
@@ -115,9 +155,9 @@ defmodule NetRunner.ProtocolTest do
       end
 
       assert {frame, nil, 0x08} = with_strings.(65_536)
-      assert byte_size(frame) == 16 + 32 + 65_536
+      assert byte_size(frame) == 16 + 36 + 65_536
       assert {frame, strings, 0x18} = with_strings.(65_537)
-      assert {byte_size(frame), byte_size(strings)} == {16 + 32, 65_537}
+      assert {byte_size(frame), byte_size(strings)} == {16 + 36, 65_537}
 
       assert Protocol.fits?(with_strings.(65_536))
       assert Protocol.fits?(with_strings.(16 * 1024 * 1024))
@@ -144,11 +184,35 @@ defmodule NetRunner.ProtocolTest do
   end
 
   test "what comes from a guardian" do
-    assert Protocol.decode(golden("started")) == {:ok, {:started, 4713, 4712}}
+    assert Protocol.decode(golden("started")) == {:ok, {:started, 4713, 4712, :subreaper}}
+
+    assert Protocol.decode(golden("started_cgroup")) ==
+             {:ok, {:started, 4713, 4712, :cgroup}}
+
     assert Protocol.decode(golden("failed_exec")) == {:ok, {:failed, :exec, :enoent}}
     assert Protocol.decode(golden("failed_cd")) == {:ok, {:failed, :cd, :eacces}}
     assert Protocol.decode(golden("failed_fork")) == {:ok, {:failed, :fork, :eagain}}
     assert Protocol.decode(golden("failed_stopped")) == {:ok, {:failed, :setup, :ecanceled}}
+
+    assert Protocol.decode(golden("failed_rlimit")) ==
+             {:ok, {:failed, {:rlimit, :nofile}, :eperm}}
+
+    assert Protocol.decode(golden("failed_cgroup")) == {:ok, {:failed, {:cgroup, 1}, :enoent}}
+
+    assert Protocol.decode(golden("usage")) ==
+             {:ok,
+              {:usage,
+               %{
+                 memory_peak: 1_048_576,
+                 oom_kills: 1,
+                 user_us: 1500,
+                 system_us: 250,
+                 throttled_us: 0,
+                 pids_peak: nil,
+                 read_bytes: 4096,
+                 written_bytes: 8192
+               }}}
+
     assert Protocol.decode(golden("killed_ok")) == {:ok, {:killed, 42, :ok}}
     assert Protocol.decode(golden("killed_esrch")) == {:ok, {:killed, 43, {:error, :esrch}}}
     assert Protocol.decode(golden("unkillable")) == {:ok, {:unkillable, 2, [4713, 4720]}}
@@ -185,7 +249,8 @@ defmodule NetRunner.ProtocolTest do
       assert length(bad) > 10
       for path <- bad, do: assert(Protocol.decode(File.read!(path)) == :error, path)
 
-      for name <- ~w(spawn_inline spawn_minimal spawn_memfd escalate kill_leader stop hold),
+      for name <-
+            ~w(spawn_inline spawn_minimal spawn_memfd spawn_settings escalate kill_leader stop hold),
           do: assert(Protocol.decode(golden(name)) == :error, name)
     end
 
@@ -221,7 +286,7 @@ defmodule NetRunner.ProtocolTest do
         assert Protocol.decode(how.(h, v)) == :error
       end
 
-      for stage <- [0, 10, 255],
+      for stage <- [0, 16, 17, 255],
           do: assert(Protocol.decode(patch(golden("failed_cd"), 16, stage)) == :error)
 
       for n <- 0..300, do: assert(Protocol.decode(:crypto.strong_rand_bytes(n)) == :error)
@@ -234,7 +299,7 @@ defmodule NetRunner.ProtocolTest do
   end
 
   defp incoming do
-    ~w(hello hello_portable rejected started failed_exec failed_cd exited_code exited_signal
+    ~w(hello hello_portable rejected started failed_exec failed_cd failed_rlimit failed_cgroup usage exited_code exited_signal
        unkillable unkillable_many killed_ok killed_esrch)
   end
 

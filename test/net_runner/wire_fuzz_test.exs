@@ -122,10 +122,27 @@ defmodule NetRunner.WireFuzzTest do
   end
 
   defp term(3, [id, error]), do: {:ok, {:rejected, id, Protocol.posix(error)}}
-  defp term(5, [_id, pid, guardian]), do: {:ok, {:started, pid, guardian}}
 
-  defp term(6, [_id, stage, error]) when stage in 1..9 do
-    stages = ~w(request fork setup stdio cd exec stdin_file stdout_file stderr_file)a
+  defp term(5, [_id, pid, guardian, containment]) when containment in 0..2 do
+    {:ok, {:started, pid, guardian, Enum.at([:group, :subreaper, :cgroup], containment)}}
+  end
+
+  defp term(6, [_id, 13, error, which]) when which in 0..15 do
+    {:ok, {:failed, {:rlimit, Enum.at(Protocol.rlimits(), which)}, Protocol.posix(error)}}
+  end
+
+  defp term(6, [_id, 16, error, step]) when step in 1..3 do
+    {:ok, {:failed, {:cgroup, Enum.at(~w(parent leaf join)a, step - 1)}, Protocol.posix(error)}}
+  end
+
+  defp term(6, [_id, 16, error, step]) when step in 16..31,
+    do: {:ok, {:failed, {:cgroup, step - 16}, Protocol.posix(error)}}
+
+  defp term(6, [_id, stage, error, 0]) when stage in 1..12 or stage in 14..15 do
+    stages =
+      ~w(request fork setup stdio cd exec stdin_file stdout_file stderr_file pty nice oom_score_adj)a ++
+        ~w(rlimit user no_new_privs)a
+
     {:ok, {:failed, Enum.at(stages, stage - 1), Protocol.posix(error)}}
   end
 
@@ -142,7 +159,14 @@ defmodule NetRunner.WireFuzzTest do
 
   defp term(10, [id, 0]), do: {:ok, {:killed, id, :ok}}
   defp term(10, [id, error]), do: {:ok, {:killed, id, {:error, Protocol.posix(error)}}}
-  defp term(type, _numbers) when type in [2, 4, 6, 7, 9, 11, 12], do: :error
+
+  defp term(13, [_id | numbers]) do
+    names = ~w(memory_peak oom_kills user_us system_us throttled_us pids_peak read_bytes)a
+    known = Enum.map(numbers, &if(&1 != 0xFFFF_FFFF_FFFF_FFFF, do: &1))
+    {:ok, {:usage, (names ++ [:written_bytes]) |> Enum.zip(known) |> Map.new()}}
+  end
+
+  defp term(type, _numbers) when type in [2, 4, 5, 6, 7, 9, 11, 12], do: :error
 
   # ---- frames ----
 
@@ -193,13 +217,13 @@ defmodule NetRunner.WireFuzzTest do
   defp number_in(frame, _size), do: frame
 
   defp type_of(<<head::binary-size(3), _type, rest::binary>>),
-    do: <<head::binary, :rand.uniform(13), rest::binary>>
+    do: <<head::binary, :rand.uniform(14), rest::binary>>
 
   defp type_of(frame), do: frame
 
   # A header that promises what follows: else hardly any mutation gets past it.
   defp mended(<<_::binary-size(3), type, _length::32, id::64, payload::binary>>),
-    do: <<0x524E::little-16, 1, type, byte_size(payload)::little-32, id::64, payload::binary>>
+    do: <<0x524E::little-16, 2, type, byte_size(payload)::little-32, id::64, payload::binary>>
 
   defp mended(frame), do: frame
 
@@ -234,7 +258,7 @@ defmodule NetRunner.WireFuzzTest do
   defp random_spawn(id, start) do
     {frame, apart, flags} = Protocol.spawn(id, start)
     files = for {:file, path, _rest} <- files(start), do: path
-    all = [start.exe, start.cd] ++ files ++ start.argv ++ start.env
+    all = [start.exe, start.cd] ++ files ++ cgroup(start.cgroup) ++ start.argv ++ start.env
     strings = for s <- all, into: "", do: s <> <<0>>
     assert apart == if(byte_size(strings) > 65_536, do: strings)
     inline = if apart, do: "", else: Base.encode16(strings, case: :lower)
@@ -245,7 +269,10 @@ defmodule NetRunner.WireFuzzTest do
       [band(flags, 0x7FFF_FFFF), start.stop_signal, start.kill_timeout, start.drain_timeout] ++
         [length(start.argv), length(start.env), byte_size(strings)] ++ modes
 
-    {frame, "2 #{id} #{Enum.join(numbers, " ")} #{inline}"}
+    cgroup_files = if start.cgroup, do: length(elem(start.cgroup, 2)), else: 0
+    numbers = numbers ++ [length(start.settings), cgroup_files]
+    settings = for setting <- start.settings, do: setting_numbers(setting) <> " "
+    {frame, "2 #{id} #{Enum.join(numbers, " ")} #{settings}#{inline}"}
   end
 
   defp random_start do
@@ -262,9 +289,63 @@ defmodule NetRunner.WireFuzzTest do
       stdin: Enum.random([:null, :pipe, {:file, random_string(long)}]),
       stdout: Enum.random([:null, :pipe, random_file()]),
       stderr: Enum.random([:null, :pipe, :merge, :inherit, random_file()]),
-      orphans: Enum.random([:kill, :keep])
+      orphans: Enum.random([:kill, :keep]),
+      pty: Enum.random([true, false]),
+      settings: random_settings(),
+      cgroup: Enum.random([nil, {"/" <> random_string(30), "leaf", random_cgroup_files()}])
     }
   end
+
+  # Each by a chance of its own; a user and members not without a group.
+  defp random_settings do
+    names = Enum.take_random(Protocol.rlimits(), :rand.uniform(17) - 1)
+    limits = for name <- names, hard = random_u32(), do: {:rlimit, name, div(hard, 2), hard}
+
+    one =
+      Enum.take_random(
+        [
+          {:umask, :rand.uniform(0o1000) - 1},
+          {:nice, :rand.uniform(40) - 21},
+          {:oom_score_adj, :rand.uniform(2001) - 1001},
+          {:rlimit, :nofile, :infinity, :infinity},
+          :no_new_privs
+        ],
+        :rand.uniform(6) - 1
+      )
+
+    members = for _ <- 1..:rand.uniform(40), do: {:member, :rand.uniform(0xFFFF_FFFE)}
+    identity = [{:user, :rand.uniform(0xFFFF_FFFE)}, {:group, 0} | members]
+
+    (limits ++ one ++ Enum.random([[], [{:group, 5}], identity]))
+    |> Enum.uniq_by(&if(elem_0(&1) == :rlimit, do: elem(&1, 1), else: &1))
+    |> Enum.shuffle()
+  end
+
+  defp elem_0(setting), do: if(is_tuple(setting), do: elem(setting, 0), else: setting)
+
+  defp random_cgroup_files do
+    for n <- 1..:rand.uniform(17), n > 1, do: {"file.#{n}", random_string(20)}
+  end
+
+  defp cgroup(nil), do: []
+
+  defp cgroup({parent, leaf, files}),
+    do: [parent, leaf] ++ for({file, content} <- files, do: file <> "=" <> content)
+
+  defp setting_numbers(:no_new_privs), do: "8:0:0:0"
+
+  defp setting_numbers({:rlimit, name, soft, hard}) do
+    which = Enum.find_index(Protocol.rlimits(), &(&1 == name))
+    "4:#{which}:#{unsigned(soft)}:#{unsigned(hard)}"
+  end
+
+  defp setting_numbers({name, value}) do
+    what = %{umask: 1, nice: 2, oom_score_adj: 3, user: 5, group: 6, member: 7}[name]
+    "#{what}:0:#{unsigned(value)}:0"
+  end
+
+  defp unsigned(:infinity), do: 0xFFFF_FFFF_FFFF_FFFF
+  defp unsigned(number), do: band(number, 0xFFFF_FFFF_FFFF_FFFF)
 
   defp random_file do
     {:file, random_string(30), Enum.random([:truncate, :append]), :rand.uniform(0o10000) - 1}

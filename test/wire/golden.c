@@ -18,6 +18,25 @@ static const char file_strings[] = "/bin/cat\0"
                                    "in\0/tmp/out\0err\0"
                                    "cat";
 
+/* The settings come first. */
+static const struct {
+    struct nr_setting settings[7];
+    char strings[45];
+} settled = {
+    {{.what = NR_SETTING_UMASK, .value = 027},
+     {.what = NR_SETTING_NICE, .value = (uint64_t)-5},
+     {.what = NR_SETTING_RLIMIT, .which = 7, .value = 1024, .hard = UINT64_MAX},
+     {.what = NR_SETTING_USER, .value = 1000},
+     {.what = NR_SETTING_GROUP, .value = 100},
+     {.what = NR_SETTING_MEMBER, .value = 27},
+     {.what = NR_SETTING_NO_NEW_PRIVS}},
+    "/bin/id\0"
+    "\0"
+    "/sys/fs/cgroup/a\0leaf\0pids.max=9\0"
+    "id",
+};
+static_assert(sizeof(settled) == 7 * 24 + 48, "settings and strings are next to each other");
+
 struct source {
     const char *name;
     enum nr_frame_type type;
@@ -34,8 +53,9 @@ struct source {
         struct nr_kill kill;
         struct nr_killed killed;
         struct nr_stop stop;
+        struct nr_usage usage;
     } payload;
-    const char *strings; /* after the payload: payload.spawn.strings_length bytes */
+    const void *follow; /* after the payload: payload.spawn's settings, and strings_length bytes */
 };
 
 /* clang-format off */
@@ -67,6 +87,11 @@ static const struct source sources[] = {
                 .argc = 1, .envc = 0, .strings_length = sizeof(file_strings),
                 .stdout_mode = 0644, .stderr_mode = 0600}}, file_strings},
 
+    {"spawn_settings", NR_SPAWN, 5, sizeof(struct nr_spawn),
+     {.spawn = {.flags = NR_SPAWN_CWD | NR_SPAWN_PTY | NR_SPAWN_CGROUP, .stop_signal = 1,
+                .kill_timeout_ms = 5000, .drain_timeout_ms = 1000, .argc = 1, .envc = 0,
+                .strings_length = 45, .settings = 7, .cgroup_files = 1}}, &settled},
+
     {"rejected", NR_REJECTED, 9, sizeof(struct nr_rejected),
      {.rejected = {.error = 74}}, NULL},
     {"rejected_unreadable", NR_REJECTED, 0, sizeof(struct nr_rejected),
@@ -74,7 +99,9 @@ static const struct source sources[] = {
     {"escalate", NR_ESCALATE, 0x1122334455667788U, 0, {{0, 0}}, NULL},
 
     {"started", NR_STARTED, 9, sizeof(struct nr_started),
-     {.started = {.pid = 4713, .guardian_pid = 4712}}, NULL},
+     {.started = {.pid = 4713, .guardian_pid = 4712, .containment = NR_CONTAINED_SUBREAPER}}, NULL},
+    {"started_cgroup", NR_STARTED, 9, sizeof(struct nr_started),
+     {.started = {.pid = 4713, .guardian_pid = 4712, .containment = NR_CONTAINED_CGROUP}}, NULL},
     {"failed_exec", NR_FAILED, 9, sizeof(struct nr_failed),
      {.failed = {.stage = NR_STAGE_EXEC, .error = 2}}, NULL},
     {"failed_cd", NR_FAILED, 9, sizeof(struct nr_failed),
@@ -83,9 +110,16 @@ static const struct source sources[] = {
      {.failed = {.stage = NR_STAGE_FORK, .error = 11}}, NULL},
     {"failed_file", NR_FAILED, 9, sizeof(struct nr_failed),
      {.failed = {.stage = NR_STAGE_STDOUT_FILE, .error = 21}}, NULL},
+    {"failed_rlimit", NR_FAILED, 9, sizeof(struct nr_failed),
+     {.failed = {.stage = NR_STAGE_RLIMIT, .error = 1, .detail = 7}}, NULL},
+    {"failed_cgroup", NR_FAILED, 9, sizeof(struct nr_failed),
+     {.failed = {.stage = NR_STAGE_CGROUP, .error = 2, .detail = NR_CGROUP_FILE + 1}}, NULL},
     {"failed_stopped", NR_FAILED, 9, sizeof(struct nr_failed),
      {.failed = {.stage = NR_STAGE_SETUP, .error = 125}}, NULL},
 
+    {"usage", NR_USAGE, 9, sizeof(struct nr_usage),
+     {.usage = {.memory_peak = 1048576, .oom_kills = 1, .user_us = 1500, .system_us = 250, .throttled_us = 0,
+                .pids_peak = UINT64_MAX, .read_bytes = 4096, .written_bytes = 8192}}, NULL},
     {"exited_code", NR_EXITED, 9, sizeof(struct nr_exited),
      {.exited = {.how = NR_EXIT_CODE, .value = 3, .orphans_killed = 0, .stopped = 0,
                  .rusage = {.user_us = 1500000, .system_us = 250000, .max_rss_kb = 4096, .minflt = 100,
@@ -122,11 +156,14 @@ _Bool nr_golden_get(unsigned index, struct nr_golden *golden)
         return 0;
 
     const struct source *source = &sources[index];
-    unsigned char payload[256];
-    size_t follow = source->strings != NULL ? source->payload.spawn.strings_length : 0;
+    unsigned char payload[512];
+    const struct nr_spawn *spawn = &source->payload.spawn;
+    size_t follow = 0;
     memcpy(payload, &source->payload, source->size);
-    if (follow > 0)
-        memcpy(payload + source->size, source->strings, follow);
+    if (source->follow != NULL) {
+        follow = spawn->settings * sizeof(struct nr_setting) + spawn->strings_length;
+        memcpy(payload + source->size, source->follow, follow);
+    }
 
     golden->name = source->name;
     golden->length = nr_codec_write(golden->bytes, sizeof(golden->bytes), source->type, source->id,
@@ -158,21 +195,37 @@ enum offset {
     STRINGS_LENGTH = PAYLOAD + offsetof(struct nr_spawn, strings_length),
     STDOUT_MODE = PAYLOAD + offsetof(struct nr_spawn, stdout_mode),
     STDERR_MODE = PAYLOAD + offsetof(struct nr_spawn, stderr_mode),
+    SETTINGS = PAYLOAD + offsetof(struct nr_spawn, settings),
+    CGROUP_FILES = PAYLOAD + offsetof(struct nr_spawn, cgroup_files),
     STRINGS = PAYLOAD + sizeof(struct nr_spawn),
     LAST_BYTE = STRINGS + sizeof(small_strings) - 1,
+    /* Of spawn_settings: its settings in their order, then its strings. */
+    UMASK = STRINGS,
+    NICE = UMASK + sizeof(struct nr_setting),
+    RLIMIT = NICE + sizeof(struct nr_setting),
+    USER = RLIMIT + sizeof(struct nr_setting),
+    GROUP = USER + sizeof(struct nr_setting),
+    MEMBER = GROUP + sizeof(struct nr_setting),
+    NO_NEW_PRIVS = MEMBER + sizeof(struct nr_setting),
+    CGROUP_PARENT = NO_NEW_PRIVS + sizeof(struct nr_setting) + sizeof("/bin/id") + 1,
+    CGROUP_LEAF = CGROUP_PARENT + sizeof("/sys/fs/cgroup/a"),
+    CGROUP_FILE = CGROUP_LEAF + sizeof("leaf"),
+    WHICH = offsetof(struct nr_setting, which),
+    VALUE = offsetof(struct nr_setting, value),
+    HARD = offsetof(struct nr_setting, hard),
 };
 
 /* clang-format off */
 static const struct mutation mutations[] = {
-    {"bad/empty",                   "started",       -24, {{0}}},
-    {"bad/short_header",            "started",        -9, {{0}}},
+    {"bad/empty",                   "started",       -28, {{0}}},
+    {"bad/short_header",            "started",       -13, {{0}}},
     {"bad/magic",                   "started",         0, {{MAGIC, 2, 0x4e52}}},
-    {"bad/version",                 "started",         0, {{VERSION, 1, 2}}},
+    {"bad/version",                 "started",         0, {{VERSION, 1, 1}}},
     {"bad/length_short",            "started",         0, {{LENGTH, 4, 4}}},
-    {"bad/length_long",             "started",         0, {{LENGTH, 4, 12}}},
+    {"bad/length_long",             "started",         0, {{LENGTH, 4, 16}}},
     {"bad/type",                    "escalate",        0, {{TYPE, 1, 200}}},
-    {"bad/started_size",            "started",        -4, {{LENGTH, 4, 4}}},
-    {"bad/spawn_flags",             "spawn_minimal",   0, {{FLAGS, 4, 0x1000}}},
+    {"bad/started_size",            "started",        -4, {{LENGTH, 4, 8}}},
+    {"bad/spawn_flags",             "spawn_minimal",   0, {{FLAGS, 4, 0x4000}}},
     {"bad/spawn_merge_and_stderr",  "spawn_minimal",   0, {{FLAGS, 4, NR_SPAWN_MERGE | NR_SPAWN_STDERR}}},
     {"bad/spawn_signal_0",          "spawn_minimal",   0, {{STOP_SIGNAL, 4, 0}}},
     {"bad/spawn_signal_65",         "spawn_minimal",   0, {{STOP_SIGNAL, 4, 65}}},
@@ -185,6 +238,30 @@ static const struct mutation mutations[] = {
     {"bad/spawn_file_and_stderr",   "spawn_files",     0, {{FLAGS, 4, 0x788 | NR_SPAWN_STDERR}}},
     {"bad/spawn_file_and_merge",    "spawn_files",     0, {{FLAGS, 4, 0x788 | NR_SPAWN_MERGE}}},
     {"bad/spawn_file_few",          "spawn_files",     0, {{ARGC, 4, 2}}},
+    {"bad/spawn_settings_many",     "spawn_minimal",   0, {{SETTINGS, 2, 1}}},
+    {"bad/spawn_settings_few",      "spawn_settings",  0, {{SETTINGS, 2, 6}}},
+    {"bad/spawn_setting_unknown",   "spawn_settings",  0, {{UMASK, 4, 9}}},
+    {"bad/spawn_setting_0",         "spawn_settings",  0, {{UMASK, 4, 0}}},
+    {"bad/spawn_setting_twice",     "spawn_settings",  0, {{UMASK, 4, NR_SETTING_NO_NEW_PRIVS}, {UMASK + VALUE, 4, 0}}},
+    {"bad/spawn_setting_which",     "spawn_settings",  0, {{UMASK + WHICH, 4, 1}}},
+    {"bad/spawn_setting_hard",      "spawn_settings",  0, {{GROUP + HARD, 4, 1}}},
+    {"bad/spawn_umask",             "spawn_settings",  0, {{UMASK + VALUE, 4, 01000}}},
+    {"bad/spawn_nice",              "spawn_settings",  0, {{NICE + VALUE, 4, 20}, {NICE + VALUE + 4, 4, 0}}},
+    {"bad/spawn_rlimit",            "spawn_settings",  0, {{RLIMIT + WHICH, 4, 16}}},
+    {"bad/spawn_rlimit_above_hard", "spawn_settings",  0, {{RLIMIT + HARD, 4, 1023}, {RLIMIT + HARD + 4, 4, 0}}},
+    {"bad/spawn_user_root",         "spawn_settings",  0, {{USER + VALUE, 4, 0}}},
+    {"bad/spawn_user_minus_1",      "spawn_settings",  0, {{USER + VALUE, 4, UINT32_MAX}}},
+    {"bad/spawn_user_wide",         "spawn_settings",  0, {{USER + VALUE + 4, 4, 1}}},
+    {"bad/spawn_group_minus_1",     "spawn_settings",  0, {{GROUP + VALUE, 4, UINT32_MAX}}},
+    {"bad/spawn_member_minus_1",    "spawn_settings",  0, {{MEMBER + VALUE, 4, UINT32_MAX}}},
+    {"bad/spawn_user_no_group",     "spawn_settings",  0, {{GROUP, 4, NR_SETTING_MEMBER}}},
+    {"bad/spawn_cgroup_files",      "spawn_minimal",   0, {{CGROUP_FILES, 2, 1}}},
+    {"bad/spawn_cgroup_few",        "spawn_settings",  0, {{CGROUP_FILES, 2, 2}}},
+    {"bad/spawn_cgroup_parent",     "spawn_settings",  0, {{CGROUP_PARENT, 1, 'x'}}},
+    {"bad/spawn_cgroup_leaf",       "spawn_settings",  0, {{CGROUP_LEAF, 1, '.'}}},
+    {"bad/spawn_cgroup_leaf_path",  "spawn_settings",  0, {{CGROUP_LEAF + 1, 1, '/'}}},
+    {"bad/spawn_cgroup_file_path",  "spawn_settings",  0, {{CGROUP_FILE + 2, 1, '/'}}},
+    {"bad/spawn_cgroup_file_none",  "spawn_settings",  0, {{CGROUP_FILE + 8, 1, 'x'}}},
     {"bad/spawn_nul_few",           "spawn_minimal",   0, {{ARGC, 4, 2}}},
     {"bad/spawn_nul_many",          "spawn_inline",    0, {{ENVC, 4, 2}}},
     {"bad/spawn_unterminated",      "spawn_minimal",   0, {{LAST_BYTE, 1, 'x'}}},

@@ -2,7 +2,7 @@
  * wire_verdict: the C codec as a filter, so that the Elixir side can be held to it. Reads frames from
  * standard input, each behind its length (four bytes, big-endian), and answers each in the same manner
  * with one line: "unreadable", "malformed", or the type, the id and the fields as numbers; a SPAWN's
- * inline strings follow in hexadecimal.
+ * settings follow as what:which:value:hard, then its inline strings in hexadecimal.
  */
 #include "codec.h"
 
@@ -24,8 +24,9 @@ static const struct {
     {NR_HELLO, sizeof(struct nr_hello), 2, 0},
     {NR_REJECTED, sizeof(struct nr_rejected), 1, 0},
     {NR_ESCALATE, 0, 0, 0},
-    {NR_STARTED, sizeof(struct nr_started), 2, 0},
-    {NR_FAILED, sizeof(struct nr_failed), 2, 0},
+    {NR_STARTED, sizeof(struct nr_started), 3, 0},
+    {NR_FAILED, sizeof(struct nr_failed), 3, 0},
+    {NR_USAGE, sizeof(struct nr_usage), 0, 8},
     {NR_EXITED, sizeof(struct nr_exited), 4, 7},
     {NR_UNKILLABLE, sizeof(struct nr_unkillable), 1 + NR_UNKILLABLE_MAX, 0},
     {NR_KILL, sizeof(struct nr_kill), 2, 0},
@@ -72,10 +73,15 @@ static bool spawn_verdict(FILE *out, const struct nr_frame *frame)
     const char *strings;
     if (nr_codec_spawn(frame, &s, &strings) != 0)
         return false;
-    (void)fprintf(out, "%u %llu %u %u %u %u %u %u %u %u %u ", frame->type,
+    (void)fprintf(out, "%u %llu %u %u %u %u %u %u %u %u %u %u %u ", frame->type,
                   (unsigned long long)frame->id, s.flags, s.stop_signal, s.kill_timeout_ms,
                   s.drain_timeout_ms, s.argc, s.envc, s.strings_length, s.stdout_mode,
-                  s.stderr_mode);
+                  s.stderr_mode, s.settings, s.cgroup_files);
+    for (unsigned i = 0; i < s.settings; i++) {
+        struct nr_setting setting = nr_codec_setting(frame, i);
+        (void)fprintf(out, "%u:%u:%llu:%llu ", setting.what, setting.which,
+                      (unsigned long long)setting.value, (unsigned long long)setting.hard);
+    }
     for (uint32_t i = 0; strings != NULL && i < s.strings_length; i++)
         (void)fprintf(out, "%02x", (unsigned char)strings[i]);
     return true;

@@ -36,6 +36,7 @@ defmodule NetRunner.Process.Server do
     :stderr,
     :os_pid,
     :guardian_pid,
+    :containment,
     :owner,
     :owner_monitor,
     :options,
@@ -71,7 +72,7 @@ defmodule NetRunner.Process.Server do
 
     with {:ok, start} <- Shepherd.spawn(id, request, mode, options.spawn_timeout),
          {control, stdin, stdout, stderr} = start.handles,
-         {:started, os_pid, guardian_pid} <-
+         {:started, os_pid, guardian_pid, containment} <-
            control |> await_start(deadline, options) |> settle(start, options) do
       state = %__MODULE__{
         cmd: cmd,
@@ -82,6 +83,7 @@ defmodule NetRunner.Process.Server do
         stderr: stderr,
         os_pid: os_pid,
         guardian_pid: guardian_pid,
+        containment: containment,
         owner: options.owner,
         owner_monitor: owner_monitor,
         options: options,
@@ -131,7 +133,7 @@ defmodule NetRunner.Process.Server do
     case Nif.control_recv(control) do
       {:ok, frame} ->
         case Protocol.decode(frame) do
-          {:ok, {:started, _, _} = started} -> started
+          {:ok, {:started, _, _, _} = started} -> started
           {:ok, {:failed, stage, posix}} -> {:error, failed(stage, posix, options)}
           # Not a word of our guardian's: as good as none.
           _other -> :hang_up
@@ -154,7 +156,7 @@ defmodule NetRunner.Process.Server do
   defp settle(:hang_up, start, _options), do: Shepherd.verdict(start.ticket)
 
   # A guardian with kept orphans has every right to be there when we have gone.
-  defp settle({:started, _, _} = started, start, %{orphans: :kill} = options) do
+  defp settle({:started, _, _, _} = started, start, %{orphans: :kill} = options) do
     Shepherd.runs(start, options.kill_timeout)
     started
   end
@@ -495,6 +497,7 @@ defmodule NetRunner.Process.Server do
       exit: if(info == nil, do: nil, else: state.exit),
       cause: cause(state, info),
       os_pid: state.os_pid,
+      containment: state.containment,
       duration_ms: System.monotonic_time(:millisecond) - state.started_at,
       rusage: info && info.rusage,
       truncated?: state.options.stderr == :consume and stderr_bytes(state) > tail_bytes(state),

@@ -1,0 +1,161 @@
+defmodule NetRunner.Options.Schema do
+  @moduledoc false
+  # The one table of options: which calls have them, their defaults, types and documentation. A default or a
+  # type that differs between calls is `{:per_call, %{call => special}, general}`.
+
+  @to_the_end [:run, :run!, :exec, :exec!]
+  @read_for_you @to_the_end ++ [:stream]
+  @calls @read_for_you ++ [:process, :daemon]
+  @u32_max 0xFFFF_FFFF
+
+  # {name, calls, default, type, doc}
+  @schema [
+    {:cmd, [:daemon], nil, :cmd,
+     "The command: the executable and its arguments, or a `NetRunner.Command`. It must stay in the " <>
+       "foreground. Required."},
+    {:name, [:daemon], nil, :name,
+     "The name that the daemon is registered under: an atom, `{:global, term}` or " <>
+       "`{:via, module, term}`. Default: none."},
+    {:on_output, [:daemon], :discard, :on_output,
+     "What becomes of each line: `:discard`, `:log` (into `Logger`, see `log:`), a function of the line, or " <>
+       "a function of `:stdout` or `:stderr` and the line. Default: `:discard`."},
+    {:log, [:daemon], [], :log,
+     "For `on_output: :log`, a keyword list of `level:` (`:info`), `stderr_level:` (that of `level:`), " <>
+       "`prefix:` (the command's name and a colon) and `metadata:` (a keyword list, added to the daemon's)."},
+    {:overflow, [:daemon], :block, {:one_of, [:block, :drop]},
+     "What happens while `on_output:` is slower than the command: `:block` (the command waits) or `:drop` (it " <>
+       "never does; lines that find the queue full are dropped and counted). Default: `:block`."},
+    {:max_queue, [:daemon], 1024, {:integer, 1, 1_000_000},
+     "How many lines may wait for `on_output:` with `overflow: :drop` (with `:block` only until a line has said " <>
+       "that the command is ready). There may also be no more than 4 MiB of them, unless it is a single " <>
+       "one. Default: 1024."},
+    {:lines, [:daemon], "\n", :line_separator,
+     "What stands between two lines: a binary that is not empty, or `true` for `\"\\n\"`. Default: `\"\\n\"`."},
+    {:max_line_length, [:daemon], {65_536, :split}, :line_limit,
+     "`{bytes, policy}` or `:infinity`. What a longer line becomes: `:split` (lines of that many bytes), " <>
+       "`:truncate` (its first bytes) or `:error` (the daemon stops with `{:line_too_long, stream, bytes}`). " <>
+       "Default: `{65_536, :split}`."},
+    {:ready, [:daemon], nil, :ready,
+     "What must be so before `start_link/1` returns: `{:output, text_or_regex}` (a line has it), `{:tcp, " <>
+       "port}` or `{:tcp, ip, port}` (somebody accepts there; an address as a tuple or as text, by default " <>
+       "127.0.0.1), or a function without arguments that is asked again and again until it returns true. " <>
+       "Default: nothing, the command runs."},
+    {:ready_timeout, [:daemon], 5000, {:integer, 0, @u32_max},
+     "Milliseconds from the start of the command until it must be ready. Default: 5000."},
+    {:wait_for, [:daemon], nil, {:function, 0},
+     "A function without arguments that is called before the command is started, which waits for its return."},
+    {:wait_timeout, [:daemon], 30_000, {:integer, 0, @u32_max},
+     "Milliseconds that `wait_for:` may take. Default: 30000."},
+    {:exit_reason, [:daemon], nil, {:function, 1},
+     "A function of the command's exit (`{:exited, code}` or `{:signaled, signal}`): the reason with which the " <>
+       "daemon ends then. Default: `:normal` for `{:exited, 0}`, else `{:exit, exit}`."},
+    {:flush_timeout, [:daemon], 1000, {:integer, 0, @u32_max},
+     "Milliseconds after the command's end in which `on_output:` may deal with the lines that are left. " <>
+       "Default: 1000."},
+    {:restart, [:daemon], :permanent, {:one_of, [:permanent, :transient, :temporary]},
+     "When a supervisor starts it again, for `child_spec/1`. Default: `:permanent`."},
+    {:input, @calls, {:per_call, %{process: :pipe}, :null},
+     {:per_call, %{process: :input_or_pipe, daemon: :input_or_pipe}, :input},
+     "What the command reads on stdin: a binary, iodata, any enumerable of iodata, a function of a sink " <>
+       "(a `Collectable` that writes: `fn sink -> Enum.into(pieces, sink) end`), `{:file, path}` (the command " <>
+       "reads the file itself; a relative path starts at the BEAM's directory, not at `cd:`), `:null` (/dev/null), or `:pipe` (only `NetRunner.Process` and `NetRunner.Daemon`: you write). " <>
+       "Enumerables and functions run in a process of their own (`$callers` names yours), which is ended with " <>
+       "the command. Default: `:null`, for `NetRunner.Process` `:pipe`."},
+    {:input_buffer, @calls -- [:process], 0, {:integer, 0, 16_777_216},
+     "Elements of a lazy `input:` are put together to writes of up to this many bytes; an element waits " <>
+       "until there are enough, or the end. Default: 0, each as it comes."},
+    {:stdout, @calls, :pipe, {:stdio, [:pipe, :discard]},
+     "`:pipe` (read by you), `:discard` (/dev/null), `{:file, path}` or `{:file, path, [:append, mode: " <>
+       "0o644]}`: the command writes into the file itself, nothing of it passes through the BEAM. A relative path " <>
+       "starts at the BEAM's directory, not at `cd:`. The file is " <>
+       "truncated unless `:append` is given, and made with `mode` (default 0o666) less the umask. As in a " <>
+       "shell, a FIFO is waited for: the start takes until its other end is opened, `spawn_timeout` at most. " <>
+       "Default: `:pipe`."},
+    {:stderr, @calls, {:per_call, %{daemon: :pipe}, :consume},
+     {:per_call,
+      %{
+        process: {:stdio, [:consume, :capture, :merge, :discard, :inherit, :pipe]},
+        daemon: {:stdio, [:consume, :capture, :merge, :discard, :inherit, :pipe]},
+        stream: {:stdio, [:consume, :merge, :tagged, :discard, :inherit, :capture]}
+      }, {:stdio, [:consume, :capture, :merge, :discard, :inherit]}},
+     "`:consume` (read away, the last bytes kept for messages), `:capture` (all of it, in the result), " <>
+       "`:merge` (into stdout, wherever that goes, order kept), `:tagged` (only streams: elements are " <>
+       "`{:stdout, bytes}` and `{:stderr, bytes}`), `:discard` (/dev/null), `:inherit` (the BEAM's own), " <>
+       "`{:file, path}` or `{:file, path, opts}` as for `stdout:`, `:pipe` (only `NetRunner.Process`: read it " <>
+       "with `read_stderr/3`; and `NetRunner.Daemon`: its lines go to `on_output:`). Default: `:consume`, for " <>
+       "`NetRunner.Daemon` `:pipe`."},
+    {:stderr_tail_bytes, @calls, 8192, {:integer, 0, 1_048_576},
+     "How many last bytes of a consumed stderr are kept. Default: 8192."},
+    {:lines, @read_for_you, nil, :separator,
+     "`true`, or a separator (any binary): elements are lines without it, the last, partial one included. A " <>
+       "captured stderr stays one binary. " <>
+       "Default: false, bytes as they come."},
+    {:max_line_length, @read_for_you, :infinity, :line_limit,
+     "`{bytes, policy}` for lines that are longer: `:error`, `:split` (into pieces of that many bytes) or " <>
+       "`:truncate` (the rest is thrown away). Default: none."},
+    {:into, @to_the_end, nil, :collectable,
+     "What stdout is collected into: any `Collectable`, or `:iodata` (the chunks in a list, not put together). " <>
+       "Default: `\"\"`, with `lines:` `[]`."},
+    {:timeout, @to_the_end, :infinity, :timeout,
+     "Milliseconds after which the command is stopped: `{:error, :timeout}` from `run/2`, the cause " <>
+       "`:timeout` from `exec/2`. Default: none."},
+    {:idle_timeout, @read_for_you, :infinity, :timeout,
+     "Milliseconds without any output after which the command is stopped, as by `timeout:` (the cause is " <>
+       "`:idle_timeout`; a stream raises a `NetRunner.Error` with `:timeout`). Output on a consumed stderr is " <>
+       "output too, but looked at only when the time is over: a silence may last twice as long. Time in which " <>
+       "you do not ask for output does not count. Only with `stdout: :pipe`. Default: none."},
+    {:max_output_size, @to_the_end, :infinity, :limit,
+     "Bytes of stdout, and of captured stderr, after which `overflow:` says what happens. Default: none."},
+    {:overflow, @to_the_end, :kill, {:one_of, [:kill, :head, :tail]},
+     "Beyond `max_output_size:`, `:kill` stops the command: `{:error, {:max_output_exceeded, partial}}`, cut to " <>
+       "exactly the limit, from `run/2`, the cause `:output_limit` from `exec/2`. `:head` and `:tail` keep " <>
+       "that many bytes of the beginning or of the end and let the command finish. Default: `:kill`."},
+    {:max_chunk_size, [:stream], 262_144, {:integer, 1, 268_435_456},
+     "Upper bound of a stream's element in bytes, but not of a line: with `lines:` that is " <>
+       "`max_line_length:`. Default: 262144, which is also the most that one read gives."},
+    {:exit, [:stream], :raise, {:one_of, [:raise, :element, :ignore]},
+     "What a stream does at the command's end: `:raise` a `NetRunner.ExitError` after the last element " <>
+       "unless the exit code is in `ok:`, give a last element `{:exit, exit}`, or `:ignore` it. Halting " <>
+       "early never raises. Default: `:raise`."},
+    {:ok, [:run!, :exec!, :stream], [0], :exit_codes,
+     "Exit codes that are no failure. Default: `[0]`."},
+    {:drain_timeout, @calls, 1000, {:integer, 0, @u32_max},
+     "Milliseconds that background processes may live on after the command itself ended. Default: 1000."},
+    {:orphans, @calls, :kill, {:one_of, [:kill, :keep]},
+     "What happens to background processes after `drain_timeout`: `:kill`, or `:keep`: they are not waited " <>
+       "for and live on, their output read away once nobody reads it, until they end or the BEAM does; " <>
+       "where the command is stopped they end with it all the same. Default: `:kill`."},
+    {:stop_signal, @calls, NetRunner.Signal.resolve(:sigterm), :signal,
+     "The first signal of every stop: time-out, `stop/1`, owner death, BEAM death. Default: `:sigterm`."},
+    {:kill_timeout, @calls, 5000, {:integer, 0, @u32_max},
+     "Milliseconds between `stop_signal` and SIGKILL. Default: 5000."},
+    {:cd, @calls, nil, :path,
+     "The command's working directory. A relative executable, and relative paths in `input:`, `stdout:` and " <>
+       "`stderr:`, start at the BEAM's all the same. Default: the BEAM's at that moment."},
+    {:env, @calls, [], :env,
+     "A map or list of `{name, value}` added to the BEAM's environment of that moment; a nil value " <>
+       "unsets; `{:replace, env}` is the whole environment."},
+    {:owner, [:process], {:caller}, :pid,
+     "The process whose death stops the command. Default: the caller."},
+    {:backend, @calls, :auto, {:one_of, [:auto, :poll, :io_uring]},
+     "How pipes are waited for. `:io_uring` is a demand: `{:error, {:backend, why}}` where it is refused. " <>
+       "Default: `:auto`."},
+    {:spawn_timeout, @calls, 5000, {:integer, 1, @u32_max},
+     "Milliseconds that a start may take. Default: 5000."},
+    {:iterations, [:top], :infinity, :count,
+     "How many tables are written. Default: `:infinity`, until Enter is pressed."},
+    {:interval, [:top], 1000, {:integer, 100, @u32_max},
+     "Milliseconds between two tables. Default: 1000."},
+    {:sort, [:top], :output, {:one_of, [:output, :input, :cpu, :memory, :uptime]},
+     "Which commands come first: those that write or read most, that use most CPU or memory, that " <>
+       "run longest. Default: `:output`."}
+  ]
+
+  @doc "`{name, calls, default, type, doc}` of each."
+  @spec all :: [{atom, [atom], term, term, String.t()}]
+  def all, do: @schema
+
+  @doc "The calls that run a command to its end and collect what it says."
+  @spec to_the_end :: [atom]
+  def to_the_end, do: @to_the_end
+end
