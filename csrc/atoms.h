@@ -24,6 +24,7 @@
     X(io_uring)                                                                                    \
     X(more)                                                                                        \
     X(moves)                                                                                       \
+    X(moves_back)                                                                                  \
     X(nil)                                                                                         \
     X(nowait_pipes)                                                                                \
     X(ok)                                                                                          \

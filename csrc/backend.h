@@ -33,7 +33,7 @@ extern const struct nr_backend nr_backend_ring;
 /* Which of the two a new handle of that mode starts on. */
 const struct nr_backend *nr_backend_first(enum nr_mode mode);
 
-/* Called before each arm: the policy of :auto, which moves a handle from poll to ring for good. */
+/* Called before each arm, with the handle's mutex held: the policy of :auto, which moves a handle to a ring and back. */
 void nr_backend_choose(struct nr_handle *handle);
 
 /* Whether the rings were made. */

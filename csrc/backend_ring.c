@@ -6,7 +6,7 @@
  * pins memory). They live until the node ends, with one resource each that never is collected.
  *
  * A handle registers its stream at its first wait, on the ring of the scheduler that runs it, and
- * stays there. What a harvest finds is kept in the handle (`late` bytes, `written`, `eof`) and its
+ * stays there; in :auto it goes back to enif_select if that ring does not pay. What a harvest finds is kept in the handle (`late` bytes, `written`, `eof`) and its
  * waiter gets {ref, :ready}; the next read or write call picks it up.
  */
 #include "atoms.h"
@@ -26,9 +26,23 @@
 #define AUTO_STREAMS   3
 #define AUTO_WINDOW_US 256
 
+/* A wake of a reaper is a message, a process's turn and four system calls, where enif_select has two per
+ * stream: a ring whose wakes find fewer events than this does not pay (docs/decisions/0005), and in :auto
+ * nothing waits on it for a while, longer each time. */
+#define THIN_EVENTS   4
+#define THIN_WAKES    64 /* the mean is taken over so many */
+#define THIN_FIRST_US 1000000
+#define THIN_LAST_US  64000000
+
 struct ring_resource {
     struct nr_ring *ring;
-    ErlNifPid reaper;
+
+    /* The reaper's, as nothing else comes for a ring's messages. */
+    unsigned wakes;
+    uint64_t events; /* when they were counted last */
+    ErlNifTime rest_us;
+
+    _Atomic ErlNifTime thin_until; /* enif_monotonic_time, microseconds */
 };
 
 static ErlNifResourceType *ring_type;
@@ -46,17 +60,17 @@ struct recent {
 static _Thread_local int thread_index = -1;
 static _Thread_local struct recent recent;
 
-static struct nr_ring *my_ring(void)
+static struct ring_resource *my_ring(void)
 {
     unsigned made = atomic_load(&rings_made);
     if (made == 0)
         return NULL;
     /* A dirty scheduler never submits on its own account: it shares the first ring. */
     if (enif_thread_type() != ERL_NIF_THR_NORMAL_SCHEDULER)
-        return rings[0]->ring;
+        return rings[0];
     if (thread_index < 0)
         thread_index = (int)(atomic_fetch_add(&next_thread, 1U) % RINGS_MAX);
-    return rings[(unsigned)thread_index % made]->ring;
+    return rings[(unsigned)thread_index % made];
 }
 
 static void on_data(struct nr_handle *handle, const struct nr_event *event)
@@ -94,7 +108,10 @@ static void on_gone(ErlNifEnv *env, struct nr_handle *handle)
     enif_mutex_lock(handle->mutex);
     bool open = atomic_load(&handle->state) == NR_HANDLE_OPEN;
     bool notify = false;
-    if (open) {
+    if (open && handle->leaving) {
+        handle->leaving = false;
+        atomic_fetch_and(&handle->holders, ~(unsigned)NR_HOLDER_RING);
+    } else if (open) {
         /* Unasked: the kernel gave the poll up. An open handle goes on without a ring. */
         notify = take_waiter(env, handle, &pid, &ref);
         handle->backend = &nr_backend_poll;
@@ -146,9 +163,11 @@ static int ring_arm(ErlNifEnv *env, struct nr_handle *handle, const void *out, s
 {
     (void)env;
     if (!(atomic_load(&handle->holders) & NR_HOLDER_RING)) {
-        struct nr_ring *ring = my_ring();
-        if (ring == NULL)
+        const struct ring_resource *mine = my_ring();
+        if (mine == NULL)
             return -ENOSYS;
+        struct nr_ring *ring = mine->ring;
+        handle->home = mine;
         atomic_store(&handle->ring, ring);
         enif_keep_resource(handle); /* the registration's reference, released at GONE */
         atomic_fetch_or(&handle->holders, NR_HOLDER_RING);
@@ -229,15 +248,49 @@ static bool is_busy_scheduler(const struct nr_handle *handle)
     return recent.count == AUTO_STREAMS;
 }
 
+static bool is_thin(const struct ring_resource *resource)
+{
+    return enif_monotonic_time(ERL_NIF_USEC) < atomic_load(&resource->thin_until);
+}
+
 void nr_backend_choose(struct nr_handle *handle)
 {
-    if (handle->mode != NR_MODE_AUTO || handle->backend == &nr_backend_ring ||
-        handle->stats.waits_poll == 0 || !nr_backend_ring_usable())
+    if (handle->mode != NR_MODE_AUTO)
         return;
-    if (is_busy_scheduler(handle)) {
+    if (handle->backend == &nr_backend_ring) {
+        const struct ring_resource *home = handle->home;
+        if (home == NULL || !is_thin(home))
+            return;
+        /* No demand is placed: of this stream only GONE can come now. */
+        handle->backend = &nr_backend_poll;
+        handle->leaving = nr_ring_remove(home->ring, &handle->stream) == 0;
+        handle->stats.moves_back++;
+    } else if (handle->stats.waits_poll > 0 && !handle->leaving && nr_backend_ring_usable() &&
+               is_busy_scheduler(handle) && !is_thin(my_ring())) {
         handle->backend = &nr_backend_ring;
         handle->stats.moves++;
     }
+}
+
+/* How many events the last wakes of this ring's reaper were for; those that a passer-by served count, too:
+ * they are what a ring is for. */
+static void weigh(struct ring_resource *resource)
+{
+    struct nr_ring_info info;
+    if (++resource->wakes < THIN_WAKES)
+        return;
+    nr_ring_get_info(resource->ring, &info);
+    bool thin = info.events - resource->events < (uint64_t)THIN_WAKES * THIN_EVENTS;
+    resource->wakes = 0;
+    resource->events = info.events;
+    if (!thin) {
+        resource->rest_us = 0;
+        return;
+    }
+    resource->rest_us = resource->rest_us == 0 ? THIN_FIRST_US : 2 * resource->rest_us;
+    if (resource->rest_us > THIN_LAST_US)
+        resource->rest_us = THIN_LAST_US;
+    atomic_store(&resource->thin_until, enif_monotonic_time(ERL_NIF_USEC) + resource->rest_us);
 }
 
 const struct nr_backend *nr_backend_first(enum nr_mode mode)
@@ -279,6 +332,10 @@ ERL_NIF_TERM nr_nif_rings_open(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
             if (r < 0)
                 break; /* fewer rings than schedulers (descriptors, memory): shared, not lost */
             resource->ring = ring;
+            resource->wakes = 0;
+            resource->events = 0;
+            resource->rest_us = 0;
+            atomic_init(&resource->thin_until, INT64_MIN);
             rings[made] = resource; /* this reference is never released */
         }
         atomic_store(&rings_made, made);
@@ -313,6 +370,7 @@ ERL_NIF_TERM nr_nif_ring_harvest(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     if (resource == NULL)
         return enif_make_badarg(env);
     int r = nr_ring_harvest(resource->ring, 256, on_event, env);
+    weigh(resource);
     (void)enif_consume_timeslice(env, 10);
     if (r == NR_RING_MORE)
         return nr_atoms.more_;

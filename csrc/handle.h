@@ -55,6 +55,7 @@ struct nr_handle_stats {
     uint64_t fixed;          /* moves through a registered slot */
     uint64_t unfixed;        /* moves through an unregistered slot */
     uint64_t moves;          /* from enif_select to a ring, by :auto */
+    uint64_t moves_back;     /* and back again */
     uint64_t pipe_bytes;     /* capacity of the pipe now */
     uint64_t pipe_refused;   /* growths given up: the budget, or EPERM */
 };
@@ -91,7 +92,9 @@ struct nr_handle {
     size_t granted; /* bytes of the pipe budget this handle holds */
 
     _Atomic(struct nr_ring *)
-        ring; /* where the stream is registered; set once, read by passers-by */
+        ring;         /* where the stream is registered, or was last; read by passers-by */
+    bool leaving;     /* the ring was asked to let go; waits are poll's until it has */
+    const void *home; /* what backend_ring.c knows of that ring */
     struct nr_stream stream;
     struct nr_handle_stats stats;
 };

@@ -417,16 +417,18 @@ ERL_NIF_TERM nr_nif_handle_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
     const struct nr_backend *backend = handle->backend;
     enif_mutex_unlock(handle->mutex);
     const ERL_NIF_TERM keys[] = {
-        nr_atoms.bytes_,        nr_atoms.ops_,     nr_atoms.waits_poll_, nr_atoms.waits_io_uring_,
-        nr_atoms.fixed_,        nr_atoms.unfixed_, nr_atoms.moves_,      nr_atoms.pipe_bytes_,
-        nr_atoms.pipe_refused_, nr_atoms.poll_,
+        nr_atoms.bytes_,          nr_atoms.ops_,        nr_atoms.waits_poll_,
+        nr_atoms.waits_io_uring_, nr_atoms.fixed_,      nr_atoms.unfixed_,
+        nr_atoms.moves_,          nr_atoms.moves_back_, nr_atoms.pipe_bytes_,
+        nr_atoms.pipe_refused_,   nr_atoms.poll_,
     };
     const ERL_NIF_TERM values[] = {
         enif_make_uint64(env, stats.bytes),        enif_make_uint64(env, stats.ops),
         enif_make_uint64(env, stats.waits_poll),   enif_make_uint64(env, stats.waits_io_uring),
         enif_make_uint64(env, stats.fixed),        enif_make_uint64(env, stats.unfixed),
-        enif_make_uint64(env, stats.moves),        enif_make_uint64(env, stats.pipe_bytes),
-        enif_make_uint64(env, stats.pipe_refused), nr_term_bool(backend == &nr_backend_poll),
+        enif_make_uint64(env, stats.moves),        enif_make_uint64(env, stats.moves_back),
+        enif_make_uint64(env, stats.pipe_bytes),   enif_make_uint64(env, stats.pipe_refused),
+        nr_term_bool(backend == &nr_backend_poll),
     };
     return nr_term_map(env, keys, values, sizeof(keys) / sizeof(keys[0]));
 }

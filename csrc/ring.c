@@ -526,6 +526,7 @@ static void deliver(struct nr_ring *ring, const struct batch *batch, nr_event_fn
 {
     if (batch->count == 0)
         return;
+    ring->events += batch->count;
     pthread_mutex_unlock(&ring->mutex);
     for (unsigned i = 0; i < batch->count; i++) {
         const struct nr_event *event = &batch->events[i];
@@ -712,6 +713,7 @@ void nr_ring_get_info(struct nr_ring *ring, struct nr_ring_info *info)
         .fixed = ring->fixed,
         .unfixed = ring->unfixed,
         .overflows = ring->overflows,
+        .events = ring->events,
     };
     pthread_mutex_unlock(&ring->mutex);
 }

@@ -102,6 +102,7 @@ struct nr_ring_info {
     uint64_t fixed;     /* reads and writes through registered slots; -EAGAIN is not counted */
     uint64_t unfixed;   /* through unregistered ones */
     uint64_t overflows; /* completion queue overflows seen */
+    uint64_t events;    /* delivered */
 };
 
 /* Makes a ring, its eventfd (non-blocking, close-on-exec) and its slots (mmap'd, MADV_DONTFORK),

@@ -49,6 +49,7 @@ struct nr_ring {
     uint64_t fixed;
     uint64_t unfixed;
     uint64_t overflows;
+    uint64_t events;
 };
 
 /* Prepares one read or write between a pipe and a slot that never waits. */

@@ -19,6 +19,7 @@ defmodule Bench do
     {"ping_64b", Bench.Scenarios.Ping64b},
     {"many_streams_100", Bench.Scenarios.ManyStreams100},
     {"many_streams_1000", Bench.Scenarios.ManyStreams1000},
+    {"paced_1000", Bench.Scenarios.Paced1000},
     {"timer_jitter", Bench.Scenarios.TimerJitter},
     {"timer_storm", Bench.Scenarios.TimerStorm},
     {"memory_idle", Bench.Scenarios.MemoryIdle}

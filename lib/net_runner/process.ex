@@ -354,8 +354,8 @@ defmodule NetRunner.Process do
   of ours (`/dev/null`, a file, `:merge`). Each map has `bytes`, `ops`
   (reads and writes that moved bytes), `waits_poll`, `waits_io_uring` (waits served by
   each mechanism), `poll` (whether the next wait would be by poll), `fixed` and `unfixed` (moves through
-  registered and other slots), `moves` (to the
-  ring by `:auto`), `pipe_bytes` (capacity) and `pipe_refused`.
+  registered and other slots), `moves` and `moves_back` (to the
+  ring by `:auto`, and away from it), `pipe_bytes` (capacity) and `pipe_refused`.
 
       iex> {:ok, p} = NetRunner.Process.start("cat", [], stdout: :discard)
       iex> :ok = NetRunner.Process.write(p, "hello")

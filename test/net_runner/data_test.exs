@@ -3,6 +3,9 @@ defmodule NetRunner.DataTest do
   # cases measure the memory of the whole node.
   use NetRunner.Test.Case
 
+  alias NetRunner.Nif
+  alias NetRunner.Process, as: P
+
   @gib 1024 * 1024 * 1024
 
   defp binary_memory do
@@ -212,6 +215,49 @@ defmodule NetRunner.DataTest do
     NetRunner.Process.stop(p)
     assert stats.stdout.moves == 0
     assert stats.stdout.waits_io_uring == 0
+  end
+
+  # Three pipes that become ready together are never the four a wake of the ring must find to pay.
+  @tag :io_uring
+  test ":auto moves streams back to poll from a ring that does not pay, and they lose nothing" do
+    commands = for _ <- 1..3, do: elem(P.start("cat"), 1)
+
+    counts =
+      back_and_forth(commands, 1, fn handles ->
+        Enum.any?(handles, &(Nif.handle_info(&1).moves_back > 0))
+      end)
+
+    assert [%{moves: 1, poll: true, waits_io_uring: on_ring} | _] =
+             Enum.filter(counts, &(&1.moves_back > 0))
+
+    assert on_ring > 0
+    for p <- commands, do: P.stop(p)
+  end
+
+  # One process waits for all of them, and then they become ready: until `done?`, or for long enough.
+  defp back_and_forth(commands, n, done?) do
+    handles = for p <- commands, do: elem(P.handle(p, :stdout), 1)
+    waits = for handle <- handles, do: {handle, make_ref()}
+    for {handle, ref} <- waits, do: assert(Nif.read(handle, 100, ref) == :again)
+
+    for p <- commands, do: :ok = P.write(p, "<#{n}>")
+
+    for {handle, ref} <- waits do
+      assert_receive {^ref, :ready}, 5_000
+      assert again(handle, ref) == {:ok, "<#{n}>"}
+    end
+
+    if done?.(handles) or n == 20_000,
+      do: Enum.map(handles, &Nif.handle_info/1),
+      else: back_and_forth(commands, n + 1, done?)
+  end
+
+  # A wait may end without bytes: then it is placed anew.
+  defp again(handle, ref) do
+    with :again <- Nif.read(handle, 100, ref) do
+      assert_receive {^ref, :ready}, 5_000
+      again(handle, ref)
+    end
   end
 
   on_backends "a small rest that waits for room is written, once" do

@@ -523,7 +523,7 @@ defmodule NetRunner.ProcessTest do
 
     for key <-
           [:bytes, :ops, :waits_poll, :waits_io_uring, :fixed, :unfixed, :moves, :pipe_bytes] ++
-            [:pipe_refused],
+            [:pipe_refused, :moves_back],
         do: assert(is_integer(stats[key]))
 
     p = start!("cat", [], input: :null, backend: backend)

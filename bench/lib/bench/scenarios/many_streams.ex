@@ -1,11 +1,9 @@
 defmodule Bench.Scenarios.ManyStreams do
   @moduledoc false
-  # What the two scenarios of many paced streams share. N commands write 1 KiB every 100 ms, each at
+  # What the scenarios of many paced streams share. N commands write a message every so often, each at
   # its own moment, and one process per command reads. After all of them run, the clocks are read
   # around a window of time: what is measured is CPU time and system calls per message, not starting.
 
-  @message 1024
-  @every_us 100_000
   # Tasks that start and read; the scenario's process only counts.
   @settle_ms 500
 
@@ -17,7 +15,7 @@ defmodule Bench.Scenarios.ManyStreams do
     readers =
       for _ <- 1..sizes.streams do
         spawn_link(fn ->
-          process = module.open(arg, producer())
+          process = module.open(arg, producer(sizes))
           send(caller, {:opened, self(), process})
           read(module, process, received)
         end)
@@ -44,7 +42,8 @@ defmodule Bench.Scenarios.ManyStreams do
     summary(before, later, sizes)
   end
 
-  defp producer, do: [Bench.Native.path(:producer), "paced", "#{@message}", "#{@every_us}"]
+  defp producer(sizes),
+    do: [Bench.Native.path(:producer), "paced", "#{sizes.message}", "#{sizes.every_us}"]
 
   defp read(module, process, received) do
     chunk = module.get(process)
@@ -74,9 +73,9 @@ defmodule Bench.Scenarios.ManyStreams do
   defp add(_key, one, other), do: one + other
 
   defp summary(before, later, sizes) do
-    messages = (later.bytes - before.bytes) / @message
+    messages = (later.bytes - before.bytes) / sizes.message
     elapsed = later.at - before.at
-    offered = sizes.streams * elapsed / @every_us
+    offered = sizes.streams * elapsed / sizes.every_us
     share = messages / offered
 
     %{
@@ -136,8 +135,8 @@ defmodule Bench.Scenarios.ManyStreams100 do
   def question, do: "What does a message cost, of 100 paced streams?"
 
   @impl true
-  def sizes(:full), do: %{streams: 100, window_ms: 2000}
-  def sizes(:quick), do: %{streams: 20, window_ms: 300}
+  def sizes(:full), do: %{streams: 100, message: 1024, every_us: 100_000, window_ms: 2000}
+  def sizes(:quick), do: %{streams: 20, message: 1024, every_us: 100_000, window_ms: 300}
 
   @impl true
   def needs, do: :get
@@ -163,8 +162,38 @@ defmodule Bench.Scenarios.ManyStreams1000 do
   def question, do: "What does a message cost, of 1,000 paced streams?"
 
   @impl true
-  def sizes(:full), do: %{streams: 1000, window_ms: 2000}
-  def sizes(:quick), do: %{streams: 50, window_ms: 300}
+  def sizes(:full), do: %{streams: 1000, message: 1024, every_us: 100_000, window_ms: 2000}
+  def sizes(:quick), do: %{streams: 50, message: 1024, every_us: 100_000, window_ms: 300}
+
+  @impl true
+  def needs, do: :get
+
+  @impl true
+  def baseline, do: "poll"
+
+  @impl true
+  def rounds, do: 5
+
+  @impl true
+  defdelegate measure(contestant, sizes), to: ManyStreams
+
+  @impl true
+  defdelegate metrics, to: ManyStreams
+end
+
+defmodule Bench.Scenarios.Paced1000 do
+  # What does a message cost when 1,000 commands write 4 KiB every 10 ms, which is more than two cores
+  # can serve?
+
+  use Bench.Scenario
+  alias Bench.Scenarios.ManyStreams
+
+  @impl true
+  def question, do: "What does a message cost, of 1,000 streams that are paced fast?"
+
+  @impl true
+  def sizes(:full), do: %{streams: 1000, message: 4096, every_us: 10_000, window_ms: 2000}
+  def sizes(:quick), do: %{streams: 50, message: 4096, every_us: 10_000, window_ms: 300}
 
   @impl true
   def needs, do: :get
