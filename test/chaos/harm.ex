@@ -108,10 +108,12 @@ defmodule NetRunner.Test.Chaos.Harm do
   end
 
   # For good: then the owner's death must end the family nevertheless. A guardian that had reported
-  # the end before it was stopped is nobody's business any more: the worker looks at those.
+  # the end before it was stopped is nobody's business any more: the worker looks at those. One that has not
+  # answered its start yet is known to its zygote only, which may be killed (docs/limits.md).
   defp do_harm(:guardian_freeze, harm, state) do
     with {target, id} when id != nil <- guardian(harm.pick, state),
          false <- :server_kill in harm(state.book, id),
+         true <- started?(id),
          note(state, id, :guardian_freeze),
          true <- Hand.signal(target, :stop) do
       Totals.add(:guardians_stopped)
@@ -131,9 +133,7 @@ defmodule NetRunner.Test.Chaos.Harm do
   end
 
   defp do_harm(:server_kill, harm, state) do
-    servers = Registry.select(NetRunner.Registry, [{{:"$1", :_, :"$2"}, [], [{{:"$1", :"$2"}}]}])
-
-    with {server, %{os_pid: os_pid}} <- pick(servers, harm.pick),
+    with {server, %{os_pid: os_pid}} <- pick(servers(), harm.pick),
          id when id != nil <- command_id(os_pid),
          false <- :guardian_freeze in harm(state.book, id) do
       note(state, id, :server_kill)
@@ -207,6 +207,12 @@ defmodule NetRunner.Test.Chaos.Harm do
   defp guardians(zygote) do
     for pid <- children(zygote), File.read("/proc/#{pid}/comm") == {:ok, "nr_guardian\n"}, do: pid
   end
+
+  defp servers,
+    do: Registry.select(NetRunner.Registry, [{{:"$1", :_, :"$2"}, [], [{{:"$1", :"$2"}}]}])
+
+  defp started?(id),
+    do: Enum.any?(servers(), fn {_server, %{os_pid: os_pid}} -> command_id(os_pid) == id end)
 
   defp command_id(os_pid) do
     Enum.find_value(environ(os_pid), fn
