@@ -8,6 +8,7 @@
 #include "backend.h"
 #include "base/error.h"
 #include "handle.h"
+#include "pty.h"
 #include "term.h"
 
 #include <string.h>
@@ -316,6 +317,9 @@ static ERL_NIF_TERM write_locked(ErlNifEnv *env, struct nr_handle *handle, const
 
     for (int i = 0; i < RETRIES; i++) {
         ssize_t n;
+        /* As for a pipe that nobody reads any more. Once it is full, it would never have room again. */
+        if (handle->terminal && nr_pty_left(handle->fd))
+            return failure(env, -EPIPE);
         nr_stream_begin(&handle->stream);
         do {
             n = writev(handle->fd, cut, count);
@@ -327,8 +331,6 @@ static ERL_NIF_TERM write_locked(ErlNifEnv *env, struct nr_handle *handle, const
             return wrote(env, handle, (size_t)n);
         }
         r = nr_errno();
-        if (r == -EIO && handle->terminal)
-            r = -EPIPE; /* nobody is left in it */
         if (r != -EAGAIN)
             return failure(env, r);
         if (learn_from_full(handle, bytes)) {

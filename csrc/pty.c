@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "launch_os.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -57,6 +58,12 @@ int nr_pty_resize(int master, unsigned short rows, unsigned short cols)
 {
     struct winsize size = {.ws_row = rows, .ws_col = cols};
     return ioctl(master, TIOCSWINSZ, &size) < 0 ? nr_errno() : 0;
+}
+
+bool nr_pty_left(int master)
+{
+    struct pollfd look = {.fd = master};
+    return poll(&look, 1, 0) == 1 && (look.revents & POLLHUP);
 }
 
 static bool is_set(const struct termios *modes, size_t place, cc_t byte)

@@ -23,6 +23,10 @@ int nr_pty_open(const struct nr_pty_options *options, int *master, int *slave);
 /* The window's size from now on; who lives in it gets SIGWINCH if it changed. 0 or -errno. */
 int nr_pty_resize(int master, unsigned short rows, unsigned short cols);
 
+/* Whether nobody has the slave open any more: what is written then is kept for whoever opens it next, most
+ * of the time for nobody. */
+bool nr_pty_left(int master);
+
 /* What has to be written after the byte `last` (-1: nothing was written yet) so that a reader who reads
  * by lines sees the end of its input: VEOF, twice if a line was begun, because the first one only
  * hands that over. The number of bytes (0: the terminal has no such character), or -errno. */
