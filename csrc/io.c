@@ -415,8 +415,8 @@ ERL_NIF_TERM nr_nif_unread(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     if (handle == NULL || handle->direction != NR_READ || !enif_is_binary(env, argv[1]))
         return enif_make_badarg(env);
     enif_mutex_lock(handle->mutex);
-    int r = atomic_load(&handle->state) == NR_HANDLE_OPEN ? nr_handle_unread(handle, argv[1])
-                                                          : -EBADF;
+    int r =
+        atomic_load(&handle->state) == NR_HANDLE_OPEN ? nr_handle_unread(handle, argv[1]) : -EBADF;
     /* Who began to read meanwhile need not wait for more. */
     bool notify = r == 0 && nr_handle_end_wait(env, handle, &pid, &ref);
     enif_mutex_unlock(handle->mutex);

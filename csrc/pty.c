@@ -80,8 +80,7 @@ static bool line_is_over(const struct termios *modes, cc_t last)
     if (last == '\r' && (modes->c_iflag & ICRNL) && !(modes->c_iflag & IGNCR))
         return true;
     return (modes->c_lflag & ISIG) && !(modes->c_lflag & NOFLSH) &&
-           (is_set(modes, VINTR, last) || is_set(modes, VQUIT, last) ||
-            is_set(modes, VSUSP, last));
+           (is_set(modes, VINTR, last) || is_set(modes, VQUIT, last) || is_set(modes, VSUSP, last));
 }
 
 int nr_pty_eof(int master, int last, unsigned char bytes[NR_PTY_EOF_MAX])

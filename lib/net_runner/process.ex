@@ -216,16 +216,13 @@ defmodule NetRunner.Process do
 
       iex> {:ok, p} = NetRunner.Process.start("sh", ["-c", "printf 'ready\n$ '; read word; echo got $word"])
       iex> NetRunner.Process.await_output(p, "$ ")
-      {:ok, {"ready
-  ", "$ "}}
-      iex> NetRunner.Process.write(p, "it
-  ")
+      {:ok, {"ready\n", "$ "}}
+      iex> NetRunner.Process.write(p, "it\n")
       :ok
       iex> NetRunner.Process.await_output(p, ~r/got \w+/)
       {:ok, {"", "got it"}}
       iex> NetRunner.Process.read(p)
-      {:ok, "
-  "}
+      {:ok, "\n"}
       iex> NetRunner.Process.await_output(p, "more")
       {:error, :no_match}
       iex> NetRunner.Process.stop(p)
@@ -236,8 +233,7 @@ defmodule NetRunner.Process do
 
   A regular expression is tried on what has come so far, so `~r/\$ $/` matches a prompt that nothing follows yet, and
   may match less than it would a moment later: `~r/\d+/` may see a part of a number. It is tried again on all of it
-  when more has come; in long outputs a binary is quicker. A binary that is no UTF-8 has none of the characters
-  that a regular expression with the modifier `u` asks for.
+  when more has come; in long outputs a binary is quicker.
   """
   @spec await_output(t, binary | Regex.t(), timeout) ::
           {:ok, {before :: binary, match :: binary}}

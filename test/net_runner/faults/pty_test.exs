@@ -175,6 +175,50 @@ defmodule NetRunner.Faults.PtyTest do
     end
   end
 
+  describe "the BEAM" do
+    test "that leads a session without a terminal does not get its command's" do
+      beam =
+        OtherBeam.start(
+          """
+          {"24 80\\r\\n", 0} = NetRunner.run(["stty", "size"], pty: true, input: "")
+          {:ok, p} = NetRunner.Process.start("cat", [], pty: true)
+          [_, rest] = String.split(File.read!("/proc/self/stat"), ") ")
+          [_state, _parent, _group, session, tty | _] = String.split(rest)
+          IO.puts("up")
+          IO.puts(inspect({session == System.pid(), tty}))
+          NetRunner.Process.stop(p)
+          System.halt(0)
+          """,
+          # Whoever leads a group is forked by setsid(1).
+          ["sh", "-c", ~S(setsid "$@" & wait), "sh"]
+        )
+
+      assert OtherBeam.read_line(beam) == ~S({true, "0"})
+    end
+
+    @tag :io_uring
+    test "that waits on rings wherever it can waits for terminals by poll" do
+      beam =
+        OtherBeam.start("""
+        :ok = Application.stop(:net_runner)
+        Application.put_env(:net_runner, :backend, :io_uring)
+        {:ok, _} = Application.ensure_all_started(:net_runner)
+        {:ok, p} = NetRunner.Process.start("cat", [], pty: true, stderr: :pipe)
+        {:error, :timeout} = NetRunner.Process.read(p, 10, 20)
+        {:error, :timeout} = NetRunner.Process.read_stderr(p, 10, 20)
+        :ok = NetRunner.Process.write(p, "x\\n")
+        {:ok, _} = NetRunner.Process.await_output(p, "x\\r\\nx\\r\\n", 5_000)
+        {:ok, stats} = NetRunner.Process.stats(p)
+        :ok = NetRunner.Process.stop(p)
+        IO.puts("up")
+        IO.puts(inspect({stats.stdin.waits_io_uring, stats.stdout.waits_io_uring, stats.stderr.waits_io_uring}))
+        System.halt(0)
+        """)
+
+      assert OtherBeam.read_line(beam) == "{0, 0, 1}"
+    end
+  end
+
   @tag :mount_namespace
   @tag :subreaper
   test "no terminals are to be had: {:pty, posix}, and commands without one run" do
