@@ -18,6 +18,13 @@ defmodule NetRunner.Process do
   The server lives until `stop/1` or its owner's death, so results can be asked for after the exit.
   Nothing here ever exits the caller.
 
+  ## Terminals
+
+  With `pty:` the command lives in a terminal: an interactive shell, an editor, a program that asks for a password. It is read as
+  stdout and written as stdin; `await_output/3` waits for a prompt, `set_window_size/3` changes its size, `close_stdin/1` types
+  its end-of-file character. `stop/1` and the death of the owner close it (SIGHUP) as well as going down the ladder;
+  `shutdown/3` leaves it open for what the command still says.
+
   ## The end of a command
 
   However a command's end is brought about (`stop/1`, `shutdown/3`, a time-out, the death of its owner,
@@ -424,7 +431,7 @@ defmodule NetRunner.Process do
   (reads and writes that moved bytes), `waits_poll`, `waits_io_uring` (waits served by
   each mechanism), `poll` (whether the next wait would be by poll), `fixed` and `unfixed` (moves through
   registered and other slots), `moves` (to the
-  ring by `:auto`), `pipe_bytes` (capacity) and `pipe_refused`.
+  ring by `:auto`), `pipe_bytes` (capacity; 0 for a terminal, which is both stdin and stdout) and `pipe_refused`.
 
       iex> {:ok, p} = NetRunner.Process.start("cat", [], stdout: :discard)
       iex> :ok = NetRunner.Process.write(p, "hello")
