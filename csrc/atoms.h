@@ -35,6 +35,7 @@
     X(pipe_refused)                                                                                \
     X(poll)                                                                                        \
     X(portable)                                                                                    \
+    X(pty)                                                                                         \
     X(read)                                                                                        \
     X(ready)                                                                                       \
     X(registered)                                                                                  \

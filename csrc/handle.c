@@ -36,11 +36,22 @@ static void close_fd(struct nr_handle *handle)
     handle->granted = 0;
 }
 
+static void free_unread(struct nr_handle *handle)
+{
+    while (handle->unread != NULL) {
+        struct nr_unread *top = handle->unread;
+        handle->unread = top->below;
+        enif_free_env(top->env);
+        free(top);
+    }
+}
+
 static void on_destroy(ErlNifEnv *env, void *object)
 {
     (void)env;
     struct nr_handle *handle = object;
     handle->fd = nr_fd_close(handle->fd);
+    free_unread(handle);
     if (handle->has_late)
         enif_release_binary(&handle->late);
     free(handle->out);
@@ -107,6 +118,7 @@ struct nr_handle *nr_handle_new_take(ErlNifEnv *env, int fd, enum nr_direction d
     handle->mode = mode;
     handle->backend = nr_backend_first(mode);
     handle->chunk = CHUNK_MIN;
+    handle->last_written = -1;
     handle->stats.pipe_bytes = pipe_size(fd);
     handle->stream.fd = fd;
     handle->stream.direction = direction;
@@ -119,6 +131,54 @@ struct nr_handle *nr_handle_new_take(ErlNifEnv *env, int fd, enum nr_direction d
         return NULL;
     }
     return handle;
+}
+
+struct nr_handle *nr_handle_new_terminal_take(ErlNifEnv *env, int fd, enum nr_direction direction,
+                                              const ErlNifPid *owner)
+{
+    struct nr_handle *handle = nr_handle_new_take(env, fd, direction, NR_MODE_POLL, owner);
+    if (handle != NULL) {
+        handle->terminal = true;
+        handle->stats.pipe_bytes = 0;
+    }
+    return handle;
+}
+
+int nr_handle_unread(struct nr_handle *handle, ERL_NIF_TERM binary)
+{
+    struct nr_unread *top = malloc(sizeof(*top));
+    if (top == NULL)
+        return -ENOMEM;
+    *top = (struct nr_unread){.below = handle->unread, .env = enif_alloc_env()};
+    if (top->env == NULL ||
+        !enif_inspect_binary(top->env, enif_make_copy(top->env, binary), &top->binary)) {
+        if (top->env != NULL)
+            enif_free_env(top->env);
+        free(top);
+        return -ENOMEM;
+    }
+    handle->unread = top;
+    handle->stats.bytes -= top->binary.size;
+    return 0;
+}
+
+size_t nr_handle_take_unread(struct nr_handle *handle, unsigned char *data, size_t room)
+{
+    size_t taken = 0;
+    while (handle->unread != NULL && taken < room) {
+        struct nr_unread *top = handle->unread;
+        size_t left = top->binary.size - top->offset;
+        size_t n = left < room - taken ? left : room - taken;
+        memcpy(data + taken, top->binary.data + top->offset, n);
+        taken += n;
+        top->offset += n;
+        if (top->offset == top->binary.size) {
+            handle->unread = top->below;
+            enif_free_env(top->env);
+            free(top);
+        }
+    }
+    return taken;
 }
 
 struct nr_handle *nr_handle_get(ErlNifEnv *env, ERL_NIF_TERM term)
@@ -165,6 +225,7 @@ void nr_handle_close(ErlNifEnv *env, struct nr_handle *handle)
         return;
     }
     bool notify = nr_handle_end_wait(env, handle, &pid, &ref);
+    free_unread(handle);
     if (handle->has_late) {
         enif_release_binary(&handle->late);
         handle->has_late = false;
@@ -212,6 +273,8 @@ int nr_handle_dup(struct nr_handle *handle)
 
 bool nr_handle_grow_pipe(struct nr_handle *handle)
 {
+    if (handle->terminal)
+        return false;
 #ifdef F_SETPIPE_SZ
     size_t now = (size_t)handle->stats.pipe_bytes;
     if (now >= PIPE_STEP_TWO)

@@ -1,5 +1,5 @@
 /*
- * A handle: our end of one pipe of one command, as a NIF resource.
+ * A handle: our end of one pipe of one command, or one direction of its terminal, as a NIF resource.
  *
  * Its life, in one atomic:
  *
@@ -56,8 +56,16 @@ struct nr_handle_stats {
     uint64_t unfixed;        /* moves through an unregistered slot */
     uint64_t moves;          /* from enif_select to a ring, by :auto */
     uint64_t moves_back;     /* and back again */
-    uint64_t pipe_bytes;     /* capacity of the pipe now */
+    uint64_t pipe_bytes;     /* capacity of the pipe now; 0: a terminal */
     uint64_t pipe_refused;   /* growths given up: the budget, or EPERM */
+};
+
+/* Bytes that were read and given back, a stack of them: the last given back are read first. */
+struct nr_unread {
+    struct nr_unread *below;
+    ErlNifEnv *env; /* holds the binary: it is not copied before it is read again */
+    ErlNifBinary binary;
+    size_t offset;
 };
 
 struct nr_handle {
@@ -68,11 +76,15 @@ struct nr_handle {
     enum nr_direction direction;
     enum nr_mode mode;
     const struct nr_backend *backend; /* that serves the next wait */
+    bool terminal;                    /* a pseudo-terminal's master */
+    int last_written;                 /* byte; -1: none yet */
 
     bool waiting; /* waiter and wait_ref are those of a wait in progress */
     ErlNifPid waiter;
     ErlNifEnv *wait_env; /* holds wait_ref */
     ERL_NIF_TERM wait_ref;
+
+    struct nr_unread *unread; /* read before anything else */
 
     bool finished; /* the command is over: nothing more to read means the end */
     bool eof;      /* a ring's read saw the end */
@@ -107,6 +119,17 @@ int nr_handle_type_open(ErlNifEnv *env);
  * the owner is dead. */
 struct nr_handle *nr_handle_new_take(ErlNifEnv *env, int fd, enum nr_direction direction,
                                      enum nr_mode mode, const ErlNifPid *owner);
+
+/* As nr_handle_new_take, of a pseudo-terminal's master: it waits by enif_select whatever happens (a ring's
+ * one multishot poll is for pipes), EIO is its end, and there is no pipe to grow. */
+struct nr_handle *nr_handle_new_terminal_take(ErlNifEnv *env, int fd, enum nr_direction direction,
+                                              const ErlNifPid *owner);
+
+/* Gives bytes back, which the next read gets first; mutex held. 0 or -ENOMEM. */
+int nr_handle_unread(struct nr_handle *handle, ERL_NIF_TERM binary);
+
+/* Takes up to `room` of the bytes that were given back; mutex held. How many. */
+size_t nr_handle_take_unread(struct nr_handle *handle, unsigned char *data, size_t room);
 
 /* The handle in a term, or NULL. Borrowed: valid while the term is. */
 struct nr_handle *nr_handle_get(ErlNifEnv *env, ERL_NIF_TERM term);

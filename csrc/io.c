@@ -8,6 +8,7 @@
 #include "backend.h"
 #include "base/error.h"
 #include "handle.h"
+#include "pty.h"
 #include "term.h"
 
 #include <string.h>
@@ -130,7 +131,8 @@ static size_t take_late(struct nr_handle *handle, unsigned char *data, size_t ma
     return n;
 }
 
-/* read(2) into the binary behind its first `have` bytes. Bytes, 0 at the end, or -errno. */
+/* read(2) into the binary behind its first `have` bytes. Bytes, 0 at the end, or -errno. A master's end is
+ * EIO: nobody has the slave open any more (Linux; elsewhere it is 0), and all they wrote was read. */
 static ssize_t read_some(struct nr_handle *handle, ErlNifBinary *binary, size_t have)
 {
     ssize_t n;
@@ -138,6 +140,8 @@ static ssize_t read_some(struct nr_handle *handle, ErlNifBinary *binary, size_t 
     do {
         n = read(handle->fd, binary->data + have, binary->size - have);
     } while (n < 0 && errno == EINTR);
+    if (n < 0 && errno == EIO && handle->terminal)
+        return 0;
     return n < 0 ? nr_errno() : n;
 }
 
@@ -185,7 +189,7 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
     if (r < 0)
         return failure(env, r);
 
-    if (handle->lost < 0)
+    if (handle->lost < 0 && handle->unread == NULL)
         return failure(env, handle->lost);
 
     ErlNifBinary binary;
@@ -193,8 +197,10 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
     if (!enif_alloc_binary(size, &binary))
         return failure(env, -ENOMEM);
 
-    size_t have = handle->has_late ? take_late(handle, binary.data, size) : 0;
-    if (have == size)
+    size_t have = nr_handle_take_unread(handle, binary.data, size);
+    if (handle->has_late && have < size)
+        have += take_late(handle, binary.data + have, size - have);
+    if (have == size || (have > 0 && handle->lost < 0))
         return give(env, handle, &binary, have);
     if (handle->eof) {
         if (have > 0)
@@ -206,7 +212,8 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
     for (int i = 0; i < RETRIES; i++) {
         ssize_t n = read_some(handle, &binary, have);
         if (n >= 0 || have > 0) {
-            if (n == 0)
+            /* A terminal may be opened again, by its name. */
+            if (n == 0 && !handle->terminal)
                 handle->eof = true;
             size_t got = have + (n > 0 ? (size_t)n : 0);
             if (got > 0) {
@@ -249,6 +256,14 @@ static ERL_NIF_TERM wrote(ErlNifEnv *env, struct nr_handle *handle, size_t n)
     handle->stats.ops++;
     charge(env, n);
     return nr_term_ok(env, enif_make_uint64(env, n));
+}
+
+/* The byte before the n-th. */
+static unsigned char byte_before(const struct iovec *parts, size_t n)
+{
+    while (n > parts->iov_len)
+        n -= parts++->iov_len;
+    return ((const unsigned char *)parts->iov_base)[n - 1];
 }
 
 /* A larger pipe for who keeps finding it full with much to write. True: there is room now. */
@@ -302,12 +317,17 @@ static ERL_NIF_TERM write_locked(ErlNifEnv *env, struct nr_handle *handle, const
 
     for (int i = 0; i < RETRIES; i++) {
         ssize_t n;
+        /* As for a pipe that nobody reads any more. Once it is full, it would never have room again. */
+        if (handle->terminal && nr_pty_left(handle->fd))
+            return failure(env, -EPIPE);
         nr_stream_begin(&handle->stream);
         do {
             n = writev(handle->fd, cut, count);
         } while (n < 0 && errno == EINTR);
         if (n >= 0) {
             handle->stats.bytes += (uint64_t)n;
+            if (n > 0)
+                handle->last_written = byte_before(cut, (size_t)n);
             return wrote(env, handle, (size_t)n);
         }
         r = nr_errno();
@@ -384,6 +404,25 @@ ERL_NIF_TERM nr_nif_take_written(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     }
     enif_mutex_unlock(handle->mutex);
     return enif_make_int(env, taken);
+}
+
+ERL_NIF_TERM nr_nif_unread(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    ErlNifPid pid;
+    ERL_NIF_TERM ref = 0;
+    struct nr_handle *handle = nr_handle_get(env, argv[0]);
+    if (handle == NULL || handle->direction != NR_READ || !enif_is_binary(env, argv[1]))
+        return enif_make_badarg(env);
+    enif_mutex_lock(handle->mutex);
+    int r =
+        atomic_load(&handle->state) == NR_HANDLE_OPEN ? nr_handle_unread(handle, argv[1]) : -EBADF;
+    /* Who began to read meanwhile need not wait for more. */
+    bool notify = r == 0 && nr_handle_end_wait(env, handle, &pid, &ref);
+    enif_mutex_unlock(handle->mutex);
+    if (notify)
+        nr_handle_notify(env, &pid, ref);
+    return r < 0 ? failure(env, r) : nr_atoms.ok_;
 }
 
 ERL_NIF_TERM nr_nif_close(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])

@@ -24,6 +24,10 @@ ERL_NIF_TERM nr_nif_cancel(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 /* take_written(handle) -> bytes that a ring took for this process since its last write call. */
 ERL_NIF_TERM nr_nif_take_written(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
+/* unread(handle, binary) -> :ok | {:error, :closed | :enomem}: bytes that were read go back: the next read
+ * gets them first. They count as not read. */
+ERL_NIF_TERM nr_nif_unread(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
 /* close(handle) -> :ok, also the second time. */
 ERL_NIF_TERM nr_nif_close(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 

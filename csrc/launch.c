@@ -9,9 +9,11 @@
 #include "handle.h"
 #include "launch_os.h"
 #include "protocol.h"
+#include "pty.h"
 #include "term.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -141,6 +143,7 @@ struct start {
     int theirs[NR_SPAWN_FDS_MAX]; /* to pass on, in the order of the protocol */
     size_t count;
     struct nr_handle *handles[3]; /* stdin, stdout, stderr; each with our reference */
+    bool no_terminal;             /* that is what failed */
 };
 
 static void start_close(ErlNifEnv *env, struct start *start, bool failed)
@@ -171,8 +174,51 @@ static int dup_stderr(void)
     return fd < 0 ? nr_errno() : fd;
 }
 
+/* The terminal: its slave is passed on, its master becomes handles. */
+static int add_terminal(ErlNifEnv *env, struct start *start, unsigned flags,
+                        const struct nr_pty_options *options, const ErlNifPid *owner)
+{
+    int master, slave;
+    int r = nr_pty_open(options, &master, &slave);
+    if (r < 0) {
+        start->no_terminal = true;
+        return r;
+    }
+    start->theirs[start->count++] = slave;
+    start->handles[1] = nr_handle_new_terminal_take(env, master, NR_READ, owner);
+    if (start->handles[1] == NULL)
+        return -ENOMEM;
+    if (flags & NR_SPAWN_STDIN_FILE)
+        return 0;
+    /* One of its own: each direction is waited for by itself. */
+    int writes = nr_handle_dup(start->handles[1]);
+    if (writes < 0)
+        return writes;
+    start->handles[0] = nr_handle_new_terminal_take(env, writes, NR_WRITE, owner);
+    return start->handles[0] != NULL ? 0 : -ENOMEM;
+}
+
+static bool get_terminal(ErlNifEnv *env, ERL_NIF_TERM term, struct nr_pty_options *options)
+{
+    int arity;
+    const ERL_NIF_TERM *fields;
+    unsigned rows, cols;
+    if (!enif_get_tuple(env, term, &arity, &fields) || arity != 4 ||
+        !enif_get_uint(env, fields[0], &rows) || !enif_get_uint(env, fields[1], &cols) ||
+        rows == 0 || rows > USHRT_MAX || cols == 0 || cols > USHRT_MAX)
+        return false;
+    *options = (struct nr_pty_options){
+        .rows = (unsigned short)rows,
+        .cols = (unsigned short)cols,
+        .echo = enif_is_identical(fields[2], nr_atoms.true_),
+        .raw = enif_is_identical(fields[3], nr_atoms.true_),
+    };
+    return true;
+}
+
 static int start_fill(ErlNifEnv *env, struct start *start, unsigned flags, enum nr_mode mode,
-                      const ErlNifPid *owner, const ErlNifBinary *strings)
+                      const ErlNifPid *owner, const ErlNifBinary *strings,
+                      const struct nr_pty_options *terminal)
 {
     static const unsigned bits[3] = {NR_SPAWN_STDIN, NR_SPAWN_STDOUT, NR_SPAWN_STDERR};
     for (size_t i = 0; i < 3; i++) {
@@ -197,9 +243,22 @@ static int start_fill(ErlNifEnv *env, struct start *start, unsigned flags, enum 
         if (r < 0)
             return r;
     }
+    if (flags & NR_SPAWN_PTY) {
+        int r = add_terminal(env, start, flags, terminal, owner);
+        if (r < 0)
+            return r;
+    }
     if (flags & NR_SPAWN_STRINGS)
         return pass_on(start, nr_os_sealed_file(strings->data, strings->size));
     return 0;
+}
+
+static ERL_NIF_TERM start_error(ErlNifEnv *env, const struct start *start, int r)
+{
+    ERL_NIF_TERM posix = nr_term_posix(env, -r);
+    if (start->no_terminal)
+        posix = enif_make_tuple2(env, nr_atoms.pty_, posix);
+    return enif_make_tuple2(env, nr_atoms.error_, posix);
 }
 
 static ERL_NIF_TERM handle_term(ErlNifEnv *env, struct nr_handle *handle)
@@ -212,13 +271,16 @@ ERL_NIF_TERM nr_nif_spawn(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     (void)argc;
     ErlNifBinary frame;
     ErlNifBinary strings = {0};
+    struct nr_pty_options terminal = {0};
     unsigned flags, mode;
     ErlNifPid owner;
     if (!enif_inspect_binary(env, argv[1], &frame) || !enif_get_uint(env, argv[3], &flags) ||
         !enif_get_uint(env, argv[4], &mode) || mode > NR_MODE_RING ||
         !enif_get_local_pid(env, argv[5], &owner) ||
         (flags & ~(NR_SPAWN_FLAGS_ALL | NR_LAUNCH_STDERR_OURS)) ||
-        ((flags & NR_SPAWN_STRINGS) && !enif_inspect_binary(env, argv[2], &strings)))
+        ((flags & NR_SPAWN_STRINGS) && !enif_inspect_binary(env, argv[2], &strings)) ||
+        ((flags & NR_SPAWN_PTY) &&
+         ((flags & (NR_SPAWN_STDIN | NR_SPAWN_STDOUT)) || !get_terminal(env, argv[6], &terminal))))
         return enif_make_badarg(env);
 
     int pair[2];
@@ -227,7 +289,7 @@ ERL_NIF_TERM nr_nif_spawn(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
         return nr_term_error(env, r);
     NR_CLEANUP_FD int ours = pair[0];
     struct start start = {.theirs = {pair[1]}, .count = 1};
-    r = start_fill(env, &start, flags, (enum nr_mode)mode, &owner, &strings);
+    r = start_fill(env, &start, flags, (enum nr_mode)mode, &owner, &strings, &terminal);
     if (r == 0) {
         r = nr_control_send(env, argv[0], &frame, start.theirs, start.count);
         if (r == -EBADF)
@@ -239,7 +301,7 @@ ERL_NIF_TERM nr_nif_spawn(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
         r = control != 0 ? 0 : -ENOMEM;
     }
     ERL_NIF_TERM result =
-        r < 0 ? nr_term_error(env, r)
+        r < 0 ? start_error(env, &start, r)
               : nr_term_ok(env, enif_make_tuple4(env, control, handle_term(env, start.handles[0]),
                                                  handle_term(env, start.handles[1]),
                                                  handle_term(env, start.handles[2])));

@@ -12,6 +12,12 @@ int nr_os_open_cwd(void);
  * any more, as far as the system can promise that. fd or -errno. */
 int nr_os_sealed_file(const void *data, size_t size);
 
+/* A new pseudo-terminal's master, close-on-exec, not yet unlocked. fd or -errno. */
+int nr_os_open_master(void);
+
+/* Its slave once it is unlocked, close-on-exec, never our controlling terminal. fd or -errno. */
+int nr_os_open_slave(int master);
+
 /* SIGKILL to the process `pid`, provided that it still holds the other end of the connected socket
  * fd, which only it has: that is what makes the pid the right one. 0, -ESRCH if it has gone, -ENOSYS
  * where that cannot be known, -errno. */

@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -27,6 +29,29 @@ int nr_os_sealed_file(const void *data, size_t size)
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
         return nr_errno();
     return nr_fd_take(&fd);
+}
+
+int nr_os_open_master(void)
+{
+    int fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    return fd < 0 ? nr_errno() : fd;
+}
+
+int nr_os_open_slave(int master)
+{
+    const int flags = O_RDWR | O_NOCTTY | O_CLOEXEC;
+    char name[64];
+
+    /* By the master itself (Linux 4.13): it need not have a name here, as where the devpts it came
+     * from is mounted somewhere else. */
+    int fd = ioctl(master, TIOCGPTPEER, flags);
+    if (fd >= 0)
+        return fd;
+    int r = ptsname_r(master, name, sizeof(name));
+    if (r != 0)
+        return -r;
+    fd = open(name, flags);
+    return fd < 0 ? nr_errno() : fd;
 }
 
 int nr_os_kill_peer(int fd, int pid)

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -31,6 +32,25 @@ int nr_os_sealed_file(const void *data, size_t size)
     if (r < 0)
         return r;
     return nr_fd_take(&fd);
+}
+
+int nr_os_open_master(void)
+{
+    NR_CLEANUP_FD int fd = posix_openpt(O_RDWR | O_NOCTTY);
+    if (fd < 0)
+        return nr_errno();
+    int r = nr_fd_cloexec(fd, true);
+    return r < 0 ? r : nr_fd_take(&fd);
+}
+
+int nr_os_open_slave(int master)
+{
+    char name[64];
+    int r = ptsname_r(master, name, sizeof(name)); /* POSIX 2024; ptsname(3) is not for threads */
+    if (r != 0)
+        return r > 0 ? -r : nr_errno();
+    int fd = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    return fd < 0 ? nr_errno() : fd;
 }
 
 int nr_os_kill_peer(int fd, int pid)

@@ -13,6 +13,7 @@
 #include "handle.h"
 #include "io.h"
 #include "launch.h"
+#include "terminal.h"
 
 #include <erl_nif.h>
 
@@ -63,17 +64,20 @@ static ErlNifFunc functions[] = {
     {"write", 3, nr_nif_write, 0},
     {"cancel", 1, nr_nif_cancel, 0},
     {"take_written", 1, nr_nif_take_written, 0},
+    {"unread", 2, nr_nif_unread, 0},
     {"close", 1, nr_nif_close, 0},
     {"finish", 1, nr_nif_finish, 0},
     {"handle_info", 1, nr_nif_handle_info, 0},
+    {"terminal_eof", 1, nr_nif_terminal_eof, 0},
+    {"terminal_resize", 3, nr_nif_terminal_resize, 0},
     {"control_recv", 1, nr_nif_control_recv, 0},
     {"control_send", 3, nr_nif_control_send, 0},
     {"control_kill", 2, nr_nif_control_kill, 0},
     {"control_close", 1, nr_nif_control_close, 0},
     {"zygote_start", 2, nr_nif_zygote_start, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"zygote_reap", 1, nr_nif_zygote_reap, 0},
-    {"spawn", 6, nr_nif_spawn, 0},
-    {"spawn_large", 6, nr_nif_spawn, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"spawn", 7, nr_nif_spawn, 0},
+    {"spawn_large", 7, nr_nif_spawn, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"which", 2, nr_nif_which, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"probe", 1, nr_nif_probe, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"rings_open", 2, nr_nif_rings_open, ERL_NIF_DIRTY_JOB_IO_BOUND},

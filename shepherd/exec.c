@@ -30,16 +30,24 @@ static int creation(uint32_t flags, uint32_t append)
     return O_CREAT | (flags & append ? O_APPEND : O_TRUNC);
 }
 
+/* The descriptor of 0, 1 or 2: what was given, else the terminal, unless a file takes its place. */
+static int given(const struct nr_order *order, const struct nr_program *program, int which)
+{
+    if (order->stdio[which] >= 0 || program->files[which] != NULL)
+        return order->stdio[which];
+    return order->pty;
+}
+
 static void place_stdfds(const struct nr_order *order, const struct nr_program *program, int pipe)
 {
     const struct nr_spawn *spawn = &order->spawn;
     const struct nr_stdfd from[3] = {
-        {.fd = order->stdio[0], .file = program->files[0]},
-        {.fd = order->stdio[1],
+        {.fd = given(order, program, 0), .file = program->files[0]},
+        {.fd = given(order, program, 1),
          .file = program->files[1],
          .flags = creation(spawn->flags, NR_SPAWN_STDOUT_APPEND),
          .mode = spawn->stdout_mode},
-        {.fd = order->stdio[2],
+        {.fd = given(order, program, 2),
          .file = program->files[2],
          .flags = creation(spawn->flags, NR_SPAWN_STDERR_APPEND),
          .mode = spawn->stderr_mode},
@@ -67,6 +75,11 @@ static _Noreturn void child(const struct nr_order *order, const struct nr_progra
     if (getppid() != guardian) /* it died before the leash held */
         _exit(127);
 
+    if (order->pty >= 0) {
+        r = nr_sys_terminal(order->pty);
+        if (r < 0)
+            give_up(pipe, NR_STAGE_PTY, r);
+    }
     place_stdfds(order, program, pipe);
 
     if (order->cwd >= 0 && fchdir(order->cwd) < 0)

@@ -68,6 +68,10 @@ int nr_sys_fork(struct nr_pidref *child);
  * -errno. Does not notice a death that came before: compare getppid() afterwards. */
 int nr_sys_leash(void);
 
+/* Makes the terminal the controlling one of the session that we lead and that has none, our group its
+ * foreground. Async-signal-safe. 0 or -errno. */
+int nr_sys_terminal(int fd);
+
 /* Whether any child of ours lives. False means that every child left is a zombie, and then nobody
  * descends from us any more: orphans come to a subreaper before their parent is a zombie. Portable:
  * always false, there are no children but those we forked. */

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -178,6 +179,12 @@ int nr_sys_fork(struct nr_pidref *child)
 int nr_sys_leash(void)
 {
     return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 ? nr_errno() : 0;
+}
+
+/* The group in the foreground becomes ours by the same call (tty_jobctrl.c, __proc_set_tty). */
+int nr_sys_terminal(int fd)
+{
+    return ioctl(fd, TIOCSCTTY, 0) < 0 ? nr_errno() : 0;
 }
 
 /* Without WEXITED a zombie is no candidate, and no candidate at all is ECHILD (do_wait in

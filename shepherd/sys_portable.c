@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -138,6 +139,13 @@ int nr_sys_fork(struct nr_pidref *child)
 int nr_sys_leash(void)
 {
     return 0;
+}
+
+int nr_sys_terminal(int fd)
+{
+    if (ioctl(fd, TIOCSCTTY, 0) < 0)
+        return nr_errno();
+    return tcsetpgrp(fd, getpgrp()) < 0 ? nr_errno() : 0;
 }
 
 bool nr_sys_children_alive(void)

@@ -30,6 +30,8 @@ left_out =
         {:script, System.find_executable("script") == nil, "script(1) is not installed"},
         {:redis, World.server("redis-server") == nil, "redis-server is not installed (ci/setup)"},
         {:nginx, World.server("nginx") == nil, "nginx is not installed (ci/setup)"},
+        {:vim, System.find_executable("vim.tiny") == nil and System.find_executable("vim") == nil,
+         "vim is not installed (ci/setup)"},
         {:descriptors, World.descriptors_max() < 5_000, "ulimit -n allows too few"},
         {:io_uring, NetRunner.backend().data != :io_uring, "it is not to be had here anyhow"},
         {:failing, portable? or System.get_env("NET_RUNNER_TEST_SPAWNS") != nil,

@@ -6,12 +6,13 @@ defmodule NetRunner.Error do
   `{:invalid, option, message}`.
 
   From starting: a POSIX atom (`:enoent`, `:eacces`, `:enoexec`, `:e2big`, `:eagain`, `:emfile`,
-  `:enfile`, `:enomem`, ...), `{:cd, posix}`, `{:file, path, posix}`, `:spawn_timeout`, `:shepherd_lost`,
+  `:enfile`, `:enomem`, ...), `{:cd, posix}`, `{:file, path, posix}`, `{:pty, posix}`, `:spawn_timeout`, `:shepherd_lost`,
   `{:backend, why}`.
 
   Later: `:timeout`, `{:timeout, bytes_taken}` (writes), `{:max_output_exceeded, partial}`,
   `{:line_too_long, max_bytes}` (`max_line_length:`), `:guardian_lost`, `{:unkillable, pids}`,
-  `:not_running` (signals after the end), `:closed`, `:epipe` (writes), `:busy`.
+  `:not_running` (signals after the end), `:closed`, `:epipe` (writes), `:busy`, `:no_match`
+  (`NetRunner.Process.await_output/3`), `:enotty` (`NetRunner.Process.set_window_size/3`).
 
   `stderr` are the last bytes of a consumed stderr, where a stream broke off (a time-out, a line that is too
   long): often they say why.
@@ -26,6 +27,7 @@ defmodule NetRunner.Error do
           | posix
           | {:cd, posix}
           | {:file, Path.t(), posix}
+          | {:pty, posix}
           | :spawn_timeout
           | :shepherd_lost
           | {:backend, String.t()}
@@ -39,6 +41,7 @@ defmodule NetRunner.Error do
           | :closed
           | :epipe
           | :busy
+          | :no_match
 
   @type t :: %__MODULE__{reason: reason, cmd: [binary] | nil, stderr: binary}
 
@@ -60,6 +63,7 @@ defmodule NetRunner.Error do
   defp text({:file, path, posix}),
     do: "cannot open #{NetRunner.Quote.word(path)}: #{posix_text(posix)}"
 
+  defp text({:pty, posix}), do: "cannot have a terminal: #{posix_text(posix)}"
   defp text(:spawn_timeout), do: "was not started in time"
   defp text(:shepherd_lost), do: "the shepherd ended before it could start the command"
   defp text({:backend, why}), do: "the :io_uring backend cannot be used: #{why}"
@@ -77,6 +81,7 @@ defmodule NetRunner.Error do
   defp text(:not_running), do: "is not running"
   defp text(:closed), do: "is closed"
   defp text(:busy), do: "another process uses this end already"
+  defp text(:no_match), do: "the output ended without what was awaited"
   defp text(posix) when is_atom(posix), do: posix_text(posix)
 
   defp posix_text(posix) do

@@ -25,9 +25,12 @@ defmodule NetRunner.Nif do
   def write(_handle, _iovec, _ref), do: :erlang.nif_error(:not_loaded)
   def cancel(_handle), do: :erlang.nif_error(:not_loaded)
   def take_written(_handle), do: :erlang.nif_error(:not_loaded)
+  def unread(_handle, _bytes), do: :erlang.nif_error(:not_loaded)
   def close(_handle), do: :erlang.nif_error(:not_loaded)
   def finish(_handle), do: :erlang.nif_error(:not_loaded)
   def handle_info(_handle), do: :erlang.nif_error(:not_loaded)
+  def terminal_eof(_handle), do: :erlang.nif_error(:not_loaded)
+  def terminal_resize(_handle, _rows, _cols), do: :erlang.nif_error(:not_loaded)
 
   def control_recv(_control), do: :erlang.nif_error(:not_loaded)
   def control_send(control, frame), do: control_send(control, frame, [])
@@ -38,10 +41,10 @@ defmodule NetRunner.Nif do
   def zygote_start(_path, _owner), do: :erlang.nif_error(:not_loaded)
   def zygote_reap(_os_pid), do: :erlang.nif_error(:not_loaded)
 
-  def spawn(_request, _frame, _strings, _flags, _mode, _owner),
+  def spawn(_request, _frame, _strings, _flags, _mode, _owner, _terminal),
     do: :erlang.nif_error(:not_loaded)
 
-  def spawn_large(_request, _frame, _strings, _flags, _mode, _owner),
+  def spawn_large(_request, _frame, _strings, _flags, _mode, _owner, _terminal),
     do: :erlang.nif_error(:not_loaded)
 
   def which(_exe, _path), do: :erlang.nif_error(:not_loaded)

@@ -18,6 +18,13 @@ defmodule NetRunner.Process do
   The server lives until `stop/1` or its owner's death, so results can be asked for after the exit.
   Nothing here ever exits the caller.
 
+  ## Terminals
+
+  With `pty:` the command lives in a terminal: an interactive shell, an editor, a program that asks for a password. It is read as
+  stdout and written as stdin; `await_output/3` waits for a prompt, `set_window_size/3` changes its size, `close_stdin/1` types
+  its end-of-file character. `stop/1` and the death of the owner close it (SIGHUP) as well as going down the ladder;
+  `shutdown/3` leaves it open for what the command still says.
+
   ## The end of a command
 
   However a command's end is brought about (`stop/1`, `shutdown/3`, a time-out, the death of its owner,
@@ -27,8 +34,8 @@ defmodule NetRunner.Process do
 
   # Elixir's Process is meant wherever `Process` stands in this file.
 
-  alias NetRunner.{Backend, Command, Executable, Input, Nif, Options, Pipe, Protocol}
-  alias NetRunner.{Result, Signal, Stats, Telemetry}
+  alias NetRunner.{Command, Executable, Input, Nif, Options, Pipe, Protocol}
+  alias NetRunner.{Result, Search, Signal, Stats, Telemetry, Terminal}
   alias NetRunner.Process.Server
 
   @read_max 262_144
@@ -114,7 +121,7 @@ defmodule NetRunner.Process do
     options = Map.put(options, :concludes?, not is_map_key(options, :owner))
     options = Map.put_new_lazy(options, :owner, &self/0)
 
-    with {:ok, mode} <- Backend.mode(options.backend),
+    with {:ok, mode} <- Terminal.mode(options),
          env = Executable.env(options.env),
          {:ok, path} <- Executable.resolve(hd(cmd), env),
          {_id, spawn} = request = request(cmd, path, env, options),
@@ -150,12 +157,12 @@ defmodule NetRunner.Process do
       stdout: stdout(options.stdout),
       stderr: stderr(options.stderr),
       orphans: options.orphans,
-      pty: false,
+      pty: options.pty != false,
       settings: [],
       cgroup: nil
     }
 
-    {id, Protocol.spawn(id, spawn)}
+    {id, Protocol.spawn(id, Terminal.stdio(spawn, options))}
   end
 
   defp stdin(:null), do: :null
@@ -209,6 +216,45 @@ defmodule NetRunner.Process do
     end
   end
 
+  @doc ~S"""
+  Reads from stdout until `pattern` is there, a binary that is not empty or a regular expression: `{:ok, {before,
+  match}}`, where `before` is all that was not read yet and stood before the match. What follows it is left for
+  the next `read/3`, `read_any/3` or `await_output/3`.
+
+      iex> {:ok, p} = NetRunner.Process.start("sh", ["-c", "printf 'ready\n$ '; read word; echo got $word"])
+      iex> NetRunner.Process.await_output(p, "$ ")
+      {:ok, {"ready\n", "$ "}}
+      iex> NetRunner.Process.write(p, "it\n")
+      :ok
+      iex> NetRunner.Process.await_output(p, ~r/got \w+/)
+      {:ok, {"", "got it"}}
+      iex> NetRunner.Process.read(p)
+      {:ok, "\n"}
+      iex> NetRunner.Process.await_output(p, "more")
+      {:error, :no_match}
+      iex> NetRunner.Process.stop(p)
+      :ok
+
+  `{:error, :no_match}` when the output ends without it, or 16 MiB have come that have none; `{:error, :timeout}`
+  when it has not come in time. In both cases nothing is lost: the next read gets all of it.
+
+  A regular expression is tried on what has come so far, so `~r/\$ $/` matches a prompt that nothing follows yet, and
+  may match less than it would a moment later: `~r/\d+/` may see a part of a number. It is tried again on all of it
+  when more has come; in long outputs a binary is quicker.
+  """
+  @spec await_output(t, binary | Regex.t(), timeout) ::
+          {:ok, {before :: binary, match :: binary}}
+          | {:error, :no_match | :timeout | :busy | :closed | atom}
+  def await_output(p, pattern, timeout \\ :infinity) do
+    unless is_struct(pattern, Regex) or (is_binary(pattern) and pattern != "") do
+      raise ArgumentError,
+            "expected a binary that is not empty, or a regular expression, got: #{inspect(pattern)}"
+    end
+
+    with {:ok, handle} <- handle(p, :stdout),
+         do: Search.await(handle, pattern, Pipe.deadline(timeout))
+  end
+
   @doc """
   Writes to stdin, of a command with `input: :pipe`. Waits until the pipe has taken everything: `{:error, {:timeout, bytes_taken}}` if it
   did not in time, `{:error, :epipe}` if the command reads no more.
@@ -224,13 +270,43 @@ defmodule NetRunner.Process do
 
   @doc """
   Closes stdin, of a command with `input: :pipe`: it sees the end of its input. Also fine the second time.
+
+  A terminal (`pty:`) stays open: what is written is its end-of-file character (VEOF, Ctrl-D unless the command
+  changed it), as somebody would type it. The command may go on reading, and you may go on writing. Behind
+  a line that was begun it is written twice, because the first one only hands that over. It waits as `write/3` does
+  until the terminal takes it.
   """
-  @spec close_stdin(t) :: :ok | {:error, :closed}
+  @spec close_stdin(t) :: :ok | {:error, :closed | :busy | atom}
   def close_stdin(p) do
     with {:ok, %{stdin: stdin}} when stdin != nil <- pipes(p) do
-      Nif.close(stdin)
+      Terminal.end_input(stdin)
     else
       _none -> {:error, :closed}
+    end
+  end
+
+  @doc """
+  Changes the size of the terminal of a command with `pty:`, which is told by SIGWINCH. 1..65535 rows and columns.
+  `{:error, :enotty}` for a command without a terminal, `{:error, :closed}` after its end.
+
+      iex> {:ok, p} = NetRunner.Process.start("bash", ["-c", "read; stty size"], pty: [echo: false])
+      iex> NetRunner.Process.set_window_size(p, 50, 132)
+      :ok
+      iex> NetRunner.Process.write(p, "\\n")
+      :ok
+      iex> NetRunner.Process.read(p)
+      {:ok, "50 132\\r\\n"}
+      iex> NetRunner.Process.stop(p)
+      :ok
+  """
+  @spec set_window_size(t, 1..65_535, 1..65_535) :: :ok | {:error, :enotty | :closed | atom}
+  def set_window_size(p, rows, cols)
+      when is_integer(rows) and rows in 1..65_535 and is_integer(cols) and cols in 1..65_535 do
+    case pipes(p) do
+      {:ok, %{state: {:ended, _at}}} -> {:error, :closed}
+      {:ok, %{stdout: nil}} -> {:error, :enotty}
+      {:ok, %{stdout: stdout}} -> Nif.terminal_resize(stdout, rows, cols)
+      error -> error
     end
   end
 
@@ -354,8 +430,8 @@ defmodule NetRunner.Process do
   of ours (`/dev/null`, a file, `:merge`). Each map has `bytes`, `ops`
   (reads and writes that moved bytes), `waits_poll`, `waits_io_uring` (waits served by
   each mechanism), `poll` (whether the next wait would be by poll), `fixed` and `unfixed` (moves through
-  registered and other slots), `moves` and `moves_back` (to the
-  ring by `:auto`, and away from it), `pipe_bytes` (capacity) and `pipe_refused`.
+  registered and other slots), `moves` and `moves_back` (to the ring by `:auto`, and away from it),
+  `pipe_bytes` (capacity; 0 for a terminal, which is both stdin and stdout) and `pipe_refused`.
 
       iex> {:ok, p} = NetRunner.Process.start("cat", [], stdout: :discard)
       iex> :ok = NetRunner.Process.write(p, "hello")

@@ -46,15 +46,16 @@ defmodule NetRunner.Shepherd do
 
   @doc """
   Sends one start request (a `Protocol.spawn/2` with its id) on behalf of the calling process, which
-  becomes the owner of the handles. Call `arrived/1` with the ticket when the control socket has spoken,
+  becomes the owner of the handles. `how` is the mode of its pipes, and its terminal (the option `pty:`). Call `arrived/1` with the ticket when the control socket has spoken,
   or `verdict/1` when it hung up without a word.
-  `{:error, posix | :spawn_timeout | :shepherd_lost}`.
+  `{:error, posix | {:pty, posix} | :spawn_timeout | :shepherd_lost}`.
   """
-  @spec spawn(non_neg_integer, {binary, binary | nil, non_neg_integer}, 0..2, timeout) ::
+  @spec spawn(non_neg_integer, {binary, binary | nil, non_neg_integer}, how, timeout) ::
           {:ok, start} | {:error, term}
-  def spawn(id, request, mode, timeout) do
+        when how: {0..2, false | map}
+  def spawn(id, request, how, timeout) do
     # Environments are in it: as a function it is shown neither in the queue nor as the last message of a crash.
-    GenServer.call(__MODULE__, {:spawn, id, fn -> request end, mode}, timeout)
+    GenServer.call(__MODULE__, {:spawn, id, fn -> request end, how}, timeout)
   catch
     :exit, {:timeout, _call} -> {:error, :spawn_timeout}
     :exit, _reason -> {:error, :shepherd_lost}
@@ -393,8 +394,8 @@ defmodule NetRunner.Shepherd do
   defp put_back(entry, state),
     do: %{state | queue: :queue.in_r(entry, state.queue), queued: state.queued + 1}
 
-  defp send_request({ticket, {pid, _tag} = from, id, request, mode} = entry, state) do
-    case nif_spawn(state.request, request.(), mode, pid) do
+  defp send_request({ticket, {pid, _tag} = from, id, request, how} = entry, state) do
+    case nif_spawn(state.request, request.(), how, pid) do
       {:ok, handles} ->
         start = %{ticket: ticket, id: id, zygote: state.os_pid, handles: handles}
         GenServer.reply(from, {:ok, start})
@@ -420,10 +421,13 @@ defmodule NetRunner.Shepherd do
 
   defp retry_later(state), do: state
 
-  defp nif_spawn(socket, {frame, nil, flags}, mode, pid),
-    do: Nif.spawn(socket, frame, nil, flags, mode, pid)
+  defp nif_spawn(socket, {frame, nil, flags}, {mode, pty}, pid),
+    do: Nif.spawn(socket, frame, nil, flags, mode, pid, terminal(pty))
 
   # The strings are written to a memfd: not on a normal scheduler.
-  defp nif_spawn(socket, {frame, strings, flags}, mode, pid),
-    do: Nif.spawn_large(socket, frame, strings, flags, mode, pid)
+  defp nif_spawn(socket, {frame, strings, flags}, {mode, pty}, pid),
+    do: Nif.spawn_large(socket, frame, strings, flags, mode, pid, terminal(pty))
+
+  defp terminal(false), do: nil
+  defp terminal(%{rows: rows, cols: cols, echo: echo, raw: raw}), do: {rows, cols, echo, raw}
 end

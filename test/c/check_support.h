@@ -5,6 +5,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,26 @@
         (void)fflush(stdout);                                                                      \
         return;                                                                                    \
     } while (0)
+
+/* A pseudo-terminal, its slave's name as ptsname(3) gives it; the master. */
+static inline int open_master(const char **name)
+{
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    ck_assert_sys(master);
+    ck_assert_sys(grantpt(master));
+    ck_assert_sys(unlockpt(master));
+    *name = ptsname(master);
+    return master;
+}
+
+/* Both ends of one, close-on-exec. */
+static inline void open_terminal(int *master, int *slave)
+{
+    const char *name;
+    *master = open_master(&name);
+    *slave = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    ck_assert_sys(*slave);
+}
 
 static inline bool is_wanted(const TTest *test)
 {

@@ -150,7 +150,7 @@ static struct nr_spawn spawn_header(const struct order *order)
 {
     return (struct nr_spawn){
         .flags = order->flags | (order->cwd > 0 ? NR_SPAWN_CWD : 0) |
-                 (order->memfd ? NR_SPAWN_STRINGS : 0),
+                 (order->pty > 0 ? NR_SPAWN_PTY : 0) | (order->memfd ? NR_SPAWN_STRINGS : 0),
         .stop_signal = order->stop_signal != 0 ? order->stop_signal : SIGTERM,
         .kill_timeout_ms = order->kill_timeout_ms,
         .drain_timeout_ms = order->drain_timeout_ms,
@@ -241,6 +241,11 @@ struct command spawn(struct shepherd *shepherd, const struct order *order)
     if (order->cwd > 0) {
         ours = count;
         fds[count++] = order->cwd;
+    }
+    if (order->pty > 0) {
+        fds[count] = fcntl(order->pty, F_DUPFD_CLOEXEC, 3);
+        ck_assert_sys(fds[count]);
+        count++;
     }
     if (order->memfd) {
         struct nr_spawn header = spawn_header(order);

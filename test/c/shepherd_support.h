@@ -55,9 +55,10 @@ struct order {
     const char *const *env; /* NULL: none */
     const char *cd;         /* NULL: "" */
     const char *files[3];   /* NULL: none; the flags say it too */
-    uint32_t flags;         /* of nr_spawn, without STRINGS and CWD, which follow from the rest */
-    int cwd;                /* 0: none */
-    uint32_t stop_signal;   /* 0: TERM */
+    uint32_t flags; /* of nr_spawn, without STRINGS, CWD and PTY, which follow from the rest */
+    int cwd;        /* 0: none */
+    int pty;        /* 0: none; a slave, which stays ours, too */
+    uint32_t stop_signal; /* 0: TERM */
     uint32_t kill_timeout_ms;
     uint32_t drain_timeout_ms;
     bool memfd; /* strings travel apart */

@@ -359,16 +359,58 @@ END_TEST
 /* The child leads a session without a terminal: opening one must not make it the controlling one. */
 START_TEST(a_terminal_as_a_file_is_not_the_controlling_one)
 {
-    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-    ck_assert_sys(master);
-    ck_assert_sys(grantpt(master));
-    ck_assert_sys(unlockpt(master));
-    files[0] = ptsname(master);
+    int master = open_master(&files[0]);
     char *argv[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c",
                     (char *)(uintptr_t) "test -t 0 && (: </dev/tty) 2>&- || echo none", NULL};
     char *envp[] = {NULL};
     ck_assert_str_eq(run("/bin/sh", "", argv, envp), "none\n");
     (void)close(master);
+}
+END_TEST
+
+/* proc(5): the fields 5, 6 and 8 of stat are the process's group, its session and its terminal's group in the
+ * foreground. */
+#define CONTROLS                                                                                   \
+    "read -r x </proc/$$/stat; set -- $x; test $5 = $$ && test $6 = $$ && test $8 = $$ && "        \
+    ": </dev/tty && "
+
+START_TEST(a_given_terminal_is_the_controlling_one_and_whatever_was_not_given)
+{
+    int master;
+    char *argv[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c",
+                    (char *)(uintptr_t)CONTROLS "test -t 0 && ! test -t 1 && test -t 2 && echo so",
+                    NULL};
+    char *envp[] = {NULL};
+    open_terminal(&master, &order.pty);
+    ck_assert_str_eq(run("/bin/sh", "", argv, envp), "so\n");
+    (void)close(order.pty);
+    (void)close(master);
+}
+END_TEST
+
+START_TEST(a_terminal_gives_way_to_files_and_to_a_merged_stderr)
+{
+    int master;
+    char *argv[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c",
+                    (char *)(uintptr_t)CONTROLS
+                    "! test -t 0 && ! test -t 1 && ! test -t 2 && echo so >&2",
+                    NULL};
+    char *envp[] = {NULL};
+    open_terminal(&master, &order.pty);
+    files[0] = "/dev/null";
+    order.spawn.flags = NR_SPAWN_STDIN_FILE | NR_SPAWN_STDOUT | NR_SPAWN_MERGE | NR_SPAWN_PTY;
+    ck_assert_str_eq(run("/bin/sh", "", argv, envp), "so\n");
+    (void)close(order.pty);
+    (void)close(master);
+}
+END_TEST
+
+START_TEST(a_terminal_that_cannot_be_taken_is_the_pty_stage)
+{
+    order.pty = open("/dev/null", O_RDWR | O_CLOEXEC);
+    ck_assert_sys(order.pty);
+    expect_failure("/bin/true", "", NR_STAGE_PTY, ENOTTY);
+    (void)close(order.pty);
 }
 END_TEST
 
@@ -584,6 +626,9 @@ int main(void)
     tcase_add_test(tcase, merged_stderr_is_stdout_also_where_that_is_a_file);
     tcase_add_test(tcase, a_file_that_cannot_be_opened_has_a_stage_of_its_own);
     tcase_add_test(tcase, a_terminal_as_a_file_is_not_the_controlling_one);
+    tcase_add_test(tcase, a_given_terminal_is_the_controlling_one_and_whatever_was_not_given);
+    tcase_add_test(tcase, a_terminal_gives_way_to_files_and_to_a_merged_stderr);
+    tcase_add_test(tcase, a_terminal_that_cannot_be_taken_is_the_pty_stage);
     tcase_add_test(tcase, descriptors_are_placed_wherever_they_come_from);
     tcase_add_test(tcase, out_of_descriptors_fails_in_the_parent);
 #ifndef NR_PORTABLE

@@ -178,6 +178,24 @@ static enum outcome has_files(struct command *command)
     return WORKS;
 }
 
+static enum outcome lives_in_a_terminal(struct command *command)
+{
+    char text[16] = {0};
+    int master;
+    struct order order = ORDER(.argv = ARGV("/bin/sh", "-c", ": </dev/tty && echo so"));
+    open_terminal(&master, &order.pty);
+    enum outcome outcome = start_of(command, &order, 0);
+    (void)close(order.pty);
+    if (outcome == WORKS)
+        outcome = end_of(command, NR_EXIT_CODE, 0);
+    if (outcome == WORKS) {
+        ck_assert_sys(read(master, text, sizeof(text) - 1));
+        ck_assert_str_eq(text, "so\r\n");
+    }
+    (void)close(master);
+    return outcome;
+}
+
 static enum outcome has_nothing_to_read(struct command *command)
 {
     struct order order = ORDER(.argv = ARGV("/bin/true"));
@@ -271,6 +289,7 @@ static const struct {
     {"loses its guardian", loses_its_guardian}, /* first: the looks for strays take their time */
     {"reads and exits", reads_and_exits},
     {"has files", has_files},
+    {"lives in a terminal", lives_in_a_terminal},
     {"has nothing to read", has_nothing_to_read},
     {"cannot be executed", cannot_be_executed},
     {"is stopped with its daemon", is_stopped_with_its_daemon},
@@ -456,6 +475,7 @@ static const struct fault child_faults[] = {
     {"child", "dup2", EBUSY, FAILS, false},
     {"child", "fchdir", EACCES, FAILS, false},
     {"child", "chdir", ESTALE, FAILS, false},
+    {"child", "ioctl", EPERM, FAILS, false},
     {"child", "prctl", EPERM, FAILS, false},
     {"child", "dup3", EMFILE, FAILS, false},
     {"child", "close_range", ENOSYS, WORKS, false},

@@ -255,6 +255,45 @@ START_TEST(the_three_descriptors_are_apart)
 }
 END_TEST
 
+/* Neither zygote nor guardian may keep it: its reader would never see the end. */
+START_TEST(a_terminal_ends_for_its_reader_with_the_command)
+{
+    char text[64] = {0};
+    int master;
+    struct order order = ORDER(.argv = ARGV("/bin/sh", "-c", "read x; echo got $x >/dev/tty"));
+    open_terminal(&master, &order.pty);
+    struct command command = start(&shepherd, &order);
+    (void)close(order.pty);
+    struct pollfd hangup = {.fd = master, .events = 0};
+    ck_assert_int_eq(poll(&hangup, 1, 0), 0);
+    ck_assert_int_eq(write(master, "it\n", 3), 3);
+    expect_exit(&command, NR_EXIT_CODE, 0);
+    ck_assert_int_eq(poll(&hangup, 1, WAIT_MS), 1);
+    ssize_t got = read(master, text, sizeof(text) - 1);
+    ck_assert_sys(got);
+    ck_assert_str_eq(text, "it\r\ngot it\r\n");
+#ifdef __linux__
+    ck_assert_int_eq(read(master, text, sizeof(text)), -1);
+    ck_assert_int_eq(errno, EIO);
+#endif
+    (void)close(master);
+}
+END_TEST
+
+/* The terminal's own SIGHUP: the guardian sends none. */
+START_TEST(closing_the_terminal_hangs_up_the_command)
+{
+    int master;
+    struct order order = ORDER(.argv = ARGV("/bin/sh", "-c", "echo ready; read x; read x"));
+    open_terminal(&master, &order.pty);
+    struct command command = start(&shepherd, &order);
+    (void)close(order.pty);
+    ck_assert_str_eq(read_line(master), "ready\r");
+    (void)close(master);
+    expect_exit(&command, NR_EXIT_SIGNAL, SIGHUP);
+}
+END_TEST
+
 START_TEST(closing_stdin_breaks_the_pipe_while_the_command_runs_on)
 {
     struct order order = ORDER(.argv = ARGV(FIXTURE("close_stdin"), "300"),
@@ -1225,6 +1264,8 @@ int main(void)
     tcase_add_test(tcase, a_thousand_parallel_children_start_clean);
     tcase_add_test(tcase, big_argument_lists_travel_in_a_memfd);
     tcase_add_test(tcase, the_three_descriptors_are_apart);
+    tcase_add_test(tcase, a_terminal_ends_for_its_reader_with_the_command);
+    tcase_add_test(tcase, closing_the_terminal_hangs_up_the_command);
     tcase_add_test(tcase, closing_stdin_breaks_the_pipe_while_the_command_runs_on);
     tcase_add_test(tcase, closing_stdout_is_an_end_long_before_the_exit);
     tcase_add_test(tcase, the_rusage_is_the_commands);

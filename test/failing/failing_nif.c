@@ -21,6 +21,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 __attribute__((constructor)) static void first_role(void)
@@ -48,6 +49,11 @@ FAILING_CALL(ssize_t, -1, recv, (int fd, void *bytes, size_t room, int flags),
              (fd, bytes, room, flags))
 FAILING_CALL(ssize_t, -1, sendmsg, (int fd, const struct msghdr *message, int flags),
              (fd, message, flags))
+FAILING_CALL(int, -1, posix_openpt, (int flags), (flags))
+FAILING_CALL(int, -1, grantpt, (int fd), (fd))
+FAILING_CALL(int, -1, unlockpt, (int fd), (fd))
+FAILING_CALL(int, -1, tcgetattr, (int fd, struct termios *modes), (fd, modes))
+FAILING_CALL(int, -1, tcsetattr, (int fd, int when, const struct termios *modes), (fd, when, modes))
 FAILING_CALL(int, -1, socketpair, (int domain, int type, int protocol, int fds[2]),
              (domain, type, protocol, fds))
 FAILING_CALL(pid_t, -1, waitpid, (pid_t pid, int *status, int options), (pid, status, options))
@@ -85,6 +91,17 @@ int __wrap_fcntl(int fd, int what, ...)
     long argument = va_arg(rest, long);
     va_end(rest);
     return failing_now("fcntl") ? -1 : __real_fcntl(fd, what, argument);
+}
+
+int __real_ioctl(int fd, unsigned long what, ...);
+int __wrap_ioctl(int fd, unsigned long what, ...);
+int __wrap_ioctl(int fd, unsigned long what, ...)
+{
+    va_list rest;
+    va_start(rest, what);
+    long argument = va_arg(rest, long);
+    va_end(rest);
+    return failing_now("ioctl") ? -1 : __real_ioctl(fd, what, argument);
 }
 
 /* ---- liburing: -errno ------------------------------------------------------------------------ */

@@ -124,6 +124,17 @@ int __wrap_fcntl(int fd, int what, ...)
     return failing_now("fcntl") ? -1 : __real_fcntl(fd, what, argument);
 }
 
+int __real_ioctl(int fd, unsigned long what, ...);
+int __wrap_ioctl(int fd, unsigned long what, ...);
+int __wrap_ioctl(int fd, unsigned long what, ...)
+{
+    va_list rest;
+    va_start(rest, what);
+    long argument = va_arg(rest, long);
+    va_end(rest);
+    return failing_now("ioctl") ? -1 : __real_ioctl(fd, what, argument);
+}
+
 int __real_prctl(int what, ...);
 int __wrap_prctl(int what, ...);
 int __wrap_prctl(int what, ...)

@@ -12,6 +12,7 @@ defmodule NetRunner.OptionsTest do
     :stderr_tail_bytes,
     :drain_timeout,
     :orphans,
+    :pty,
     :stop_signal,
     :kill_timeout,
     :cd,
@@ -88,6 +89,7 @@ defmodule NetRunner.OptionsTest do
   # {option, [{given, taken}], [wrong], [invalid]}
   defp values do
     me = self()
+    terminal = %{rows: 24, cols: 80, echo: true, raw: false}
 
     [
       {:input,
@@ -151,6 +153,32 @@ defmodule NetRunner.OptionsTest do
       {:ok, same([[], [0], [0, 255, 3], [1, 1]]),
        [nil, 0, :any, [256], [-1], [nil], ["0"], [0 | 1], [1.0], 0..3, %{}, "0"], []},
       {:drain_timeout, same([0, 1, @u32]), [@u32 + 1, :infinity | @not_a_number], []},
+      {:pty,
+       [
+         {true, terminal},
+         {[], terminal},
+         {[rows: 1, cols: 65_535], %{terminal | rows: 1, cols: 65_535}},
+         {[echo: false, raw: true], %{terminal | echo: false, raw: true}},
+         {[raw: true, raw: false], terminal}
+         | same([false])
+       ],
+       [
+         nil,
+         :yes,
+         1,
+         {24, 80},
+         %{rows: 24},
+         [rows: 0],
+         [rows: 65_536],
+         [cols: -1],
+         [cols: "80"],
+         [cols: 80.0],
+         [echo: nil],
+         [raw: 1],
+         [columns: 80],
+         [:raw],
+         [{"rows", 24}]
+       ], []},
       {:orphans, same([:kill, :keep]), [nil, true, "kill", :leave, [:kill]], []},
       {:stop_signal, [{:sigterm, 15}, {:sigkill, 9}, {1, 1}, {64, 64}, {9, 9}],
        [nil, 0, 65, -1, :term, "sigterm", :SIGTERM, 1.0, [15]], []},
@@ -328,6 +356,7 @@ defmodule NetRunner.OptionsTest do
       ok: [0],
       drain_timeout: 1000,
       orphans: :kill,
+      pty: false,
       stop_signal: 15,
       kill_timeout: 5000,
       cd: nil,

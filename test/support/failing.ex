@@ -150,6 +150,7 @@ defmodule NetRunner.Test.Failing do
       {"stream", &stream/1},
       {"late answers", &late_answers/1},
       {"full pipe", &full_pipe/1},
+      {"terminal", &terminal/1},
       {"killed", &killed/1}
     ]
   end
@@ -214,6 +215,26 @@ defmodule NetRunner.Test.Failing do
         else
           :eof -> {:error, :eof}
           {:error, reason} -> {:error, reason}
+        end
+
+      NetRunner.Process.stop(p)
+      result
+    end
+  end
+
+  # A terminal waits by poll whatever happens.
+  defp terminal(_backend) do
+    opts = [pty: [echo: false], stderr: :capture, input: :pipe]
+
+    with {:ok, p} <- NetRunner.Process.start("sh", ["-c", "cat; stty size"], opts) do
+      result =
+        with :ok <- NetRunner.Process.write(p, "line\nhalf a"),
+             {:ok, {"l", "in"}} <- NetRunner.Process.await_output(p, "in", 15_000),
+             :ok <- NetRunner.Process.set_window_size(p, 3, 4),
+             :ok <- NetRunner.Process.close_stdin(p),
+             {:ok, {before, "\r\n"}} <-
+               NetRunner.Process.await_output(p, ~r/(?<=3 4)\r\n/, 15_000) do
+          expected(before, "e\r\nhalf a3 4")
         end
 
       NetRunner.Process.stop(p)

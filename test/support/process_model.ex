@@ -56,6 +56,8 @@ defmodule NetRunner.Test.ProcessModel do
       {12, call(:start, [kind()])},
       {20, call(:write, [p, bytes()])},
       {20, call(:read, [p, oneof([integer(1, 10), 262_144])])},
+      {10, call(:await_output, [p, oneof([binary(1), non_empty(binary())])])},
+      {3, call(:set_window_size, [p, integer(1, 65_535), integer(1, 65_535)])},
       {8, call(:close_stdin, [p])},
       {12,
        call(:kill, [
@@ -261,6 +263,12 @@ defmodule NetRunner.Test.ProcessModel do
     end
   end
 
+  defp make(%{p: p, life: life, unread: unread}, {:await_output, pattern}) do
+    comes? = life != :running or :binary.match(unread, pattern) != :nomatch
+    P.await_output(p, pattern, if(comes?, do: @must_come, else: @must_not_come))
+  end
+
+  defp make(%{p: p}, {:set_window_size, rows, cols}), do: P.set_window_size(p, rows, cols)
   defp make(%{p: p}, {:close_stdin}), do: P.close_stdin(p)
   defp make(%{p: p}, {:kill, signal, scope}), do: P.kill(p, signal, scope)
   defp make(%{p: p}, {:await_exit, :look}), do: P.await_exit(p, 0)
@@ -307,7 +315,14 @@ defmodule NetRunner.Test.ProcessModel do
   defp model(%{life: :gone} = c, {:kill, _signal, _scope}, {:error, :not_running}), do: c
 
   defp model(%{life: :gone} = c, call, {:error, :closed})
-       when elem(call, 0) in [:write, :read, :close_stdin, :await_exit],
+       when elem(call, 0) in [
+              :write,
+              :read,
+              :await_output,
+              :set_window_size,
+              :close_stdin,
+              :await_exit
+            ],
        do: c
 
   # Writing.
@@ -344,6 +359,35 @@ defmodule NetRunner.Test.ProcessModel do
     size = byte_size(bytes)
     %{c | unread: binary_part(c.unread, size, byte_size(c.unread) - size)}
   end
+
+  # The first place where it stands; what is before it goes with it.
+  defp model(%{life: life} = c, {:await_output, pattern}, {:ok, {before, pattern}})
+       when life != :gone do
+    with {at, length} when at == byte_size(before) <- :binary.match(c.unread, pattern),
+         true <- binary_part(c.unread, 0, at) == before do
+      over = at + length
+      %{c | unread: binary_part(c.unread, over, byte_size(c.unread) - over)}
+    else
+      _other -> :wrong
+    end
+  end
+
+  # Nothing is lost.
+  defp model(%{life: :running} = c, {:await_output, pattern}, {:error, :timeout}),
+    do: if(:binary.match(c.unread, pattern) == :nomatch, do: c, else: :wrong)
+
+  defp model(%{life: life} = c, {:await_output, pattern}, {:error, :no_match})
+       when life in [:leaving, :ended],
+       do: if(:binary.match(c.unread, pattern) == :nomatch or not c.whole?, do: c, else: :wrong)
+
+  # None of them has a terminal; whether its end came before is a race.
+  defp model(%{life: :ended} = c, {:set_window_size, _rows, _cols}, {:error, :closed}), do: c
+
+  defp model(%{life: :leaving} = c, {:set_window_size, _rows, _cols}, {:error, reason})
+       when reason in [:closed, :enotty],
+       do: c
+
+  defp model(%{life: :running} = c, {:set_window_size, _rows, _cols}, {:error, :enotty}), do: c
 
   # The end of its input is cat's end.
   defp model(%{kind: :cat, life: :running} = c, {:close_stdin}, :ok),

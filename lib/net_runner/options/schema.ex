@@ -135,6 +135,14 @@ defmodule NetRunner.Options.Schema do
     {:env, @calls, [], :env,
      "A map or list of `{name, value}` added to the BEAM's environment of that moment; a nil value " <>
        "unsets; `{:replace, env}` is the whole environment."},
+    {:pty, @calls, false, :pty,
+     "Whether the command gets a terminal: `true`, or a keyword list of `rows:` (24), `cols:` (80), `echo:` (true: " <>
+       "what is written to it comes back in its output) and `raw:` (false; true: bytes pass as they are, " <>
+       "no echo, no line editing, no Ctrl-C). It is the command's controlling terminal, its stdin (unless `input:` is `:null`, " <>
+       "which still is the default, or a file), its stdout (unless that is `:discard` or a file) and its stderr (with `:consume` " <>
+       "and `:merge`; with the others that is apart). You read and write it as stdout and stdin. Lines " <>
+       "end with `\"\\r\\n\"` there, unless `raw: true`. A fed `input:` ends with the terminal's end-of-file " <>
+       "character, unless `raw: true`. Its waits are by poll. Default: false."},
     {:owner, [:process], {:caller}, :pid,
      "The process whose death stops the command. Default: the caller."},
     {:backend, @calls, :auto, {:one_of, [:auto, :poll, :io_uring]},

@@ -3,6 +3,7 @@ defmodule NetRunner.Options.Type do
   # What values an option of each type may have.
 
   @u32_max 0xFFFF_FFFF
+  @terminal %{rows: 24, cols: 80, echo: true, raw: false}
   @log_levels [:emergency, :alert, :critical, :error, :warning, :notice, :info, :debug]
 
   @doc """
@@ -174,6 +175,17 @@ defmodule NetRunner.Options.Type do
   def check({:function, arity}, value) when is_function(value, arity), do: :ok
   def check({:function, arity}, _value), do: {:wrong, "a function of #{arity} arguments"}
 
+  def check(:pty, false), do: :ok
+  def check(:pty, true), do: {:ok, @terminal}
+
+  def check(:pty, value) do
+    if Keyword.keyword?(value) and Enum.all?(value, &terminal_option?/1),
+      do: {:ok, Enum.into(value, @terminal)},
+      else:
+        {:wrong,
+         "true, false or a keyword list of rows: and cols: (1..65535), echo: and raw: (booleans)"}
+  end
+
   def check(:env, {:replace, env}) do
     with {:ok, pairs} <- check_env(env), do: {:ok, {:replace, pairs}}
   end
@@ -218,6 +230,12 @@ defmodule NetRunner.Options.Type do
   defp log_option?({:prefix, value}), do: is_binary(value) and String.valid?(value)
   defp log_option?({:metadata, value}), do: Keyword.keyword?(value)
   defp log_option?(_other), do: false
+
+  defp terminal_option?({size, n}) when size in [:rows, :cols],
+    do: is_integer(n) and n in 1..65_535
+
+  defp terminal_option?({mode, on?}) when mode in [:echo, :raw], do: is_boolean(on?)
+  defp terminal_option?(_other), do: false
 
   defp wrong_ready do
     {:wrong,

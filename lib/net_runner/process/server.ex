@@ -9,7 +9,7 @@ defmodule NetRunner.Process.Server do
   require Logger
 
   alias NetRunner.{Input, Log, Nif, Pipe, Protocol, Quote, Result}
-  alias NetRunner.{Shepherd, Signal, Stats, Telemetry}
+  alias NetRunner.{Shepherd, Signal, Stats, Telemetry, Terminal}
 
   # How long a guardian may take to answer a signal request before the caller gets :timeout.
   @answer_timeout 5_000
@@ -70,7 +70,7 @@ defmodule NetRunner.Process.Server do
     deadline = Pipe.deadline(options.spawn_timeout)
     owner_monitor = Process.monitor(options.owner)
 
-    with {:ok, start} <- Shepherd.spawn(id, request, mode, options.spawn_timeout),
+    with {:ok, start} <- Shepherd.spawn(id, request, {mode, options.pty}, options.spawn_timeout),
          {control, stdin, stdout, stderr} = start.handles,
          {:started, os_pid, guardian_pid, containment} <-
            control |> await_start(deadline, options) |> settle(start, options) do
@@ -148,9 +148,10 @@ defmodule NetRunner.Process.Server do
   end
 
   defp failed(:cd, posix, _options), do: {:cd, posix}
-  defp failed(:stdin_file, posix, options), do: {:file, elem(options.input, 1), posix}
-  defp failed(:stdout_file, posix, options), do: {:file, elem(options.stdout, 1), posix}
-  defp failed(:stderr_file, posix, options), do: {:file, elem(options.stderr, 1), posix}
+  defp failed(:stdin_file, posix, options), do: {:file, Terminal.path(options.input), posix}
+  defp failed(:stdout_file, posix, options), do: {:file, Terminal.path(options.stdout), posix}
+  defp failed(:stderr_file, posix, options), do: {:file, Terminal.path(options.stderr), posix}
+  defp failed(:pty, posix, _options), do: {:pty, posix}
   defp failed(_stage, posix, _options), do: posix
 
   defp settle(:hang_up, start, _options), do: Shepherd.verdict(start.ticket)
@@ -180,7 +181,9 @@ defmodule NetRunner.Process.Server do
   # The input itself is the feeder's alone: it may be large, and this server lives longer.
   defp feed(%{options: options} = state, callers) do
     buffer = Map.get(options, :input_buffer, 0)
-    feeder = Input.start_link(state.stdin, options.input, buffer, callers)
+    # In raw mode nothing that is typed ends an input.
+    close = if match?(%{raw: true}, options.pty), do: &Nif.close/1, else: &Terminal.end_input/1
+    feeder = Input.start_link(state.stdin, options.input, buffer, callers, close)
     %{state | feeder: feeder, options: %{options | input: nil}}
   end
 
@@ -211,7 +214,7 @@ defmodule NetRunner.Process.Server do
     do: {:stop, :normal, :ended, state}
 
   def handle_call(:stop, from, state) do
-    {:noreply, state |> begin_stop(:stopped) |> await({:stop, from})}
+    {:noreply, state |> begin_stop(:stopped) |> hang_up() |> await({:stop, from})}
   end
 
   def handle_call({:shutdown, grace}, _from, state),
@@ -272,7 +275,8 @@ defmodule NetRunner.Process.Server do
   def handle_info(:flush, state), do: {:noreply, flush(%{state | retry?: false})}
 
   def handle_info({:DOWN, monitor, :process, _pid, _reason}, %{owner_monitor: monitor} = state) do
-    %{begin_stop(state, :owner_down) | leaving?: true} |> continue()
+    state = state |> begin_stop(:owner_down) |> hang_up()
+    continue(%{state | leaving?: true})
   end
 
   def handle_info({:EXIT, feeder, reason}, %{feeder: feeder} = state) when feeder != nil do
@@ -287,7 +291,7 @@ defmodule NetRunner.Process.Server do
   @impl true
   def terminate(_reason, state) do
     if state.feeder, do: Process.exit(state.feeder, :kill)
-    state = begin_stop(state, :stopped)
+    state = state |> begin_stop(:stopped) |> hang_up()
     state = wait_for_end(state, Pipe.deadline(state.options.kill_timeout + @after_grace))
     if state.exit == nil and state.unkillable == nil, do: escalate(state)
     state = tell_end(state)
@@ -347,6 +351,16 @@ defmodule NetRunner.Process.Server do
   end
 
   defp begin_stop(state, _cause, _grace), do: state
+
+  # Nobody reads what it still has to say. A terminal that is closed is SIGHUP to who lives in it, as when the
+  # BEAM dies; an interactive shell heeds nothing else. What its end has left to be read is not touched.
+  defp hang_up(%{exit: nil, options: %{pty: %{}}} = state) do
+    close(state.stdin)
+    close(state.stdout)
+    state
+  end
+
+  defp hang_up(state), do: state
 
   ## Frames to the guardian: in order, and looked for an answer after a while
 
@@ -500,7 +514,7 @@ defmodule NetRunner.Process.Server do
       containment: state.containment,
       duration_ms: System.monotonic_time(:millisecond) - state.started_at,
       rusage: info && info.rusage,
-      truncated?: state.options.stderr == :consume and stderr_bytes(state) > tail_bytes(state),
+      truncated?: consumes?(state) and stderr_bytes(state) > tail_bytes(state),
       orphans_killed: if(info == nil, do: 0, else: info.orphans_killed)
     }
   end
@@ -530,9 +544,11 @@ defmodule NetRunner.Process.Server do
 
   ## A consumed stderr
 
-  defp drain_stderr(%{options: %{stderr: :consume}, stderr: stderr, stderr_ref: nil} = state)
-       when stderr != nil,
-       do: drain_stderr(state, @stderr_burst)
+  # A terminal's is none of its own.
+  defp consumes?(state), do: state.options.stderr == :consume and state.stderr != nil
+
+  defp drain_stderr(%{stderr_ref: nil} = state),
+    do: if(consumes?(state), do: drain_stderr(state, @stderr_burst), else: state)
 
   defp drain_stderr(state), do: state
 
@@ -553,13 +569,14 @@ defmodule NetRunner.Process.Server do
 
   # The end was told on the control socket; what says that stderr is ready may still be on its way
   # (through a ring's reaper), but its last bytes belong to the end.
-  defp finish_stderr(%{options: %{stderr: :consume}, stderr_ref: ref} = state)
-       when ref != :ended do
-    if ref != nil, do: Pipe.cancel(state.stderr, ref)
-    drain_stderr(%{state | stderr_ref: nil}, @stderr_last)
+  defp finish_stderr(%{stderr_ref: ref} = state) do
+    if consumes?(state) and ref != :ended do
+      if ref != nil, do: Pipe.cancel(state.stderr, ref)
+      drain_stderr(%{state | stderr_ref: nil}, @stderr_last)
+    else
+      state
+    end
   end
-
-  defp finish_stderr(state), do: state
 
   # At most twice the tail is held, so that small pieces are not copied again and again.
   defp keep_tail(state, bytes) do
