@@ -28,7 +28,7 @@ defmodule NetRunner.Process do
   # Elixir's Process is meant wherever `Process` stands in this file.
 
   alias NetRunner.{Backend, Command, Executable, Input, Nif, Options, Pipe, Protocol}
-  alias NetRunner.{Result, Signal, Stats, Telemetry}
+  alias NetRunner.{Result, Settings, Signal, Stats, Telemetry}
   alias NetRunner.Process.Server
 
   @read_max 262_144
@@ -117,7 +117,8 @@ defmodule NetRunner.Process do
     with {:ok, mode} <- Backend.mode(options.backend),
          env = Executable.env(options.env),
          {:ok, path} <- Executable.resolve(hd(cmd), env),
-         {_id, spawn} = request = request(cmd, path, env, options),
+         {:ok, settings} <- Settings.resolve(options),
+         {_id, spawn} = request = request(cmd, path, env, settings, options),
          {:fits, true} <- {:fits, Protocol.fits?(spawn)} do
       callers = [self() | Process.get(:"$callers", [])]
 
@@ -135,13 +136,13 @@ defmodule NetRunner.Process do
     end
   end
 
-  defp request(cmd, path, env, options) do
+  defp request([exe | args], path, env, settings, options) do
     id = System.unique_integer([:positive])
 
     spawn = %{
       exe: path,
       cd: options.cd || "",
-      argv: cmd,
+      argv: [options.arg0 || exe | args],
       env: Enum.map(env, fn {name, value} -> <<name::binary, ?=, value::binary>> end),
       stop_signal: options.stop_signal,
       kill_timeout: options.kill_timeout,
@@ -151,7 +152,7 @@ defmodule NetRunner.Process do
       stderr: stderr(options.stderr),
       orphans: options.orphans,
       pty: false,
-      settings: [],
+      settings: settings,
       cgroup: nil
     }
 
