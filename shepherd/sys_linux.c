@@ -190,8 +190,7 @@ int nr_sys_capabilities_drop(void)
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     const struct capabilities none = {0};
 
-    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
-        return nr_errno();
+    /* The ambient ones go with those that they are a part of (cap_capset in security/commoncap.c). */
     return syscall(SYS_capset, &header, none.words) < 0 ? nr_errno() : 0;
 }
 

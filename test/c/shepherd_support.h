@@ -55,9 +55,11 @@ struct order {
     const char *const *env; /* NULL: none */
     const char *cd;         /* NULL: "" */
     const char *files[3];   /* NULL: none; the flags say it too */
-    uint32_t flags;         /* of nr_spawn, without STRINGS and CWD, which follow from the rest */
-    int cwd;                /* 0: none */
-    uint32_t stop_signal;   /* 0: TERM */
+    const struct nr_setting *settings;
+    uint16_t settings_count;
+    uint32_t flags;       /* of nr_spawn, without STRINGS and CWD, which follow from the rest */
+    int cwd;              /* 0: none */
+    uint32_t stop_signal; /* 0: TERM */
     uint32_t kill_timeout_ms;
     uint32_t drain_timeout_ms;
     bool memfd; /* strings travel apart */

@@ -128,23 +128,6 @@ static void expect_line(const char *status, const char *wanted)
     ck_assert_msg(strstr(status, line) != NULL, "no line %s in:\n%.1500s", wanted, status);
 }
 
-static void expect_no_capabilities(const char *status)
-{
-    expect_line(status, "CapInh:\t0000000000000000");
-    expect_line(status, "CapPrm:\t0000000000000000");
-    expect_line(status, "CapEff:\t0000000000000000");
-    expect_line(status, "CapAmb:\t0000000000000000");
-}
-
-static void expect_all_ids(const char *status, unsigned uid, unsigned gid)
-{
-    char line[128];
-    (void)snprintf(line, sizeof(line), "Uid:\t%u\t%u\t%u\t%u", uid, uid, uid, uid);
-    expect_line(status, line);
-    (void)snprintf(line, sizeof(line), "Gid:\t%u\t%u\t%u\t%u", gid, gid, gid, gid);
-    expect_line(status, line);
-}
-
 /* As a BEAM of a normal user is, with these groups. */
 static void become_normal(unsigned count, const gid_t groups[])
 {
@@ -271,6 +254,23 @@ START_TEST(oom_score_adj_is_what_the_order_says)
 END_TEST
 
 /* ---- identity ------------------------------------------------------------------------------- */
+
+static void expect_no_capabilities(const char *status)
+{
+    expect_line(status, "CapInh:\t0000000000000000");
+    expect_line(status, "CapPrm:\t0000000000000000");
+    expect_line(status, "CapEff:\t0000000000000000");
+    expect_line(status, "CapAmb:\t0000000000000000");
+}
+
+static void expect_all_ids(const char *status, unsigned uid, unsigned gid)
+{
+    char line[128];
+    (void)snprintf(line, sizeof(line), "Uid:\t%u\t%u\t%u\t%u", uid, uid, uid, uid);
+    expect_line(status, line);
+    (void)snprintf(line, sizeof(line), "Gid:\t%u\t%u\t%u\t%u", gid, gid, gid, gid);
+    expect_line(status, line);
+}
 
 START_TEST(the_command_is_somebody_else_altogether)
 {
