@@ -433,13 +433,13 @@ START_TEST(a_child_that_is_not_ready_dies_with_its_guardian)
         int pipe;
         if (nr_exec(&order, &program, &child, &pipe, &stage) < 0)
             _exit(1);
-        (void)snprintf(stat, sizeof(stat), "/proc/%d/wchan", child.pid);
-        for (;;) { /* until it waits for the FIFO: nothing tells of it */
+        (void)snprintf(stat, sizeof(stat), "/proc/%d/stat", child.pid);
+        for (;;) { /* until it sleeps, waiting for the FIFO: nothing tells of it */
             int fd = open(stat, O_RDONLY | O_CLOEXEC);
             ssize_t got = read(fd, text, sizeof(text) - 1);
             (void)close(fd);
             text[got > 0 ? got : 0] = '\0';
-            if (strstr(text, "wait_for_partner") != NULL)
+            if (strstr(text, ") S ") != NULL)
                 break;
             (void)poll(NULL, 0, 1);
         }
