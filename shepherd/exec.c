@@ -119,8 +119,9 @@ static _Noreturn void child(const struct nr_order *order, const struct nr_progra
         tell_and_end(EXEC_PIPE, failed, r);
     hold_leash(EXEC_PIPE, guardian); /* who became somebody else has none any more */
 
-    /* As who the command is: where it may not go, it does not start. */
-    if (cwd >= 0 && fchdir(cwd) < 0)
+    /* As who the command is: where it may not go, it does not start. An absolute path is not in the way of
+     * somebody who may not be where the BEAM is. */
+    if (cwd >= 0 && program->cd[0] != '/' && fchdir(cwd) < 0)
         give_up(EXEC_PIPE, NR_STAGE_CD, nr_errno());
     if (program->cd[0] != '\0' && chdir(program->cd) < 0)
         give_up(EXEC_PIPE, NR_STAGE_CD, nr_errno());

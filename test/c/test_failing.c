@@ -116,7 +116,7 @@ static enum outcome reads_and_exits(struct command *command)
     int cwd = open("/usr", O_PATH | O_DIRECTORY | O_CLOEXEC);
     struct order order =
         ORDER(.argv = ARGV("/bin/sh", "-c", "cat; exec " FIXTURE("show_state")),
-              .env = ARGV("PATH=/usr/bin:/bin"), .cd = "/usr/bin", .cwd = cwd, .memfd = true,
+              .env = ARGV("PATH=/usr/bin:/bin"), .cd = "bin", .cwd = cwd, .memfd = true,
               .flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT | NR_SPAWN_STDERR);
     enum outcome outcome = start_of(command, &order, 0);
     (void)close(cwd);
