@@ -197,6 +197,16 @@ defmodule NetRunner.IdentityTest do
     end
   end
 
+  @tag :root
+  test "what the build cannot have fails: the portable one drops no capabilities" do
+    portable? = NetRunner.Nif.build() == :portable
+
+    for {option, value} <- [user: "nobody", no_new_privs: true, oom_score_adj: 500] do
+      assert NetRunner.run(["true"], [{option, value}]) ==
+               if(portable?, do: {:error, {option, :enosys}}, else: {"", 0})
+    end
+  end
+
   describe "no_new_privs:" do
     @describetag :privileges
 
