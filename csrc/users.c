@@ -2,13 +2,13 @@
 #include "users.h"
 
 #include "atoms.h"
-#include "base/cleanup.h"
 #include "base/error.h"
 #include "term.h"
 
 #include <grp.h>
 #include <pwd.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -132,9 +132,23 @@ static int own_groups(gid_t **gids)
 static ERL_NIF_TERM gid_list(ErlNifEnv *env, const gid_t *gids, int count)
 {
     ERL_NIF_TERM list = enif_make_list(env, 0);
-    while (count > 0)
+    while (gids != NULL && count > 0)
         list = enif_make_list_cell(env, enif_make_uint(env, gids[--count]), list);
     return list;
+}
+
+/* As user() gives it. */
+static ERL_NIF_TERM user_term(ErlNifEnv *env, const struct passwd *user)
+{
+    gid_t *gids = NULL;
+    int count = find_groups(user, &gids);
+    ERL_NIF_TERM term =
+        count < 0 ? nr_term_error(env, count)
+                  : nr_term_ok(env, enif_make_tuple3(env, enif_make_uint(env, user->pw_uid),
+                                                     enif_make_uint(env, user->pw_gid),
+                                                     gid_list(env, gids, count)));
+    free(gids);
+    return term;
 }
 
 ERL_NIF_TERM nr_nif_user(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
@@ -146,19 +160,14 @@ ERL_NIF_TERM nr_nif_user(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     if (!by_name && !enif_get_uint(env, argv[0], &uid))
         return enif_make_badarg(env);
 
-    NR_CLEANUP_FREE char *buffer = NULL;
-    NR_CLEANUP_FREE gid_t *gids = NULL;
+    char *buffer = NULL;
     struct passwd user;
     int r = find_user(by_name ? name : NULL, uid, &user, &buffer);
-    if (r == NR_NO_ENTRY)
-        return nr_atoms.nil_;
-    if (r == 0)
-        r = find_groups(&user, &gids);
-    if (r < 0)
-        return nr_term_error(env, r);
-    return nr_term_ok(env,
-                      enif_make_tuple3(env, enif_make_uint(env, user.pw_uid),
-                                       enif_make_uint(env, user.pw_gid), gid_list(env, gids, r)));
+    ERL_NIF_TERM term = r < 0              ? nr_term_error(env, r)
+                        : r == NR_NO_ENTRY ? nr_atoms.nil_
+                                           : user_term(env, &user);
+    free(buffer);
+    return term;
 }
 
 ERL_NIF_TERM nr_nif_group(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
@@ -168,22 +177,26 @@ ERL_NIF_TERM nr_nif_group(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     if (!get_name(env, argv[0], name))
         return enif_make_badarg(env);
 
-    NR_CLEANUP_FREE char *buffer = NULL;
+    char *buffer = NULL;
     struct group group;
     int r = find_group(name, &group, &buffer);
-    if (r == NR_NO_ENTRY)
-        return nr_atoms.nil_;
-    return r < 0 ? nr_term_error(env, r) : nr_term_ok(env, enif_make_uint(env, group.gr_gid));
+    ERL_NIF_TERM term = r < 0              ? nr_term_error(env, r)
+                        : r == NR_NO_ENTRY ? nr_atoms.nil_
+                                           : nr_term_ok(env, enif_make_uint(env, group.gr_gid));
+    free(buffer);
+    return term;
 }
 
 ERL_NIF_TERM nr_nif_own_groups(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
     (void)argv;
-    NR_CLEANUP_FREE gid_t *gids = NULL;
-    int r = own_groups(&gids);
-    if (r < 0)
-        return nr_term_error(env, r);
-    return nr_term_ok(
-        env, enif_make_tuple2(env, enif_make_uint(env, getegid()), gid_list(env, gids, r)));
+    gid_t *gids = NULL;
+    int count = own_groups(&gids);
+    ERL_NIF_TERM term = count < 0
+                            ? nr_term_error(env, count)
+                            : nr_term_ok(env, enif_make_tuple2(env, enif_make_uint(env, getegid()),
+                                                               gid_list(env, gids, count)));
+    free(gids);
+    return term;
 }
