@@ -14,6 +14,7 @@
 #include "io.h"
 #include "launch.h"
 #include "terminal.h"
+#include "users.h"
 
 #include <erl_nif.h>
 
@@ -79,6 +80,9 @@ static ErlNifFunc functions[] = {
     {"spawn", 7, nr_nif_spawn, 0},
     {"spawn_large", 7, nr_nif_spawn, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"which", 2, nr_nif_which, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"user", 1, nr_nif_user, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"group", 1, nr_nif_group, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"own_groups", 0, nr_nif_own_groups, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"probe", 1, nr_nif_probe, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"rings_open", 2, nr_nif_rings_open, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"ring_harvest", 1, nr_nif_ring_harvest, 0},

@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "fd.h"
+#include "settings.h"
 #include "stdfds.h"
 #include "sys.h"
 
@@ -13,16 +14,23 @@
 #include <signal.h>
 #include <unistd.h>
 
+/* Where the child keeps what it still needs, above its 0, 1 and 2. */
 #define EXEC_PIPE 3
+#define CWD       4
 
-static _Noreturn void give_up(int pipe, enum nr_stage stage, int error)
+static _Noreturn void tell_and_end(int pipe, struct nr_failed failed, int error)
 {
-    struct nr_failed failed = {.stage = (uint32_t)stage, .error = (uint32_t)-error};
     ssize_t written;
+    failed.error = (uint32_t)-error;
     do {
         written = write(pipe, &failed, sizeof(failed));
     } while (written < 0 && errno == EINTR);
     _exit(127);
+}
+
+static _Noreturn void give_up(int pipe, enum nr_stage stage, int error)
+{
+    tell_and_end(pipe, (struct nr_failed){.stage = (uint32_t)stage}, error);
 }
 
 static int creation(uint32_t flags, uint32_t append)
@@ -59,45 +67,81 @@ static void place_stdfds(const struct nr_order *order, const struct nr_program *
         give_up(pipe, file < 0 ? NR_STAGE_STDIO : NR_STAGE_STDIN_FILE + (unsigned)file, r);
 }
 
-static _Noreturn void child(const struct nr_order *order, const struct nr_program *program,
-                            int pipe, pid_t guardian)
+/* SIGKILL for us when the guardian ends. */
+static void hold_leash(int pipe, pid_t guardian)
 {
-    int r;
-
-    if (setsid() < 0)
-        give_up(pipe, NR_STAGE_SETUP, nr_errno());
-    nr_sys_signals_default();
-
-    /* Before anything that may take long. */
-    r = nr_sys_leash();
+    int r = nr_sys_leash();
     if (r < 0)
         give_up(pipe, NR_STAGE_SETUP, r);
     if (getppid() != guardian) /* it died before the leash held */
         _exit(127);
+}
+
+/* Leaves 0, 1 and 2, the exec pipe and (where one was given) the working directory, which becomes *cwd. */
+static void keep_only(int pipe, int *cwd)
+{
+    int first = EXEC_PIPE + 1;
+
+    if (*cwd >= 0) {
+        /* By way of a number above both: the two may have each other's. */
+        int staged = fcntl(*cwd, F_DUPFD_CLOEXEC, CWD + 1);
+        if (staged < 0)
+            give_up(pipe, NR_STAGE_SETUP, nr_errno());
+        *cwd = staged;
+        first = CWD + 1;
+    }
+    int r = nr_sys_move_cloexec(pipe, EXEC_PIPE);
+    if (r < 0)
+        give_up(pipe, NR_STAGE_SETUP, r);
+    if (*cwd >= 0) {
+        r = nr_sys_move_cloexec(*cwd, CWD);
+        if (r < 0)
+            give_up(EXEC_PIPE, NR_STAGE_SETUP, r);
+        *cwd = CWD;
+    }
+    r = nr_sys_close_from(first);
+    if (r < 0)
+        give_up(EXEC_PIPE, NR_STAGE_SETUP, r);
+}
+
+static _Noreturn void child(const struct nr_order *order, const struct nr_program *program,
+                            int pipe, pid_t guardian)
+{
+    struct nr_failed failed = {0};
+    int cwd = order->cwd;
+
+    if (setsid() < 0)
+        give_up(pipe, NR_STAGE_SETUP, nr_errno());
+    nr_sys_signals_default();
+    hold_leash(pipe, guardian); /* before anything that may take long */
 
     if (order->pty >= 0) {
-        r = nr_sys_terminal(order->pty);
+        int r = nr_sys_terminal(order->pty);
         if (r < 0)
             give_up(pipe, NR_STAGE_PTY, r);
     }
     place_stdfds(order, program, pipe);
+    /* Before the limits: of few descriptors, the fallback that closes them would see few. */
+    keep_only(pipe, &cwd);
 
-    if (order->cwd >= 0 && fchdir(order->cwd) < 0)
-        give_up(pipe, NR_STAGE_CD, nr_errno());
+    int r = nr_settings_limits(order, &failed);
+    if (r < 0)
+        tell_and_end(EXEC_PIPE, failed, r);
+    r = nr_settings_identity(order, &failed);
+    if (r < 0)
+        tell_and_end(EXEC_PIPE, failed, r);
+    hold_leash(EXEC_PIPE, guardian); /* who became somebody else has none any more */
+
+    /* As who the command is: where it may not go, it does not start. An absolute path is not in the way of
+     * somebody who may not be where the BEAM is. */
+    if (cwd >= 0 && program->cd[0] != '/' && fchdir(cwd) < 0)
+        give_up(EXEC_PIPE, NR_STAGE_CD, nr_errno());
     if (program->cd[0] != '\0' && chdir(program->cd) < 0)
-        give_up(pipe, NR_STAGE_CD, nr_errno());
+        give_up(EXEC_PIPE, NR_STAGE_CD, nr_errno());
 
-    r = nr_sys_oom_set(order->oom_score_adj);
+    r = nr_settings_privileges(order, &failed);
     if (r < 0)
-        give_up(pipe, NR_STAGE_SETUP, r);
-
-    r = nr_sys_move_cloexec(pipe, EXEC_PIPE);
-    if (r < 0)
-        give_up(pipe, NR_STAGE_SETUP, r);
-    r = nr_sys_close_from(EXEC_PIPE + 1);
-    if (r < 0)
-        give_up(EXEC_PIPE, NR_STAGE_SETUP, r);
-
+        tell_and_end(EXEC_PIPE, failed, r);
     nr_sys_signals_unblock();
     (void)execve(program->exe, program->argv, program->envp);
     give_up(EXEC_PIPE, NR_STAGE_EXEC, nr_errno());

@@ -56,8 +56,26 @@ pid_t nr_sys_peer(int socket);
 #define NR_OOM_UNCHANGED INT32_MIN
 int nr_sys_oom_protect(void);
 
-/* Sets oom_score_adj; NR_OOM_UNCHANGED: nothing. Async-signal-safe. 0 or -errno. */
+/* Sets oom_score_adj; NR_OOM_UNCHANGED: nothing. Async-signal-safe. 0 or -errno (portable: -ENOSYS). */
 int nr_sys_oom_set(int value);
+
+/* setrlimit(2) by the wire's number (< NR_RLIMITS); UINT64_MAX: no limit. Async-signal-safe. 0 or -errno
+ * (portable: -ENOSYS for those that POSIX does not know). */
+int nr_sys_limit(unsigned which, uint64_t soft, uint64_t hard);
+
+/* ---- privileges; async-signal-safe ---- */
+
+/* Whether we may signal processes of any user. */
+bool nr_sys_may_signal_anybody(void);
+
+/* Gives up every capability, the ambient ones included. 0 or -errno (portable: -ENOSYS). */
+int nr_sys_capabilities_drop(void);
+
+/* Whether we have no capability, nor could give one to a program by executing it (portable: false). */
+bool nr_sys_capabilities_none(void);
+
+/* From now on no program that we execute gains privileges by it. 0 or -errno (portable: -ENOSYS). */
+int nr_sys_no_new_privs(void);
 
 /* fork(2) with a pidfd. 0 in the parent (child->pidfd may be -EBADF), NR_SYS_CHILD in the child, or
  * -errno. */

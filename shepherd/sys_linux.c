@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/sched.h>
 #include <signal.h>
@@ -147,6 +148,68 @@ int nr_sys_oom_set(int value)
     int r = nr_fd_write_all(file, at, (size_t)(text + sizeof(text) - at));
     (void)nr_fd_close(file);
     return r;
+}
+
+/* The wire's numbers are those of most architectures, not of all. */
+static const __rlimit_resource_t limits[NR_RLIMITS] = {
+    RLIMIT_CPU,      RLIMIT_FSIZE,  RLIMIT_DATA,    RLIMIT_STACK,  RLIMIT_CORE,  RLIMIT_RSS,
+    RLIMIT_NPROC,    RLIMIT_NOFILE, RLIMIT_MEMLOCK, RLIMIT_AS,     RLIMIT_LOCKS, RLIMIT_SIGPENDING,
+    RLIMIT_MSGQUEUE, RLIMIT_NICE,   RLIMIT_RTPRIO,  RLIMIT_RTTIME,
+};
+
+static rlim_t limit_of(uint64_t value)
+{
+    return value == UINT64_MAX ? RLIM_INFINITY : (rlim_t)value;
+}
+
+int nr_sys_limit(unsigned which, uint64_t soft, uint64_t hard)
+{
+    const struct rlimit limit = {.rlim_cur = limit_of(soft), .rlim_max = limit_of(hard)};
+    return setrlimit(limits[which], &limit) < 0 ? nr_errno() : 0;
+}
+
+/* The calls themselves: libcap would be one more library, and glibc has no wrapper. */
+struct capabilities {
+    struct __user_cap_data_struct words[_LINUX_CAPABILITY_U32S_3];
+};
+
+static int get_capabilities(struct capabilities *capabilities)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    return syscall(SYS_capget, &header, capabilities->words) < 0 ? nr_errno() : 0;
+}
+
+bool nr_sys_may_signal_anybody(void)
+{
+    struct capabilities ours;
+    return get_capabilities(&ours) == 0 &&
+           (ours.words[CAP_TO_INDEX(CAP_KILL)].effective & CAP_TO_MASK(CAP_KILL));
+}
+
+int nr_sys_capabilities_drop(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    const struct capabilities none = {0};
+
+    /* The ambient ones go with those that they are a part of (cap_capset in security/commoncap.c). */
+    return syscall(SYS_capset, &header, none.words) < 0 ? nr_errno() : 0;
+}
+
+/* An ambient capability is permitted and inheritable: without those there is none. */
+bool nr_sys_capabilities_none(void)
+{
+    struct capabilities ours;
+    if (get_capabilities(&ours) < 0)
+        return false;
+    for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+        if (ours.words[i].effective | ours.words[i].permitted | ours.words[i].inheritable)
+            return false;
+    return true;
+}
+
+int nr_sys_no_new_privs(void)
+{
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? nr_errno() : 0;
 }
 
 int nr_sys_fork(struct nr_pidref *child)

@@ -4,12 +4,14 @@
 
 #include "error.h"
 #include "fd.h"
+#include "protocol.h"
 
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -120,8 +122,47 @@ int nr_sys_oom_protect(void)
 
 int nr_sys_oom_set(int value)
 {
-    (void)value;
-    return 0;
+    return value == NR_OOM_UNCHANGED ? 0 : -ENOSYS;
+}
+
+/* Those of POSIX, at the wire's numbers; plus one, so that 0 says that there is none. */
+static const int limits[NR_RLIMITS] = {
+    [0] = RLIMIT_CPU + 1,  [1] = RLIMIT_FSIZE + 1,  [2] = RLIMIT_DATA + 1, [3] = RLIMIT_STACK + 1,
+    [4] = RLIMIT_CORE + 1, [7] = RLIMIT_NOFILE + 1, [9] = RLIMIT_AS + 1,
+};
+
+static rlim_t limit_of(uint64_t value)
+{
+    return value == UINT64_MAX ? RLIM_INFINITY : (rlim_t)value;
+}
+
+int nr_sys_limit(unsigned which, uint64_t soft, uint64_t hard)
+{
+    const struct rlimit limit = {.rlim_cur = limit_of(soft), .rlim_max = limit_of(hard)};
+    if (limits[which] == 0)
+        return -ENOSYS;
+    return setrlimit(limits[which] - 1, &limit) < 0 ? nr_errno() : 0;
+}
+
+bool nr_sys_may_signal_anybody(void)
+{
+    return geteuid() == 0;
+}
+
+/* There may be something like it that we know nothing of. */
+int nr_sys_capabilities_drop(void)
+{
+    return -ENOSYS;
+}
+
+bool nr_sys_capabilities_none(void)
+{
+    return false;
+}
+
+int nr_sys_no_new_privs(void)
+{
+    return -ENOSYS;
 }
 
 int nr_sys_fork(struct nr_pidref *child)

@@ -24,6 +24,8 @@ left_out =
   for {tag, true, why} <- [
         {:long, true, "only when asked for"},
         {:subreaper, portable?, "the portable build has none"},
+        {:run_as, portable?, "the portable build cannot drop capabilities, and so refuses user:"},
+        {:privileges, portable?, "the portable build knows no no_new_privs and no oom_score_adj"},
         {:pidfd, :pidfd not in features, "pidfd_open(2) is refused here, or not in this build"},
         {:pid_namespace, not pid_namespaces?, "unshare(1) may not make one here"},
         {:mount_namespace, not mount_namespaces?, "unshare(1) or mount(8) may not make one here"},

@@ -6,8 +6,9 @@ defmodule NetRunner.Error do
   `{:invalid, option, message}`.
 
   From starting: a POSIX atom (`:enoent`, `:eacces`, `:enoexec`, `:e2big`, `:eagain`, `:emfile`,
-  `:enfile`, `:enomem`, ...), `{:cd, posix}`, `{:file, path, posix}`, `{:pty, posix}`, `:spawn_timeout`, `:shepherd_lost`,
-  `{:backend, why}`.
+  `:enfile`, `:enomem`, ...), `{:cd, posix}`, `{:file, path, posix}`, `:spawn_timeout`, `:shepherd_lost`,
+  `{:backend, why}`; from options that could not be had: `{:pty, posix}`, `{:user, posix}` (`user:`, `group:` or `groups:`),
+  `{:rlimit, name, posix}`, `{:nice, posix}`, `{:oom_score_adj, posix}`, `{:no_new_privs, posix}`.
 
   Later: `:timeout`, `{:timeout, bytes_taken}` (writes), `{:max_output_exceeded, partial}`,
   `{:line_too_long, max_bytes}` (`max_line_length:`), `:guardian_lost`, `{:unkillable, pids}`,
@@ -28,6 +29,11 @@ defmodule NetRunner.Error do
           | {:cd, posix}
           | {:file, Path.t(), posix}
           | {:pty, posix}
+          | {:user, posix}
+          | {:rlimit, atom, posix}
+          | {:nice, posix}
+          | {:oom_score_adj, posix}
+          | {:no_new_privs, posix}
           | :spawn_timeout
           | :shepherd_lost
           | {:backend, String.t()}
@@ -64,6 +70,14 @@ defmodule NetRunner.Error do
     do: "cannot open #{NetRunner.Quote.word(path)}: #{posix_text(posix)}"
 
   defp text({:pty, posix}), do: "cannot have a terminal: #{posix_text(posix)}"
+  defp text({:user, posix}), do: "cannot take on user and groups: #{posix_text(posix)}"
+
+  defp text({:rlimit, name, posix}),
+    do: "cannot set the resource limit #{name}: #{posix_text(posix)}"
+
+  defp text({option, posix}) when option in [:nice, :oom_score_adj, :no_new_privs],
+    do: "cannot set #{option}: #{posix_text(posix)}"
+
   defp text(:spawn_timeout), do: "was not started in time"
   defp text(:shepherd_lost), do: "the shepherd ended before it could start the command"
   defp text({:backend, why}), do: "the :io_uring backend cannot be used: #{why}"

@@ -1,7 +1,7 @@
 defmodule NetRunner.Nif do
   @moduledoc false
   # The door to csrc/nif.c: one function per NIF, no logic. Who calls what, on which thread and with
-  # what result is written in csrc/io.h, control.h, launch.h and backend.h. Everything above this
+  # what result is written in csrc/io.h, control.h, launch.h, users.h and backend.h. Everything above this
   # module is Elixir; everything below speaks system calls.
 
   @on_load :load
@@ -48,6 +48,11 @@ defmodule NetRunner.Nif do
     do: :erlang.nif_error(:not_loaded)
 
   def which(_exe, _path), do: :erlang.nif_error(:not_loaded)
+
+  def user(_name_or_uid), do: :erlang.nif_error(:not_loaded)
+  def group(_name), do: :erlang.nif_error(:not_loaded)
+  def own_groups, do: :erlang.nif_error(:not_loaded)
+
   def probe(_path), do: :erlang.nif_error(:not_loaded)
 
   def rings_open(_count, _coop_taskrun), do: :erlang.nif_error(:not_loaded)

@@ -35,7 +35,7 @@ defmodule NetRunner.Process do
   # Elixir's Process is meant wherever `Process` stands in this file.
 
   alias NetRunner.{Command, Executable, Input, Nif, Options, Pipe, Protocol}
-  alias NetRunner.{Result, Search, Signal, Stats, Telemetry, Terminal}
+  alias NetRunner.{Result, Search, Settings, Signal, Stats, Telemetry, Terminal}
   alias NetRunner.Process.Server
 
   @read_max 262_144
@@ -124,7 +124,8 @@ defmodule NetRunner.Process do
     with {:ok, mode} <- Terminal.mode(options),
          env = Executable.env(options.env),
          {:ok, path} <- Executable.resolve(hd(cmd), env),
-         {_id, spawn} = request = request(cmd, path, env, options),
+         {:ok, settings} <- Settings.resolve(options),
+         {_id, spawn} = request = request(cmd, path, env, settings, options),
          {:fits, true} <- {:fits, Protocol.fits?(spawn)} do
       callers = [self() | Process.get(:"$callers", [])]
 
@@ -142,13 +143,13 @@ defmodule NetRunner.Process do
     end
   end
 
-  defp request(cmd, path, env, options) do
+  defp request([exe | args], path, env, settings, options) do
     id = System.unique_integer([:positive])
 
     spawn = %{
       exe: path,
       cd: options.cd || "",
-      argv: cmd,
+      argv: [options.arg0 || exe | args],
       env: Enum.map(env, fn {name, value} -> <<name::binary, ?=, value::binary>> end),
       stop_signal: options.stop_signal,
       kill_timeout: options.kill_timeout,
@@ -158,7 +159,7 @@ defmodule NetRunner.Process do
       stderr: stderr(options.stderr),
       orphans: options.orphans,
       pty: options.pty != false,
-      settings: [],
+      settings: settings,
       cgroup: nil
     }
 

@@ -156,6 +156,7 @@ static struct nr_spawn spawn_header(const struct order *order)
         .drain_timeout_ms = order->drain_timeout_ms,
         .stdout_mode = order->flags & NR_SPAWN_STDOUT_FILE ? 0640 : 0,
         .stderr_mode = order->flags & NR_SPAWN_STDERR_FILE ? 0600 : 0,
+        .settings = order->settings_count,
     };
 }
 
@@ -163,8 +164,10 @@ size_t spawn_frame(const struct order *order, uint64_t id, unsigned char *out, s
 {
     static unsigned char payload[NR_WIRE_FRAME_MAX];
     struct nr_spawn spawn = spawn_header(order);
-    size_t length = sizeof(spawn) + spawn_strings(order, &spawn, payload + sizeof(spawn),
-                                                  sizeof(payload) - sizeof(spawn));
+    size_t length = sizeof(spawn) + order->settings_count * sizeof(struct nr_setting);
+    if (order->settings_count > 0)
+        memcpy(payload + sizeof(spawn), order->settings, length - sizeof(spawn));
+    length += spawn_strings(order, &spawn, payload + length, sizeof(payload) - length);
     memcpy(payload, &spawn, sizeof(spawn));
     length = nr_codec_write(out, room, NR_SPAWN, id, payload, length);
     ck_assert_uint_gt(length, 0);

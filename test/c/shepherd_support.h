@@ -55,6 +55,8 @@ struct order {
     const char *const *env; /* NULL: none */
     const char *cd;         /* NULL: "" */
     const char *files[3];   /* NULL: none; the flags say it too */
+    const struct nr_setting *settings;
+    uint16_t settings_count;
     uint32_t flags; /* of nr_spawn, without STRINGS, CWD and PTY, which follow from the rest */
     int cwd;        /* 0: none */
     int pty;        /* 0: none; a slave, which stays ours, too */

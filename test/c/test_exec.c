@@ -224,6 +224,38 @@ START_TEST(the_given_directory_alone_is_entered)
 }
 END_TEST
 
+/* Its number may be one that the child has a use for itself. */
+START_TEST(the_given_directory_is_entered_whatever_its_descriptor)
+{
+    char *argv[] = {(char *)(uintptr_t) "x", NULL};
+    char *envp[] = {NULL};
+    int status;
+    pid_t guardian = fork();
+    ck_assert_sys(guardian);
+    if (guardian == 0) { /* where descriptors may be closed that Check has a use for */
+        struct nr_pidref child;
+        struct nr_program program = {
+            .exe = FIXTURE("show_state"), .cd = "", .argv = argv, .envp = envp};
+        enum nr_stage stage;
+        int pipe;
+        int given = fcntl(open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC), F_DUPFD_CLOEXEC, 30);
+        order.stdio[1] = fcntl(out[1], F_DUPFD_CLOEXEC, 20);
+        for (int fd = 3; fd < 9; fd++)
+            (void)close(fd);
+        order.cwd = dup2(given, 3 + _i);
+        if (order.cwd < 0 || nr_exec(&order, &program, &child, &pipe, &stage) < 0 ||
+            waitpid(child.pid, &status, 0) != child.pid)
+            _exit(1);
+        _exit(WEXITSTATUS(status));
+    }
+    const char *text = output();
+    ck_assert_int_eq(waitpid(guardian, &status, 0), guardian);
+    ck_assert_int_eq(status, 0);
+    ck_assert_str_eq(line(text, "cwd"), folder);
+    ck_assert_str_eq(line(text, "fds"), "0 1 2");
+}
+END_TEST
+
 START_TEST(the_child_starts_clean)
 {
     char *argv[] = {(char *)(uintptr_t) "x", NULL};
@@ -425,6 +457,43 @@ START_TEST(merged_stderr_is_stdout)
 END_TEST
 
 #ifndef NR_PORTABLE
+START_TEST(a_child_that_is_not_ready_dies_with_its_guardian)
+{
+    char path[256];
+    int status;
+    ck_assert_int_eq(nr_sys_subreaper(), 0);
+    (void)snprintf(path, sizeof(path), "%s", in_folder("fifo"));
+    ck_assert_sys(mkfifo(path, 0600));
+    files[0] = path; /* nobody ever opens its other end */
+    pid_t guardian = fork();
+    ck_assert_sys(guardian);
+    if (guardian == 0) {
+        struct nr_pidref child;
+        struct nr_program program = {.exe = "/bin/true", .cd = "", .files = {path}};
+        enum nr_stage stage;
+        char stat[64], text[256];
+        int pipe;
+        if (nr_exec(&order, &program, &child, &pipe, &stage) < 0)
+            _exit(1);
+        (void)snprintf(stat, sizeof(stat), "/proc/%d/stat", child.pid);
+        for (;;) { /* until it sleeps, waiting for the FIFO: nothing tells of it */
+            int fd = open(stat, O_RDONLY | O_CLOEXEC);
+            ssize_t got = read(fd, text, sizeof(text) - 1);
+            (void)close(fd);
+            text[got > 0 ? got : 0] = '\0';
+            if (strstr(text, ") S ") != NULL)
+                break;
+            (void)poll(NULL, 0, 1);
+        }
+        (void)raise(SIGKILL);
+    }
+    ck_assert_int_eq(waitpid(guardian, &status, 0), guardian);
+    pid_t child = waitpid(-1, &status, 0);
+    ck_assert_int_gt(child, 0);
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "%x", (unsigned)status);
+}
+END_TEST
+
 /* Waits for any child's end, but not for ever; SIGCHLD must be blocked. */
 static pid_t await_any(int *status)
 {
@@ -617,6 +686,7 @@ int main(void)
     tcase_add_test(tcase, a_directory_that_cannot_be_entered_is_the_cd_stage);
     tcase_add_test(tcase, cd_is_relative_to_the_given_directory);
     tcase_add_test(tcase, the_given_directory_alone_is_entered);
+    tcase_add_loop_test(tcase, the_given_directory_is_entered_whatever_its_descriptor, 0, 4);
     tcase_add_test(tcase, the_child_starts_clean);
     tcase_add_test(tcase, arguments_and_environment_are_exact);
     tcase_add_test(tcase, no_environment_is_none);
@@ -632,6 +702,7 @@ int main(void)
     tcase_add_test(tcase, descriptors_are_placed_wherever_they_come_from);
     tcase_add_test(tcase, out_of_descriptors_fails_in_the_parent);
 #ifndef NR_PORTABLE
+    tcase_add_test(tcase, a_child_that_is_not_ready_dies_with_its_guardian);
     tcase_add_test(tcase, a_guardian_that_dies_while_it_forks_leaves_no_command);
     tcase_add_test(tcase, strings_are_believed_only_from_a_sealed_memfd_of_the_right_size);
     tcase_add_test(tcase, a_program_is_built_from_the_memfd);

@@ -116,7 +116,7 @@ static enum outcome reads_and_exits(struct command *command)
     int cwd = open("/usr", O_PATH | O_DIRECTORY | O_CLOEXEC);
     struct order order =
         ORDER(.argv = ARGV("/bin/sh", "-c", "cat; exec " FIXTURE("show_state")),
-              .env = ARGV("PATH=/usr/bin:/bin"), .cd = "/usr/bin", .cwd = cwd, .memfd = true,
+              .env = ARGV("PATH=/usr/bin:/bin"), .cd = "bin", .cwd = cwd, .memfd = true,
               .flags = NR_SPAWN_STDIN | NR_SPAWN_STDOUT | NR_SPAWN_STDERR);
     enum outcome outcome = start_of(command, &order, 0);
     (void)close(cwd);
@@ -193,6 +193,30 @@ static enum outcome lives_in_a_terminal(struct command *command)
         ck_assert_str_eq(text, "so\r\n");
     }
     (void)close(master);
+    return outcome;
+}
+
+/* Somebody else with limits; root only, others are themselves. */
+static enum outcome is_somebody(struct command *command)
+{
+    const bool root = geteuid() == 0;
+    const struct nr_setting settings[] = {
+        {.what = NR_SETTING_UMASK, .value = 027},
+        {.what = NR_SETTING_NICE, .value = 19},
+        {.what = NR_SETTING_OOM_SCORE_ADJ, .value = 1000},
+        {.what = NR_SETTING_RLIMIT, .which = 4, .value = 0, .hard = 0}, /* core */
+        {.what = NR_SETTING_NO_NEW_PRIVS},
+        {.what = NR_SETTING_USER, .value = 61063},
+        {.what = NR_SETTING_GROUP, .value = 61064},
+        {.what = NR_SETTING_MEMBER, .value = 61065},
+    };
+    struct order order = ORDER(.argv = ARGV("/usr/bin/id"), .flags = NR_SPAWN_STDOUT, .cd = "/",
+                               .settings = settings, .settings_count = root ? 8 : 5);
+    enum outcome outcome = start_of(command, &order, 0);
+    if (outcome == WORKS)
+        outcome = end_of(command, NR_EXIT_CODE, 0);
+    if (outcome == WORKS && root)
+        ck_assert_str_eq(read_all(command->out), "uid=61063 gid=61064 groups=61064,61065\n");
     return outcome;
 }
 
@@ -290,6 +314,7 @@ static const struct {
     {"reads and exits", reads_and_exits},
     {"has files", has_files},
     {"lives in a terminal", lives_in_a_terminal},
+    {"is somebody", is_somebody},
     {"has nothing to read", has_nothing_to_read},
     {"cannot be executed", cannot_be_executed},
     {"is stopped with its daemon", is_stopped_with_its_daemon},
@@ -477,6 +502,8 @@ static const struct fault child_faults[] = {
     {"child", "chdir", ESTALE, FAILS, false},
     {"child", "ioctl", EPERM, FAILS, false},
     {"child", "prctl", EPERM, FAILS, false},
+    {"child", "setpriority", EACCES, FAILS, false},
+    {"child", "setrlimit", EPERM, FAILS, false},
     {"child", "dup3", EMFILE, FAILS, false},
     {"child", "close_range", ENOSYS, WORKS, false},
     {"child", "close_range", EPERM, WORKS, false},
@@ -490,6 +517,29 @@ static const struct fault child_faults[] = {
 START_TEST(in_the_child)
 {
     live_through(&child_faults[_i]);
+}
+END_TEST
+
+/* EPERM is also what the start says that finds itself to be somebody else than it should. That root cannot be
+ * had again is a call that has to fail. */
+/* clang-format off */
+static const struct fault identity_faults[] = {
+    {"child", "getgroups", EPERM, WORKS | FAILS, false},
+    {"child", "setgroups", EPERM, FAILS, false},
+    {"child", "setresgid", EPERM, FAILS, false},
+    {"child", "getresgid", EPERM, FAILS, false},
+    {"child", "setresuid", EPERM, WORKS | FAILS, false},
+    {"child", "getresuid", EPERM, FAILS, false},
+    {"child", "capget", EPERM, FAILS, false},
+    {"child", "capset", EPERM, FAILS, false},
+};
+/* clang-format on */
+
+START_TEST(in_the_change_of_user)
+{
+    if (geteuid() != 0)
+        skip("only root can become somebody else");
+    live_through(&identity_faults[_i]);
 }
 END_TEST
 
@@ -735,6 +785,7 @@ int main(void)
     ADD_EACH(tcase, in_the_zygote, zygote_faults);
     ADD_EACH(tcase, in_the_guardian, guardian_faults);
     ADD_EACH(tcase, in_the_child, child_faults);
+    ADD_EACH(tcase, in_the_change_of_user, identity_faults);
     tcase_add_test(tcase, an_old_stray_does_not_slow_the_sweep_of_new_ones);
     tcase_add_loop_test(tcase, a_guardian_without_memory_hears_later, 0, 2);
     tcase_add_test(tcase, a_guardian_without_memory_sees_a_hangup);

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -38,6 +39,11 @@ FAILING_CALL(int, -1, execve, (const char *path, char *const argv[], char *const
              (path, argv, envp))
 FAILING_CALL(int, -1, fchdir, (int fd), (fd))
 FAILING_CALL(int, -1, fstat, (int fd, struct stat *info), (fd, info))
+FAILING_CALL(int, -1, getgroups, (int room, gid_t groups[]), (room, groups))
+FAILING_CALL(int, -1, getresgid, (gid_t * gid, gid_t *effective, gid_t *saved),
+             (gid, effective, saved))
+FAILING_CALL(int, -1, getresuid, (uid_t * uid, uid_t *effective, uid_t *saved),
+             (uid, effective, saved))
 FAILING_CALL(off_t, -1, lseek, (int fd, off_t offset, int whence), (fd, offset, whence))
 FAILING_CALL(void *, NULL, malloc, (size_t size), (size))
 FAILING_CALL(void *, MAP_FAILED, mmap,
@@ -52,6 +58,13 @@ FAILING_CALL(ssize_t, -1, recvmsg, (int fd, struct msghdr *message, int flags),
              (fd, message, flags))
 FAILING_CALL(ssize_t, -1, send, (int fd, const void *bytes, size_t length, int flags),
              (fd, bytes, length, flags))
+FAILING_CALL(int, -1, setgroups, (size_t count, const gid_t *groups), (count, groups))
+FAILING_CALL(int, -1, setpriority, (__priority_which_t which, id_t who, int priority),
+             (which, who, priority))
+FAILING_CALL(int, -1, setresgid, (gid_t gid, gid_t effective, gid_t saved), (gid, effective, saved))
+FAILING_CALL(int, -1, setresuid, (uid_t uid, uid_t effective, uid_t saved), (uid, effective, saved))
+FAILING_CALL(int, -1, setrlimit, (__rlimit_resource_t which, const struct rlimit *limit),
+             (which, limit))
 FAILING_CALL(pid_t, -1, setsid, (void), ())
 FAILING_CALL(int, -1, shutdown, (int fd, int how), (fd, how))
 FAILING_CALL(int, -1, signalfd, (int fd, const sigset_t *mask, int flags), (fd, mask, flags))
@@ -153,6 +166,10 @@ int __wrap_prctl(int what, ...)
 static const char *call_name(long number)
 {
     switch (number) {
+    case SYS_capget:
+        return "capget";
+    case SYS_capset:
+        return "capset";
     case SYS_clone3:
         return "clone3";
     case SYS_close_range:

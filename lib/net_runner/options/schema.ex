@@ -143,6 +143,42 @@ defmodule NetRunner.Options.Schema do
        "and `:merge`; with the others that is apart). You read and write it as stdout and stdin. Lines " <>
        "end with `\"\\r\\n\"` there, unless `raw: true`. A fed `input:` ends with the terminal's end-of-file " <>
        "character, unless `raw: true`. Its waits are by poll. Default: false."},
+    {:arg0, @calls, nil, :arg0,
+     "What the command is told its own name is (`argv[0]`); the executable is looked up as ever. A script does " <>
+       "not see it. Default: the executable as it was given."},
+    {:umask, @calls, nil, :umask,
+     "The permission bits, 0..0o777, that files made by the command do not get. The files of `stdout:` and " <>
+       "`stderr:` are made under the BEAM's. Default: the BEAM's."},
+    {:nice, @calls, nil, {:integer, -20, 19},
+     "The command's niceness itself, -20 (first served) to 19 (last), not a difference. Below the BEAM's needs a " <>
+       "privilege: `{:error, {:nice, posix}}`. Default: the BEAM's."},
+    {:oom_score_adj, @calls, nil, {:integer, -1000, 1000},
+     "What the out-of-memory killer adds to the command's badness, -1000 (never it) to 1000 (it first), see " <>
+       "proc(5). Below the BEAM's needs a privilege: `{:error, {:oom_score_adj, posix}}`. Linux only. Default: the " <>
+       "BEAM's."},
+    {:rlimits, @calls, %{}, :rlimits,
+     "Resource limits, see setrlimit(2): a map or keyword list of `name: limit` or `name: {soft, hard}`, a limit " <>
+       "being an integer from 0 on or `:infinity`; one limit is both. Names: " <>
+       "#{Enum.map_join(NetRunner.Protocol.rlimits(), ", ", &"`:#{&1}`")}. They hold for each process of the " <>
+       "command by itself (`:nproc` for all of its user). A hard limit above the BEAM's needs a privilege: " <>
+       "`{:error, {:rlimit, name, posix}}`. Default: the BEAM's."},
+    {:user, @calls, nil, :user,
+     "The user that the command runs as: a name, or a uid, neither of them root's. It gets that user's group and " <>
+       "groups (a uid without a name needs `group:`), in all ids, and no capability of the BEAM; that is " <>
+       "verified, and anything else is `{:error, {:user, posix}}` with nothing run. The BEAM must be root, or have " <>
+       "CAP_SETUID, CAP_SETGID and CAP_KILL; or it names itself. The environment stays: give `env:` a `HOME`, " <>
+       "or `{:replace, env}` where it has secrets. `cd:` is entered and the executable executed as that user; " <>
+       "the executable is looked up, and files of `input:`, `stdout:` and `stderr:` are opened, as the BEAM's. Linux only. " <>
+       "Default: the BEAM's user."},
+    {:group, @calls, nil, :group,
+     "The command's primary group: a name, or a gid. The supplementary groups stay those of `user:`, or the " <>
+       "BEAM's. Default: that of `user:`, or the BEAM's."},
+    {:groups, @calls, nil, :groups,
+     "The command's supplementary groups, exactly: a list of names and gids, at most 1000, or `[]`. Default: " <>
+       "those of `user:`, or the BEAM's."},
+    {:no_new_privs, @calls, false, {:one_of, [true, false]},
+     "Whether no program that the command executes gains privileges by it: set-user-ID, set-group-ID and file " <>
+       "capabilities have no effect. Where that cannot be had: `{:error, {:no_new_privs, posix}}`. Linux only. Default: false."},
     {:owner, [:process], {:caller}, :pid,
      "The process whose death stops the command. Default: the caller."},
     {:backend, @calls, :auto, {:one_of, [:auto, :poll, :io_uring]},

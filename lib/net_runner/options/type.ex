@@ -4,6 +4,9 @@ defmodule NetRunner.Options.Type do
 
   @u32_max 0xFFFF_FFFF
   @terminal %{rows: 24, cols: 80, echo: true, raw: false}
+  # Its largest number is RLIM_INFINITY.
+  @rlimit_max 0xFFFF_FFFF_FFFF_FFFE
+  @rlimits NetRunner.Protocol.rlimits()
   @log_levels [:emergency, :alert, :critical, :error, :warning, :notice, :info, :debug]
 
   @doc """
@@ -122,6 +125,39 @@ defmodule NetRunner.Options.Type do
           "a binary, iodata, an enumerable of iodata, a function of a sink, {:file, path}, :null"}
   end
 
+  def check(:umask, value) do
+    if is_integer(value) and value in 0..0o777,
+      do: :ok,
+      else: {:wrong, "permission bits in 0..0o777"}
+  end
+
+  # nil is no way to say "nobody": a name that was not found somewhere must not become the BEAM's own user.
+  def check(type, value) when type in [:user, :group] do
+    if is_binary(value) or is_integer(value), do: :ok, else: {:wrong, "a name or a number"}
+  end
+
+  def check(:groups, value) do
+    if is_list(value) and not List.improper?(value) and
+         Enum.all?(value, &(is_binary(&1) or is_integer(&1))),
+       do: :ok,
+       else: {:wrong, "a list of names and numbers"}
+  end
+
+  def check(:rlimits, limits) when is_map(limits) and not is_struct(limits),
+    do: check(:rlimits, Map.to_list(limits))
+
+  def check(:rlimits, limits) do
+    if is_list(limits) and not List.improper?(limits),
+      do: check_rlimits(limits, %{}),
+      else: wrong_rlimits()
+  end
+
+  def check(:arg0, value) when is_binary(value) do
+    with {:error, what} <- NetRunner.Executable.check_arg(value), do: {:invalid, "it " <> what}
+  end
+
+  def check(:arg0, _value), do: {:wrong, "a binary"}
+
   # What a command must look like, NetRunner.Executable says.
   def check(:cmd, _value), do: :ok
 
@@ -191,6 +227,39 @@ defmodule NetRunner.Options.Type do
   end
 
   def check(:env, env), do: check_env(env)
+
+  defp check_rlimits([], checked), do: {:ok, checked}
+
+  defp check_rlimits([{name, limit} | rest], checked) when name in @rlimits do
+    case check_rlimit(limit) do
+      {:ok, limit} -> check_rlimits(rest, Map.put(checked, name, limit))
+      {:invalid, what} -> {:invalid, "#{name}: #{what}"}
+      :wrong -> wrong_rlimits()
+    end
+  end
+
+  defp check_rlimits(_other, _checked), do: wrong_rlimits()
+
+  defp check_rlimit({soft, hard}) do
+    cond do
+      not limit?(soft) or not limit?(hard) -> :wrong
+      # In Erlang's order every number is less than an atom.
+      soft > hard -> {:invalid, "the soft limit is above the hard one"}
+      is_integer(soft) and soft > @rlimit_max -> {:invalid, "#{soft} is more than any limit"}
+      is_integer(hard) and hard > @rlimit_max -> {:invalid, "#{hard} is more than any limit"}
+      true -> {:ok, {soft, hard}}
+    end
+  end
+
+  defp check_rlimit(both), do: check_rlimit({both, both})
+
+  defp limit?(limit), do: limit == :infinity or (is_integer(limit) and limit >= 0)
+
+  defp wrong_rlimits do
+    {:wrong,
+     "a map or keyword list of limit or {soft, hard}, each an integer from 0 on or :infinity; names are " <>
+       Enum.map_join(@rlimits, ", ", &inspect/1)}
+  end
 
   defp check_path(path, expected) do
     cond do

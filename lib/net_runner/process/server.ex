@@ -151,7 +151,12 @@ defmodule NetRunner.Process.Server do
   defp failed(:stdin_file, posix, options), do: {:file, Terminal.path(options.input), posix}
   defp failed(:stdout_file, posix, options), do: {:file, Terminal.path(options.stdout), posix}
   defp failed(:stderr_file, posix, options), do: {:file, Terminal.path(options.stderr), posix}
-  defp failed(:pty, posix, _options), do: {:pty, posix}
+  defp failed({:rlimit, name}, posix, _options), do: {:rlimit, name, posix}
+
+  defp failed(option, posix, _options)
+       when option in [:pty, :user, :nice, :oom_score_adj, :no_new_privs],
+       do: {option, posix}
+
   defp failed(_stage, posix, _options), do: posix
 
   defp settle(:hang_up, start, _options), do: Shepherd.verdict(start.ticket)
