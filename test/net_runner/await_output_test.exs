@@ -21,12 +21,33 @@ defmodule NetRunner.AwaitOutputTest do
     end
   end
 
-  # One write of cat's for each of ours.
-  defp bring(p, pieces) do
-    for piece <- pieces do
+  # Into cat's output, for who reads later.
+  defp bring(p, bytes) do
+    {:ok, os_pid} = P.os_pid(p)
+    before = written(os_pid)
+    :ok = P.write(p, bytes)
+    eventually("cat has written it", fn -> written(os_pid) >= before + byte_size(bytes) end)
+  end
+
+  # Past somebody who is reading: each piece is a chunk of its own.
+  defp feed(p, pieces) do
+    {last, pieces} = List.pop_at(pieces, -1)
+
+    Enum.reduce(pieces, 0, fn piece, fed ->
       :ok = P.write(p, piece)
-      eventually("cat has written", fn -> written(elem(P.os_pid(p), 1)) >= byte_size(piece) end)
-    end
+      fed = fed + byte_size(piece)
+      eventually("it was read", fn -> match?({:ok, %{stdout: %{bytes: ^fed}}}, P.stats(p)) end)
+      fed
+    end)
+
+    :ok = P.write(p, last)
+  end
+
+  defp cut(bytes, size) when byte_size(bytes) <= size, do: [bytes]
+
+  defp cut(bytes, size) do
+    <<piece::binary-size(size), rest::binary>> = bytes
+    [piece | cut(rest, size)]
   end
 
   describe "a match" do
@@ -54,11 +75,9 @@ defmodule NetRunner.AwaitOutputTest do
       for size <- [1, 2, 3, 7], pattern <- [text, ~r/the needle/] do
         p = start!("cat", [], backend: backend)
         task = Task.async(fn -> P.await_output(p, pattern, 10_000) end)
-        haystack = "the need the needl" <> text <> "s"
-        for <<piece::binary-size(size) <- haystack>>, do: :ok = P.write(p, piece)
-        left = rem(byte_size(haystack), size)
-        :ok = P.write(p, binary_part(haystack, byte_size(haystack), -left))
+        feed(p, cut("the need the needl" <> text, size))
         assert Task.await(task, 15_000) == {:ok, {"the need the needl", text}}
+        :ok = P.write(p, "s")
         :ok = P.close_stdin(p)
         assert read_all(p) == "s"
         :ok = P.stop(p)
@@ -68,7 +87,7 @@ defmodule NetRunner.AwaitOutputTest do
     on_backends "of a text that begins anew in itself is found" do
       p = start!("cat", [], backend: backend)
       task = Task.async(fn -> P.await_output(p, "aab", 10_000) end)
-      for piece <- ["a", "a", "a", "a", "b", "b"], do: bring(p, [piece])
+      feed(p, ["a", "a", "a", "a", "bb"])
       assert Task.await(task, 15_000) == {:ok, {"aa", "aab"}}
       assert P.read(p) == {:ok, "b"}
     end
@@ -91,7 +110,13 @@ defmodule NetRunner.AwaitOutputTest do
       p = start!("cat", [], backend: backend)
       task = Task.async(fn -> P.await_output(p, ~r/größe: ./u, 10_000) end)
       bytes = "x\xFFy größe: ß!"
-      for <<byte <- bytes>>, do: bring(p, [<<byte>>])
+      # The last of the character that is asked for, and what follows it, come together.
+      feed(
+        p,
+        cut(binary_part(bytes, 0, byte_size(bytes) - 2), 1) ++
+          [binary_part(bytes, byte_size(bytes), -2)]
+      )
+
       assert Task.await(task, 15_000) == {:ok, {"x\xFFy ", "größe: ß"}}
       assert P.read(p) == {:ok, "!"}
     end
@@ -126,9 +151,9 @@ defmodule NetRunner.AwaitOutputTest do
     on_backends "in time is an error, and nothing is lost, nor any wait left behind" do
       p = start!("cat", [], backend: backend)
       assert P.await_output(p, "x", 0) == {:error, :timeout}
-      bring(p, ["first "])
+      bring(p, "first ")
       assert P.await_output(p, "never", 50) == {:error, :timeout}
-      bring(p, ["second "])
+      bring(p, "second ")
       assert P.await_output(p, ~r/never/, 50) == {:error, :timeout}
       assert P.await_output(p, "second", 0) == {:ok, {"first ", "second"}}
       assert P.read(p) == {:ok, " "}

@@ -486,10 +486,10 @@ defmodule NetRunner.PtyTest do
         assert prompt(p) =~ ~r/\A\^C\r\n\z/
         :ok = type(p, "echo $?")
         assert prompt(p) == "130\r\n"
-        :ok = type(p, "sleep 1000 & sleep 1001")
+        :ok = type(p, "sleep 1001")
         eventually("sleep is in the foreground", fn -> foreground(os_pid) == "sleep" end)
         :ok = P.write(p, <<28>>)
-        assert prompt(p) =~ ~r/\A\[1\] \d+\r\n\^\\Quit.*\r\n\z/
+        assert prompt(p) =~ ~r/\A\^\\Quit.*\r\n\z/
         :ok = type(p, "exit 3")
         assert P.await_exit(p, 5_000) == {:ok, 3}
         assert P.read(p) == {:ok, "exit\r\n"}
@@ -499,6 +499,28 @@ defmodule NetRunner.PtyTest do
       end)
 
       assert tagged(tag) == []
+    end
+
+    @tag :subreaper
+    on_backends "takes with it what it left in the background, stopped or running" do
+      {tag, env} = tag()
+
+      back_at_baseline(fn ->
+        p =
+          bash!(
+            backend: mode(backend),
+            env: [PS1: "$ ", TERM: "dumb", INPUTRC: "/dev/null"] ++ env
+          )
+
+        :ok = type(p, "sleep 1000 &")
+        assert prompt(p) =~ ~r/\A\[1\] \d+\r\n\z/
+        :ok = type(p, "sh -c 'kill -STOP $$'")
+        assert prompt(p) =~ ~r/Stopped/
+        :ok = P.write(p, "exit\nexit\n")
+        assert {:ok, _status} = P.await_exit(p, 5_000)
+        assert tagged(tag) == []
+        :ok = P.stop(p)
+      end)
     end
 
     on_backends "sees the size before and after it changes" do
