@@ -138,6 +138,13 @@ static size_t spawn_strings(const struct order *order, struct nr_spawn *spawn,
     for (int i = 0; i < 3; i++)
         if (order->files[i] != NULL)
             at = append(strings, at, room, order->files[i]);
+    if (order->cgroup != NULL) {
+        at = append(strings, at, room, order->cgroup);
+        at = append(strings, at, room, order->leaf);
+    }
+    for (; order->limits != NULL && order->limits[spawn->cgroup_files] != NULL;
+         spawn->cgroup_files++)
+        at = append(strings, at, room, order->limits[spawn->cgroup_files]);
     for (spawn->argc = 0; order->argv[spawn->argc] != NULL; spawn->argc++)
         at = append(strings, at, room, order->argv[spawn->argc]);
     for (spawn->envc = 0; order->env != NULL && order->env[spawn->envc] != NULL; spawn->envc++)
@@ -150,7 +157,8 @@ static struct nr_spawn spawn_header(const struct order *order)
 {
     return (struct nr_spawn){
         .flags = order->flags | (order->cwd > 0 ? NR_SPAWN_CWD : 0) |
-                 (order->memfd ? NR_SPAWN_STRINGS : 0),
+                 (order->memfd ? NR_SPAWN_STRINGS : 0) |
+                 (order->cgroup != NULL ? NR_SPAWN_CGROUP : 0),
         .stop_signal = order->stop_signal != 0 ? order->stop_signal : SIGTERM,
         .kill_timeout_ms = order->kill_timeout_ms,
         .drain_timeout_ms = order->drain_timeout_ms,

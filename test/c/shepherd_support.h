@@ -61,6 +61,9 @@ struct order {
     uint32_t kill_timeout_ms;
     uint32_t drain_timeout_ms;
     bool memfd; /* strings travel apart */
+    const char *cgroup; /* its parent; NULL: none */
+    const char *leaf;
+    const char *const *limits; /* "file=content"; NULL: none */
 };
 
 struct command {
