@@ -422,6 +422,22 @@ void escalate(struct shepherd *shepherd, uint64_t id)
     send_frame(shepherd->socket, NR_ESCALATE, id, NULL, 0);
 }
 
+/* ---- cgroups -------------------------------------------------------------------------------- */
+
+const char *cgroup_mount(void)
+{
+    static char path[256];
+    char device[256], kind[64];
+    bool found = false;
+    FILE *mounts = fopen("/proc/mounts", "re");
+    while (!found && mounts != NULL &&
+           fscanf(mounts, "%255s %255s %63s %*[^\n]", device, path, kind) == 3)
+        found = strcmp(kind, "cgroup2") == 0 && access(path, W_OK) == 0;
+    if (mounts != NULL)
+        (void)fclose(mounts);
+    return found ? path : NULL;
+}
+
 /* ---- output --------------------------------------------------------------------------------- */
 
 static ssize_t read_some(int fd, char *bytes, size_t room)

@@ -60,7 +60,7 @@ struct order {
     uint32_t stop_signal;   /* 0: TERM */
     uint32_t kill_timeout_ms;
     uint32_t drain_timeout_ms;
-    bool memfd; /* strings travel apart */
+    bool memfd;         /* strings travel apart */
     const char *cgroup; /* its parent; NULL: none */
     const char *leaf;
     const char *const *limits; /* "file=content"; NULL: none */
@@ -136,6 +136,9 @@ bool is_locked(const char *path);
 void await_gone(pid_t pid, uint64_t limit_ms);
 
 uint64_t now_ms(void);
+
+/* Where cgroup version 2 is mounted and ours to write to; NULL: nowhere. Asserts nothing: main() asks. */
+const char *cgroup_mount(void);
 
 /* Makes us the subreaper and asserts, at the end, that nobody was left behind. */
 void become_subreaper(void);

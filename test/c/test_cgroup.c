@@ -46,7 +46,7 @@ int main(void)
 #include "refuse.h"
 #include "usage.h"
 
-static char mount_point[256];
+static const char *mount_point;
 static char parent[512]; /* of this test */
 static struct nr_cgroup cgroup;
 static struct nr_cgroup_claim *claim;
@@ -54,20 +54,6 @@ static struct shepherd shepherd;
 static int alive[2]; /* the write end is inherited by whoever is to die */
 
 /* ---- the ground ----------------------------------------------------------------------------- */
-
-/* Where cgroup2 is mounted and ours to write. */
-static bool find_mount(void)
-{
-    char device[256], kind[64];
-    FILE *mounts = fopen("/proc/mounts", "re");
-    bool found = false;
-    while (!found && mounts != NULL &&
-           fscanf(mounts, "%255s %255s %63s %*[^\n]", device, mount_point, kind) == 3)
-        found = strcmp(kind, "cgroup2") == 0 && access(mount_point, W_OK) == 0;
-    if (mounts != NULL)
-        (void)fclose(mounts);
-    return found;
-}
 
 static const char *path_of(const char *name)
 {
@@ -887,7 +873,8 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("cgroup");
-    if (!find_mount()) {
+    mount_point = cgroup_mount();
+    if (mount_point == NULL) {
         printf("SKIP test_cgroup: no cgroup2 is mounted here that we may write to\n");
         return 77;
     }
