@@ -7,11 +7,13 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -422,6 +424,22 @@ void escalate(struct shepherd *shepherd, uint64_t id)
     send_frame(shepherd->socket, NR_ESCALATE, id, NULL, 0);
 }
 
+uint64_t cpu_ms(pid_t pid)
+{
+    char path[64];
+    unsigned long long user;
+    unsigned long long system;
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    FILE *file = fopen(path, "re");
+    ck_assert_msg(file != NULL &&
+                      fscanf(file,
+                             "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
+                             &user, &system) == 2,
+                  "%s", path);
+    (void)fclose(file);
+    return (user + system) * 1000U / (uint64_t)sysconf(_SC_CLK_TCK);
+}
+
 /* ---- cgroups -------------------------------------------------------------------------------- */
 
 const char *cgroup_mount(void)
@@ -436,6 +454,54 @@ const char *cgroup_mount(void)
     if (mounts != NULL)
         (void)fclose(mounts);
     return found ? path : NULL;
+}
+
+static char cgroup_parent[512];
+static pid_t cgroup_owner;
+
+static int remove_cgroup(const char *path, const struct stat *info, int type, struct FTW *where)
+{
+    (void)info;
+    (void)where;
+    if (type == FTW_DP)
+        (void)rmdir(path);
+    return 0;
+}
+
+static void clear_cgroups(void)
+{
+    char file[600];
+    if (cgroup_owner != getpid())
+        return;
+    (void)snprintf(file, sizeof(file), "%s/cgroup.kill", cgroup_parent);
+    for (int i = 0; i < 100 && access(cgroup_parent, F_OK) == 0; i++) {
+        int fd = open(file, O_WRONLY | O_CLOEXEC);
+        (void)!write(fd, "1", 1);
+        (void)nr_fd_close(fd);
+        (void)nftw(cgroup_parent, remove_cgroup, 8, FTW_DEPTH | FTW_PHYS);
+        (void)poll(NULL, 0, 5);
+    }
+}
+
+/* Not by its pid: that is not the only one of its kind, where there are pid namespaces. */
+const char *cgroup_make_parent(void)
+{
+    (void)snprintf(cgroup_parent, sizeof(cgroup_parent), "%s/nr_test_XXXXXX", cgroup_mount());
+    ck_assert_ptr_nonnull(mkdtemp(cgroup_parent));
+    ck_assert_sys(chmod(cgroup_parent, 0755));
+    cgroup_owner = getpid();
+    (void)atexit(clear_cgroups);
+    return cgroup_parent;
+}
+
+void cgroup_remove_parent(void)
+{
+    uint64_t limit = now_ms() + WAIT_MS;
+    while (rmdir(cgroup_parent) < 0) {
+        ck_assert_msg(errno == EBUSY && now_ms() < limit, "%s is not empty at the end",
+                      cgroup_parent);
+        (void)poll(NULL, 0, 2);
+    }
 }
 
 /* ---- output --------------------------------------------------------------------------------- */

@@ -137,8 +137,17 @@ void await_gone(pid_t pid, uint64_t limit_ms);
 
 uint64_t now_ms(void);
 
+/* User and system time of a process, in milliseconds. */
+uint64_t cpu_ms(pid_t pid);
+
 /* Where cgroup version 2 is mounted and ours to write to; NULL: nowhere. Asserts nothing: main() asks. */
 const char *cgroup_mount(void);
+
+/* A cgroup of this test's, below which it makes others. Should the test fail, all of it is ended and removed at
+ * the end of the process. */
+const char *cgroup_make_parent(void);
+/* Asserts that it is empty, or soon is, and removes it. */
+void cgroup_remove_parent(void);
 
 /* Makes us the subreaper and asserts, at the end, that nobody was left behind. */
 void become_subreaper(void);

@@ -47,7 +47,7 @@ int main(void)
 #include "usage.h"
 
 static const char *mount_point;
-static char parent[512]; /* of this test */
+static const char *parent; /* of this test */
 static struct nr_cgroup cgroup;
 static struct nr_cgroup_claim *claim;
 static struct shepherd shepherd;
@@ -71,24 +71,18 @@ static bool is_there(const char *name)
 
 static void make_parent(void)
 {
-    (void)snprintf(parent, sizeof(parent), "%s/nr_test_%d", mount_point, getpid());
-    ck_assert_sys(mkdir(parent, 0755));
+    parent = cgroup_make_parent();
     cgroup = NR_CGROUP_NONE;
     claim = NULL;
     ck_assert_int_eq(nr_fd_pipe(alive), 0);
     become_subreaper();
 }
 
-/* Nothing but our own parent is left, whatever the test did. */
 static void remove_parent(void)
 {
-    uint64_t limit = now_ms() + WAIT_MS;
     nr_cgroup_close(&cgroup);
     nr_cgroup_claim_free(claim);
-    while (rmdir(parent) < 0) {
-        ck_assert_msg(errno == EBUSY && now_ms() < limit, "%s is not empty at the end", parent);
-        (void)poll(NULL, 0, 2);
-    }
+    cgroup_remove_parent();
     expect_no_children();
 }
 
@@ -190,7 +184,7 @@ static const char *home_of(pid_t pid)
 static bool lives_in(pid_t pid, const char *name)
 {
     char wanted[1100];
-    (void)snprintf(wanted, sizeof(wanted), "/nr_test_%d/%s", getpid(), name);
+    (void)snprintf(wanted, sizeof(wanted), "%s/%s", strrchr(parent, '/'), name);
     const char *home = home_of(pid);
     size_t length = strlen(home);
     size_t tail = strlen(wanted);
@@ -520,6 +514,52 @@ START_TEST(everybody_in_it_and_below_is_killed_and_all_of_it_removed)
 }
 END_TEST
 
+/* A FIFO in place of cgroup.procs: who reads it first is told a pid, who reads it then is told nobody. */
+START_TEST(who_is_no_member_any_more_is_not_signalled)
+{
+    char folder[] = "/tmp/nr_test_cgroup_XXXXXX";
+    char fifo[64];
+
+    if (!has_pidfds())
+        skip("pidfd_open(2) is refused");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    (void)snprintf(fifo, sizeof(fifo), "%s/cgroup.procs", folder);
+    ck_assert_sys(mkfifo(fifo, 0600));
+    pid_t stranger = fork();
+    ck_assert_sys(stranger);
+    if (stranger == 0)
+        pause_for_ever_here();
+    pid_t writer = fork();
+    ck_assert_sys(writer);
+    if (writer == 0) {
+        char text[16];
+        int length = snprintf(text, sizeof(text), "%d\n", stranger);
+        for (bool first = true;; first = false) {
+            int fd = open(fifo, O_WRONLY | O_CLOEXEC);
+            if (first)
+                (void)!write(fd, text, (size_t)length);
+            (void)close(fd);
+            (void)poll(NULL, 0, 5); /* who reads sees the end, and does not read on */
+        }
+    }
+    struct nr_cgroup fake = NR_CGROUP_NONE;
+    fake.by_freezer = true;
+    fake.leaf = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ck_assert_sys(fake.leaf);
+    nr_cgroup_kill(&fake);
+    nr_cgroup_close(&fake);
+    ck_assert_int_eq(waitpid(stranger, NULL, WNOHANG), 0);
+    ck_assert_sys(kill(writer, SIGKILL));
+    ck_assert_sys(kill(stranger, SIGTERM));
+    int status;
+    ck_assert_int_eq(waitpid(stranger, &status, 0), stranger);
+    ck_assert_int_eq(WTERMSIG(status), SIGTERM); /* and not SIGKILL, a moment ago */
+    reap_all();
+    ck_assert_sys(unlink(fifo));
+    ck_assert_sys(rmdir(folder));
+}
+END_TEST
+
 START_TEST(endless_fork_chains_are_killed)
 {
     make();
@@ -844,6 +884,22 @@ START_TEST(a_killed_guardians_leaf_is_removed_by_the_zygote)
 }
 END_TEST
 
+START_TEST(an_idle_guardian_in_a_cgroup_sleeps)
+{
+    struct order order = ORDER(.argv = ARGV("/bin/sleep", "100"), .cgroup = parent, .leaf = "leaf");
+    struct command command;
+    (void)begin(&command, &order);
+    uint64_t before = cpu_ms(command.guardian);
+    ck_assert(
+        !has_frame(command.control, 1000)); /* who turns round burns a third of that, or more */
+    uint64_t burnt = cpu_ms(command.guardian) - before;
+    ck_assert_msg(burnt < 100, "%llu ms of processor time", (unsigned long long)burnt);
+    send_stop(&command, 1000);
+    (void)expect_usage(&command);
+    expect_exit(&command, NR_EXIT_SIGNAL, SIGTERM);
+}
+END_TEST
+
 START_TEST(kept_orphans_keep_it_until_the_last_has_ended)
 {
     const char *lock = lock_file();
@@ -893,6 +949,7 @@ int main(void)
     tcase_add_test(tcase, a_held_child_ends_with_its_parent);
     tcase_add_test(tcase, poll_says_when_the_last_has_left);
     tcase_add_loop_test(tcase, everybody_in_it_and_below_is_killed_and_all_of_it_removed, 0, 2);
+    tcase_add_test(tcase, who_is_no_member_any_more_is_not_signalled);
     tcase_add_loop_test(tcase, endless_fork_chains_are_killed, 0, 2);
     tcase_add_test(tcase, a_member_is_signalled_by_its_descriptor_or_not_at_all);
     tcase_add_test(tcase, a_leaf_that_somebody_else_has_removed_and_made_again_is_theirs);
@@ -909,6 +966,7 @@ int main(void)
     tcase_add_test(tcase, a_step_that_fails_is_named_and_leaves_nothing);
     tcase_add_test(tcase, who_was_moved_into_it_is_waited_for_and_then_killed_with_it);
     tcase_add_loop_test(tcase, a_killed_guardians_leaf_is_removed_by_the_zygote, 0, 2);
+    tcase_add_test(tcase, an_idle_guardian_in_a_cgroup_sleeps);
     tcase_add_test(tcase, kept_orphans_keep_it_until_the_last_has_ended);
     suite_add_tcase(suite, tcase);
 

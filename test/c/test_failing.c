@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -267,13 +266,12 @@ static enum outcome loses_its_guardian(struct command *command)
 
 /* ---- in a cgroup ---------------------------------------------------------------------------- */
 
-static const char *mount_point; /* of cgroup2; NULL: none that we may write to */
-static char parent[300];
+static const char *parent;
 
 /* The leaf is removed, whatever failed; at once where the command worked. */
 static enum outcome without_leaf(enum outcome outcome, bool at_once)
 {
-    char leaf[320];
+    char leaf[600];
     uint64_t limit = now_ms() + WAIT_MS;
     (void)snprintf(leaf, sizeof(leaf), "%s/leaf", parent);
     if (failing->failed == 0 && at_once && outcome == WORKS)
@@ -602,15 +600,14 @@ static const struct fault cgroup_faults[] = {
 
 static void begin_in_a_cgroup(void)
 {
-    (void)snprintf(parent, sizeof(parent), "%s/nr_test_%d", mount_point, getpid());
-    ck_assert_sys(mkdir(parent, 0755));
+    parent = cgroup_make_parent();
     begin();
 }
 
 static void end_in_a_cgroup(void)
 {
     end();
-    ck_assert_sys(rmdir(parent));
+    cgroup_remove_parent();
 }
 
 START_TEST(in_a_cgroup)
@@ -866,8 +863,7 @@ int main(void)
     tcase_add_test(tcase, a_guardian_without_memory_sees_a_hangup);
     tcase_add_loop_test(tcase, a_zygote_without_memory_serves_later, 0, 2);
 
-    mount_point = cgroup_mount();
-    if (mount_point != NULL) {
+    if (cgroup_mount() != NULL) {
         tcase = add_case(suite, "in a cgroup", begin_in_a_cgroup, end_in_a_cgroup);
         ADD_EACH(tcase, in_a_cgroup, cgroup_faults);
     } else {

@@ -207,8 +207,19 @@ defmodule NetRunner.Test.World do
 
     File.mkdir!(parent)
 
+    # Whatever a test that failed has left must not stay.
     ExUnit.Callbacks.on_exit(fn ->
-      eventually("#{parent} is empty", 5_000, fn -> File.rmdir(parent) == :ok end)
+      File.write(Path.join(parent, "cgroup.kill"), "1")
+
+      System.cmd("find", [parent, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"],
+        stderr_to_stdout: true
+      )
+
+      File.rmdir(parent)
+    end)
+
+    ExUnit.Callbacks.on_exit(fn ->
+      eventually("#{parent} is empty", 5_000, fn -> cgroups_below(parent) == [] end)
     end)
 
     for name <- controllers,
