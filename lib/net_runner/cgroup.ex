@@ -3,6 +3,8 @@ defmodule NetRunner.Cgroup do
   Commands in cgroups of their own: the option `cgroup:`, and what can be read and changed while they run
   (`NetRunner.Process.cgroup/1`, `NetRunner.Process.set_cgroup/2`).
 
+  <!-- only compiled: few machines have the controllers to give -->
+
       NetRunner.exec(["make", "-j8"],
         cgroup: %{
           parent: "/sys/fs/cgroup/system.slice/my_app.service/jobs",

@@ -393,6 +393,8 @@ defmodule NetRunner.Process do
   keyword list. The first that cannot be changed ends it: `{:error, {:cgroup, key, posix}}`. A limit of an unknown
   name or a wrong type raises an `ArgumentError`.
 
+  <!-- only compiled: few machines have the controllers to give -->
+
       {:ok, p} = NetRunner.Process.start("worker", [], cgroup: [parent: jobs, cpu_weight: 100])
       :ok = NetRunner.Process.set_cgroup(p, cpu_weight: 10, pids_max: 50)
   """

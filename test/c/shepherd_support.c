@@ -442,9 +442,11 @@ uint64_t cpu_ms(pid_t pid)
 
 /* ---- cgroups -------------------------------------------------------------------------------- */
 
-const char *cgroup_mount(void)
+static char cgroup_root[320];
+static char cgroup_parent[352];
+
+static bool find_cgroup_mount(char path[256])
 {
-    static char path[256];
     char device[256], kind[64];
     bool found = false;
     FILE *mounts = fopen("/proc/mounts", "re");
@@ -453,11 +455,18 @@ const char *cgroup_mount(void)
         found = strcmp(kind, "cgroup2") == 0 && access(path, W_OK) == 0;
     if (mounts != NULL)
         (void)fclose(mounts);
-    return found ? path : NULL;
+    return found;
 }
 
-static char cgroup_parent[512];
-static pid_t cgroup_owner;
+/* Not by its pid: where there are pid namespaces, others have the same. */
+const char *cgroup_begin(void)
+{
+    char mount[256];
+    if (!find_cgroup_mount(mount))
+        return NULL;
+    (void)snprintf(cgroup_root, sizeof(cgroup_root), "%s/nr_test_XXXXXX", mount);
+    return mkdtemp(cgroup_root) != NULL && chmod(cgroup_root, 0755) == 0 ? cgroup_root : NULL;
+}
 
 static int remove_cgroup(const char *path, const struct stat *info, int type, struct FTW *where)
 {
@@ -468,29 +477,24 @@ static int remove_cgroup(const char *path, const struct stat *info, int type, st
     return 0;
 }
 
-static void clear_cgroups(void)
+void cgroup_end(void)
 {
-    char file[600];
-    if (cgroup_owner != getpid())
-        return;
-    (void)snprintf(file, sizeof(file), "%s/cgroup.kill", cgroup_parent);
-    for (int i = 0; i < 100 && access(cgroup_parent, F_OK) == 0; i++) {
+    char file[352];
+    (void)snprintf(file, sizeof(file), "%s/cgroup.kill", cgroup_root);
+    for (int i = 0; i < 100 && access(cgroup_root, F_OK) == 0; i++) {
+        (void)nftw(cgroup_root, remove_cgroup, 8, FTW_DEPTH | FTW_PHYS);
         int fd = open(file, O_WRONLY | O_CLOEXEC);
-        (void)!write(fd, "1", 1);
+        if (fd >= 0)
+            (void)!write(fd, "1", 1);
         (void)nr_fd_close(fd);
-        (void)nftw(cgroup_parent, remove_cgroup, 8, FTW_DEPTH | FTW_PHYS);
-        (void)poll(NULL, 0, 5);
+        (void)poll(NULL, 0, i > 0 ? 5 : 0);
     }
 }
 
-/* Not by its pid: that is not the only one of its kind, where there are pid namespaces. */
 const char *cgroup_make_parent(void)
 {
-    (void)snprintf(cgroup_parent, sizeof(cgroup_parent), "%s/nr_test_XXXXXX", cgroup_mount());
-    ck_assert_ptr_nonnull(mkdtemp(cgroup_parent));
-    ck_assert_sys(chmod(cgroup_parent, 0755));
-    cgroup_owner = getpid();
-    (void)atexit(clear_cgroups);
+    (void)snprintf(cgroup_parent, sizeof(cgroup_parent), "%s/%d", cgroup_root, getpid());
+    ck_assert_sys(mkdir(cgroup_parent, 0755));
     return cgroup_parent;
 }
 

@@ -140,11 +140,12 @@ uint64_t now_ms(void);
 /* User and system time of a process, in milliseconds. */
 uint64_t cpu_ms(pid_t pid);
 
-/* Where cgroup version 2 is mounted and ours to write to; NULL: nowhere. Asserts nothing: main() asks. */
-const char *cgroup_mount(void);
+/* For main(), around run_suite(): a cgroup for all of this program's, wherever cgroup version 2 is mounted and
+ * ours to write to (NULL: nowhere); and its end, with whatever tests that failed have left in it. */
+const char *cgroup_begin(void);
+void cgroup_end(void);
 
-/* A cgroup of this test's, below which it makes others. Should the test fail, all of it is ended and removed at
- * the end of the process. */
+/* A cgroup of this test's, below which it makes others. */
 const char *cgroup_make_parent(void);
 /* Asserts that it is empty, or soon is, and removes it. */
 void cgroup_remove_parent(void);

@@ -46,7 +46,7 @@ int main(void)
 #include "refuse.h"
 #include "usage.h"
 
-static const char *mount_point;
+static const char *root;   /* of all tests */
 static const char *parent; /* of this test */
 static struct nr_cgroup cgroup;
 static struct nr_cgroup_claim *claim;
@@ -266,7 +266,7 @@ START_TEST(only_a_directory_of_cgroup2_is_a_parent)
     ck_assert_sys(symlink(parent, path));
     expect_refused(path, ELOOP);
     ck_assert_sys(unlink(path));
-    ck_assert_sys(symlink(mount_point, path));
+    ck_assert_sys(symlink(root, path));
     (void)snprintf(path, sizeof(path), "%s/link/%s", link, strrchr(parent, '/') + 1);
     expect_refused(path, ELOOP);
     (void)snprintf(path, sizeof(path), "%s/link", link);
@@ -285,7 +285,7 @@ START_TEST(a_path_with_dots_or_without_a_root_is_refused)
     expect_refused(path, EINVAL);
     (void)snprintf(path, sizeof(path), "%s/../%s", parent, strrchr(parent, '/') + 1);
     expect_refused(path, EINVAL);
-    ck_assert_sys(chdir(mount_point));
+    ck_assert_sys(chdir(root));
     expect_refused(strrchr(parent, '/') + 1, EINVAL);
 }
 END_TEST
@@ -929,8 +929,8 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("cgroup");
-    mount_point = cgroup_mount();
-    if (mount_point == NULL) {
+    root = cgroup_begin();
+    if (root == NULL) {
         printf("SKIP test_cgroup: no cgroup2 is mounted here that we may write to\n");
         return 77;
     }
@@ -974,6 +974,8 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, where_clone3_is_refused_it_is_joined_before_exec_too);
     suite_add_tcase(suite, tcase);
-    return run_suite(suite);
+    int r = run_suite(suite);
+    cgroup_end();
+    return r;
 }
 #endif

@@ -863,7 +863,8 @@ int main(void)
     tcase_add_test(tcase, a_guardian_without_memory_sees_a_hangup);
     tcase_add_loop_test(tcase, a_zygote_without_memory_serves_later, 0, 2);
 
-    if (cgroup_mount() != NULL) {
+    bool cgroups = cgroup_begin() != NULL;
+    if (cgroups) {
         tcase = add_case(suite, "in a cgroup", begin_in_a_cgroup, end_in_a_cgroup);
         ADD_EACH(tcase, in_a_cgroup, cgroup_faults);
     } else {
@@ -878,5 +879,8 @@ int main(void)
 
     tcase = add_case(suite, "starting with fallbacks", prepare_refused, NULL);
     ADD_EACH(tcase, in_a_fallback_of_the_start, start_fallback_faults);
-    return run_suite(suite);
+    int r = run_suite(suite);
+    if (cgroups)
+        cgroup_end();
+    return r;
 }

@@ -292,7 +292,11 @@ defmodule NetRunner.CgroupTest do
 
       1..200
       |> Task.async_stream(
-        fn n -> {n, NetRunner.run(["sh", "-c", "exit #{n}"], cgroup: [parent: parent])} end,
+        fn n ->
+          # A command that is born in a cgroup waits for all processors to pass by (an RCU grace period).
+          opts = [cgroup: [parent: parent], spawn_timeout: 60_000]
+          {n, NetRunner.run(["sh", "-c", "exit #{n}"], opts)}
+        end,
         max_concurrency: 50,
         timeout: 60_000
       )
