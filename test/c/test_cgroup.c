@@ -750,7 +750,7 @@ static void await_removal(const char *name)
     }
 }
 
-START_TEST(a_command_lives_in_it_its_guardian_does_not_and_it_is_gone_with_the_exit)
+START_TEST(a_command_lives_in_it_and_its_guardian_does_not)
 {
     struct command command;
     struct order order =
@@ -961,8 +961,7 @@ int main(void)
     tcase = tcase_create("commands");
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, start_shepherd, end_shepherd);
-    tcase_add_loop_test(
-        tcase, a_command_lives_in_it_its_guardian_does_not_and_it_is_gone_with_the_exit, 0, 2);
+    tcase_add_loop_test(tcase, a_command_lives_in_it_and_its_guardian_does_not, 0, 2);
     tcase_add_test(tcase, a_step_that_fails_is_named_and_leaves_nothing);
     tcase_add_test(tcase, who_was_moved_into_it_is_waited_for_and_then_killed_with_it);
     tcase_add_loop_test(tcase, a_killed_guardians_leaf_is_removed_by_the_zygote, 0, 2);
