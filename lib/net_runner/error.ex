@@ -8,7 +8,8 @@ defmodule NetRunner.Error do
   From starting: a POSIX atom (`:enoent`, `:eacces`, `:enoexec`, `:e2big`, `:eagain`, `:emfile`,
   `:enfile`, `:enomem`, ...), `{:cd, posix}`, `{:file, path, posix}`, `:spawn_timeout`, `:shepherd_lost`,
   `{:backend, why}`; from options that could not be had: `{:pty, posix}`, `{:user, posix}` (`user:`, `group:` or `groups:`),
-  `{:rlimit, name, posix}`, `{:nice, posix}`, `{:oom_score_adj, posix}`, `{:no_new_privs, posix}`.
+  `{:rlimit, name, posix}`, `{:nice, posix}`, `{:oom_score_adj, posix}`, `{:no_new_privs, posix}`,
+  `{:cgroup, step, posix}` (the steps: `NetRunner.Cgroup`).
 
   Later: `:timeout`, `{:timeout, bytes_taken}` (writes), `{:max_output_exceeded, partial}`,
   `{:line_too_long, max_bytes}` (`max_line_length:`), `:guardian_lost`, `{:unkillable, pids}`,
@@ -34,6 +35,7 @@ defmodule NetRunner.Error do
           | {:nice, posix}
           | {:oom_score_adj, posix}
           | {:no_new_privs, posix}
+          | {:cgroup, step :: atom, posix}
           | :spawn_timeout
           | :shepherd_lost
           | {:backend, String.t()}
@@ -78,6 +80,7 @@ defmodule NetRunner.Error do
   defp text({option, posix}) when option in [:nice, :oom_score_adj, :no_new_privs],
     do: "cannot set #{option}: #{posix_text(posix)}"
 
+  defp text({:cgroup, step, posix}), do: NetRunner.Cgroup.text(step, posix_text(posix))
   defp text(:spawn_timeout), do: "was not started in time"
   defp text(:shepherd_lost), do: "the shepherd ended before it could start the command"
   defp text({:backend, why}), do: "the :io_uring backend cannot be used: #{why}"
@@ -198,6 +201,7 @@ defmodule NetRunner.ExitError do
     do: "wrote nothing for too long and #{ending(error.exit)}"
 
   defp how(%{cause: :output_limit} = error), do: "wrote too much and #{ending(error.exit)}"
+  defp how(%{cause: :oom} = error), do: "ran out of memory and #{ending(error.exit)}"
   defp how(%{cause: :stopped} = error), do: "was stopped and #{ending(error.exit)}"
   defp how(%{cause: :owner_down} = error), do: "lost its owner and #{ending(error.exit)}"
   defp how(%{exit: exit}), do: ending(exit)

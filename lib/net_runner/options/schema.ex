@@ -179,6 +179,10 @@ defmodule NetRunner.Options.Schema do
     {:no_new_privs, @calls, false, {:one_of, [true, false]},
      "Whether no program that the command executes gains privileges by it: set-user-ID, set-group-ID and file " <>
        "capabilities have no effect. Where that cannot be had: `{:error, {:no_new_privs, posix}}`. Linux only. Default: false."},
+    {:cgroup, @calls, nil, :cgroup,
+     "A cgroup (version 2) of the command's own: a map or keyword list of `parent:` (required), limits like " <>
+       "`memory_max:`, `pids_max:`, `cpu_max:`, and `name:`; see `NetRunner.Cgroup`. The command is in it before it is executed, " <>
+       "or does not run. Default: none, it lives where the BEAM does."},
     {:owner, [:process], {:caller}, :pid,
      "The process whose death stops the command. Default: the caller."},
     {:backend, @calls, :auto, {:one_of, [:auto, :poll, :io_uring]},

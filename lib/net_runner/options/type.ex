@@ -158,6 +158,8 @@ defmodule NetRunner.Options.Type do
 
   def check(:arg0, _value), do: {:wrong, "a binary"}
 
+  def check(:cgroup, value), do: NetRunner.Cgroup.check(value)
+
   # What a command must look like, NetRunner.Executable says.
   def check(:cmd, _value), do: :ok
 
