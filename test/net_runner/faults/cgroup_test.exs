@@ -219,7 +219,7 @@ defmodule NetRunner.Faults.CgroupTest do
       lock = tmp_path("lock")
       beam = in_other_beam(parent, lock)
       {zygote, guardian} = shepherds(beam)
-      {_, 0} = System.cmd("kill", ["-KILL", to_string(beam.os_pid), to_string(guardian)])
+      {_, 0} = System.cmd("kill", ["-KILL", to_string(guardian), to_string(beam.os_pid)])
       await_free(lock, d() + k())
       eventually("the leaf is removed", fn -> cgroups_below(parent) == [] end)
       eventually("the zygote leaves", fn -> not running?(zygote) end)
