@@ -113,10 +113,32 @@ defmodule NetRunner.ExecTest do
                exec("yes y | tr -d '\\n'", max_output_size: 5, backend: backend)
 
       refute Result.ok?(result)
+    end
 
-      # Also where it was quicker than the stop.
-      assert {:ok, %{cause: :output_limit, stdout: "12345", truncated?: true}} =
-               exec("printf 1234567", max_output_size: 5, backend: backend)
+    on_backends "of one that wrote more than it may, and had ended before that was seen" do
+      me = self()
+
+      input = fn sink ->
+        send(me, {:feeder, self()})
+        receive(do: (:go -> Enum.into(["\n"], sink)))
+      end
+
+      opts = [input: input, into: %Teller{to: me}, max_output_size: 50, backend: backend]
+      task = Task.async(fn -> exec("echo $$; read x; printf %100s", opts) end)
+      assert_receive {:feeder, feeder}, 5_000
+      assert_receive {:element, os_pid}, 5_000
+
+      # Who reads sleeps through it.
+      :erlang.suspend_process(task.pid)
+      send(feeder, :go)
+      gone? = fn -> not running?(os_pid |> String.trim() |> String.to_integer()) end
+      eventually("the command has ended", 5_000, gone?)
+      :erlang.resume_process(task.pid)
+
+      assert {:ok, %{cause: :output_limit, exit: {:exited, 0}, stdout: [^os_pid, rest]}} =
+               Task.await(task)
+
+      assert byte_size(os_pid <> rest) == 50
     end
 
     test "of one that closed its output and runs on, within its time" do
