@@ -258,12 +258,15 @@ static ERL_NIF_TERM wrote(ErlNifEnv *env, struct nr_handle *handle, size_t n)
     return nr_term_ok(env, enif_make_uint64(env, n));
 }
 
-/* The byte before the n-th. */
-static unsigned char byte_before(const struct iovec *parts, size_t n)
+/* The n-th byte (n >= 1), or -1 if there are not so many. */
+static int nth_byte(const struct iovec *parts, int count, size_t n)
 {
-    while (n > parts->iov_len)
-        n -= parts++->iov_len;
-    return ((const unsigned char *)parts->iov_base)[n - 1];
+    for (int i = 0; i < count; i++) {
+        if (n <= parts[i].iov_len)
+            return ((const unsigned char *)parts[i].iov_base)[n - 1];
+        n -= parts[i].iov_len;
+    }
+    return -1;
 }
 
 /* A larger pipe for who keeps finding it full with much to write. True: there is room now. */
@@ -327,7 +330,7 @@ static ERL_NIF_TERM write_locked(ErlNifEnv *env, struct nr_handle *handle, const
         if (n >= 0) {
             handle->stats.bytes += (uint64_t)n;
             if (n > 0)
-                handle->last_written = byte_before(cut, (size_t)n);
+                handle->last_written = nth_byte(cut, count, (size_t)n);
             return wrote(env, handle, (size_t)n);
         }
         r = nr_errno();

@@ -6,7 +6,7 @@ defmodule NetRunner.Faults.FailingTest do
   alias NetRunner.Test.Failing
 
   # A guardian that cannot be heard is let go of, and ends its family: its pipes end with it.
-  @lost [:guardian_lost, :shepherd_lost, :eof, :epipe, :not_running]
+  @lost [:guardian_lost, :shepherd_lost, :eof, :no_match, :epipe, :not_running]
 
   # {call, errno, the reasons that a caller may see}
   @everywhere [
@@ -17,7 +17,7 @@ defmodule NetRunner.Faults.FailingTest do
     {"enif_monitor_process", 12, [:enomem]},
     {"enif_mutex_create", 12, [:enomem]},
     {"enif_select", 12, @lost},
-    {"fcntl", 22, [:einval]},
+    {"fcntl", 22, [:einval, {:pty, :einval}]},
     {"memfd_create", 12, [:enomem]},
     {"grantpt", 13, [{:pty, :eacces}]},
     # The slave can be opened by its name, too; the size can not be had then.
@@ -27,7 +27,8 @@ defmodule NetRunner.Faults.FailingTest do
     {"poll", 4, []},
     {"posix_openpt", 28, [{:pty, :enospc}]},
     {"read", 4, []},
-    {"read", 5, [:eio]},
+    # For a terminal that is the end.
+    {"read", 5, [:eio, :no_match]},
     {"recv", 4, []},
     {"recv", 12, @lost},
     {"sendmsg", 4, []},
