@@ -119,6 +119,7 @@ static _Noreturn void child(const struct nr_order *order, const struct nr_progra
         int r = nr_sys_terminal(order->pty);
         if (r < 0)
             give_up(pipe, NR_STAGE_PTY, r);
+        nr_settings_terminal(order);
     }
     place_stdfds(order, program, pipe);
     /* Before the limits: of few descriptors, the fallback that closes them would see few. */

@@ -58,6 +58,16 @@ int nr_settings_limits(const struct nr_order *order, struct nr_failed *failed)
     return r;
 }
 
+/* ---- terminal ------------------------------------------------------------------------------- */
+
+void nr_settings_terminal(const struct nr_order *order)
+{
+    uint64_t uid;
+
+    if (order->pty >= 0 && asked_for(order, NR_SETTING_USER, &uid))
+        (void)fchown(order->pty, (uid_t)uid, (gid_t)-1);
+}
+
 /* ---- identity ------------------------------------------------------------------------------- */
 
 struct identity {

@@ -15,6 +15,10 @@
  * a file: descriptors must be had. */
 int nr_settings_limits(const struct nr_order *order, struct nr_failed *failed);
 
+/* Gives the terminal, if there is one, to the user, if there is one: who is somebody else could not open it by
+ * its name, as tmux(1) and gpg(1) do. Needs CAP_CHOWN; without it the terminal stays the BEAM's user's. */
+void nr_settings_terminal(const struct nr_order *order);
+
 /* Groups and user, all three ids of each; with a user no capability is left; verified. Clears the leash
  * (commit_creds in kernel/cred.c): it must be asked for again. */
 int nr_settings_identity(const struct nr_order *order, struct nr_failed *failed);

@@ -22,7 +22,7 @@ defmodule NetRunner.Cgroup do
 
     * `parent:` - the path of a cgroup that is delegated to the user of the BEAM. Absolute, without `.` and `..`; no symlink is
       followed on the way. Required.
-    * `name:` - the leaf's name. Default: `net_runner-`, the BEAM's pid, `-` and a number. A cgroup of that name that is
+    * `name:` - the leaf's name. Default: `net_runner-`, the BEAM's pid, when it started, and a number. A cgroup of that name that is
       there already is an error.
     * `memory_max:`, `memory_high:`, `memory_swap_max:` - bytes or `:infinity`.
     * `pids_max:` - how many processes and threads there may be at once, or `:infinity`.
@@ -277,8 +277,16 @@ defmodule NetRunner.Cgroup do
   def order(nil, _id), do: nil
 
   def order(%{parent: parent, name: name, limits: limits}, id) do
-    leaf = name || "net_runner-#{System.pid()}-#{id}"
+    leaf = name || "net_runner-#{System.pid()}-#{started()}-#{id}"
     {parent, leaf, Enum.map(limits, fn {key, value} -> {file(key), content(value)} end)}
+  end
+
+  # In a container each BEAM may have the same pid, and an earlier one may have left a leaf (docs/limits.md).
+  defp started do
+    (:erlang.system_info(:start_time) + :erlang.time_offset())
+    |> System.convert_time_unit(:native, :millisecond)
+    |> Integer.to_string(36)
+    |> String.downcase()
   end
 
   @doc false

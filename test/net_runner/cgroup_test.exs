@@ -51,8 +51,9 @@ defmodule NetRunner.CgroupTest do
 
     test "without a name the leaf is this BEAM's and this command's" do
       {:ok, cgroup} = Cgroup.check(parent: @parent)
-      leaf = "net_runner-#{System.pid()}-7"
-      assert Cgroup.order(cgroup, 7) == {@parent, leaf, []}
+      assert {@parent, leaf, []} = Cgroup.order(cgroup, 7)
+      assert leaf =~ ~r/\Anet_runner-#{System.pid()}-[0-9a-z]{8}-7\z/
+      assert {@parent, ^leaf, []} = Cgroup.order(cgroup, 7)
       assert cgroup |> Cgroup.order(7) |> Cgroup.path() == "#{@parent}/#{leaf}"
     end
 
@@ -153,7 +154,7 @@ defmodule NetRunner.CgroupTest do
       parent = cgroup_parent()
       opts = [cgroup: %{parent: parent}]
       cat = ["sh", "-c", "cat /proc/self/cgroup"]
-      leaf = ~r"0::.*/net_runner-#{System.pid()}-\d+\n"
+      leaf = ~r"0::.*/net_runner-#{System.pid()}-[0-9a-z]{8}-\d+\n"
       assert {text, 0} = NetRunner.run(cat, opts)
       assert text =~ leaf
       assert cat |> NetRunner.stream!(opts) |> Enum.join() =~ leaf
@@ -167,7 +168,7 @@ defmodule NetRunner.CgroupTest do
         )
 
       assert_receive {:line, "0::" <> path}, 5_000
-      assert path =~ ~r"/net_runner-\d+-\d+$"
+      assert path =~ ~r"/net_runner-\d+-[0-9a-z]{8}-\d+$"
       [leaf] = cgroups_below(parent)
       assert {:ok, os_pid} = NetRunner.Daemon.os_pid(daemon)
       assert cgroup_of(os_pid) == leaf

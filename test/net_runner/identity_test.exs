@@ -43,6 +43,12 @@ defmodule NetRunner.IdentityTest do
       for name <- ~w(Uid Gid Groups), do: assert(by_uid[name] == by_name[name])
     end
 
+    on_backends "its terminal is its own: it can be opened again by its name" do
+      opts = [user: "nobody", cd: "/", pty: [raw: true], backend: backend]
+      script = ~S(tty=$(tty <&1) && stat -c %U "$tty" && echo so >"$tty" && echo so >/dev/tty)
+      assert NetRunner.run(["sh", "-c", script], opts) == {"nobody\nso\nso\n", 0}
+    end
+
     test "a uid without a name needs a group, and has no other" do
       uid = unused_uid()
       assert {:error, {:invalid, :user, message}} = NetRunner.run(["true"], user: uid)
