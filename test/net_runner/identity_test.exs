@@ -45,7 +45,7 @@ defmodule NetRunner.IdentityTest do
 
     on_backends "its terminal is its own: it can be opened again by its name" do
       opts = [user: "nobody", cd: "/", pty: [raw: true], backend: backend]
-      script = ~S(tty=$(tty <&1) && stat -c %U "$tty" && echo so >"$tty" && echo so >/dev/tty)
+      script = ~S[tty=$(tty <&1) && stat -c %U "$tty" && echo so >"$tty" && echo so >/dev/tty]
       assert NetRunner.run(["sh", "-c", script], opts) == {"nobody\nso\nso\n", 0}
     end
 
