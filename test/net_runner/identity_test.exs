@@ -43,9 +43,9 @@ defmodule NetRunner.IdentityTest do
       for name <- ~w(Uid Gid Groups), do: assert(by_uid[name] == by_name[name])
     end
 
-    on_backends "its terminal is its own: it can be opened again by its name" do
-      opts = [user: "nobody", cd: "/", pty: [raw: true], backend: backend]
-      script = ~S[tty=$(tty <&1) && stat -c %U "$tty" && echo so >"$tty" && echo so >/dev/tty]
+    test "its terminal is its own: it can be opened again by its name" do
+      opts = [user: "nobody", cd: "/", pty: [raw: true]]
+      script = ~S[tty=$(tty <&2) && stat -c %U "$tty" && echo so >"$tty" && echo so >/dev/tty]
       assert NetRunner.run(["sh", "-c", script], opts) == {"nobody\nso\nso\n", 0}
     end
 
