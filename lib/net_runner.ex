@@ -249,7 +249,9 @@ defmodule NetRunner do
   @doc """
   What the library runs on here, and why: `data` is how pipes can be waited for, `registered_buffers`
   whether the rings' buffers are registered, `containment` what finds a command's descendants:
-  `:subreaper` all of them, `:group` (the portable build, no `/proc`) those in its process group.
+  `:subreaper` all of them, `:group` (the portable build, no `/proc`) those in its process group. Whether a cgroup
+  can be had depends on its parent, so it is not known before a command asks for one (`cgroup:`): that command runs in it, or
+  not at all, and its `NetRunner.Result` has `containment: :cgroup`.
   """
   @spec backend :: %{
           data: :io_uring | :poll,

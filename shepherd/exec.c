@@ -107,9 +107,11 @@ int nr_exec(const struct nr_order *order, const struct nr_program *program,
 
     *stage = NR_STAGE_FORK;
     pid_t guardian = getpid();
-    r = nr_sys_fork(leader);
+    r = nr_sys_fork(leader, order->cgroup);
     if (r == NR_SYS_CHILD)
         child(order, program, ends[1], guardian);
+    if (r < 0 && order->cgroup >= 0 && nr_sys_fork_cgroup_refused(r))
+        *stage = NR_STAGE_CGROUP;
     if (r < 0)
         goto fail;
 

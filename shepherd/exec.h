@@ -10,7 +10,8 @@
 
 /* Forks the child. On success *child is it and *pipe the exec pipe's read end (non-blocking): it
  * closes without a byte when exec succeeded (or the child was killed before), else it brings one
- * struct nr_failed. 0, or -errno with *stage set. */
+ * struct nr_failed. 0, or -errno with *stage set: NR_STAGE_CGROUP if it could not be put into the order's
+ * cgroup (NR_CGROUP_JOIN). */
 int nr_exec(const struct nr_order *order, const struct nr_program *program, struct nr_pidref *child,
             int *pipe, enum nr_stage *stage);
 

@@ -1,10 +1,11 @@
 /*
- * See guardian.h. One poll over {control, BEAM, leader, signals, exec pipe, held pipes}; what it finds
+ * See guardian.h. One poll over {control, BEAM, leader, signals, exec pipe, cgroup, held pipes}; what it finds
  * becomes events, policy.c says which step follows, the steps are the functions below. It never sleeps, never
  * blocks in a call that a frozen BEAM or a hung child could hold, and keeps no policy of its own.
  */
 #include "guardian.h"
 
+#include "cgroup.h"
 #include "clock.h"
 #include "codec.h"
 #include "error.h"
@@ -35,6 +36,8 @@ struct guardian {
     struct nr_family family;
     struct nr_outbox outbox;
     struct nr_held held;
+    struct nr_cgroup cgroup;
+    struct nr_usage usage; /* of the cgroup, once nobody is in it */
 
     enum nr_policy_state state;
     uint64_t deadline; /* of the state */
@@ -55,7 +58,8 @@ struct guardian {
     bool stopped;     /* the ladder began before the leader ended */
     bool published;
     bool unreaped;  /* more of the family have ended than one turn reaps */
-    bool survivors; /* left behind at the exit */
+    bool confined;  /* the command lives, or has lived, in a cgroup of its own */
+    bool survivors; /* somebody, or the cgroup, is left behind at the exit */
 };
 
 /* ---- steps ---------------------------------------------------------------------------------- */
@@ -65,8 +69,30 @@ static void post(struct guardian *g, enum nr_frame_type type, uint64_t id, const
 {
     if (g->deaf)
         return;
-    /* Cannot fill: at most STARTED or FAILED, UNKILLABLE, EXITED and one answer wait at once. */
+    /* Cannot fill: at most STARTED or FAILED, UNKILLABLE, USAGE, EXITED and one answer wait at once. */
     (void)nr_outbox_post(&g->outbox, type, id, payload, length);
+}
+
+/* The cgroup goes with the last who lived in it. False: somebody does. What it has used is asked just before;
+ * a directory that cannot be removed for any other reason is the zygote's to try again. */
+static bool leave_cgroup(struct guardian *g)
+{
+    if (!nr_cgroup_is_made(&g->cgroup))
+        return true;
+    if (nr_cgroup_populated(&g->cgroup))
+        return false;
+    if (!g->published)
+        nr_cgroup_usage(&g->cgroup, &g->usage);
+    int r = nr_cgroup_remove(&g->cgroup);
+    if (r < 0 && r != -EBUSY)
+        g->survivors = true;
+    return r != -EBUSY;
+}
+
+/* Whether anybody lives: a child of ours, or somebody in the cgroup who need not be one. */
+static bool family_lives(struct guardian *g)
+{
+    return nr_family_alive(&g->family) || !leave_cgroup(g);
 }
 
 static void publish(struct guardian *g)
@@ -88,6 +114,10 @@ static void publish(struct guardian *g)
         return;
     exited.orphans_killed = g->family.killed;
     exited.stopped = g->stopped;
+    if (nr_cgroup_is_made(&g->cgroup)) /* of those who are kept */
+        nr_cgroup_usage(&g->cgroup, &g->usage);
+    if (g->confined)
+        post(g, NR_USAGE, g->order.id, &g->usage, sizeof(g->usage));
     post(g, NR_EXITED, g->order.id, &exited, sizeof(exited));
 }
 
@@ -96,7 +126,9 @@ static void report_started(struct guardian *g)
     struct nr_started started = {
         .pid = (uint32_t)g->family.leader.pid,
         .guardian_pid = (uint32_t)getpid(),
-        .containment = g->contained ? NR_CONTAINED_SUBREAPER : NR_CONTAINED_GROUP,
+        .containment = g->confined    ? NR_CONTAINED_CGROUP
+                       : g->contained ? NR_CONTAINED_SUBREAPER
+                                      : NR_CONTAINED_GROUP,
     };
     g->started = true;
     post(g, NR_STARTED, g->order.id, &started, sizeof(started));
@@ -111,6 +143,10 @@ static void report_failed(struct guardian *g)
     if (g->family.leader.pid > 0) { /* it is on its way out; nobody may keep it from that */
         nr_stop_kill(&g->family);
         (void)nr_family_reap_leader(&g->family, &unused);
+    }
+    if (!leave_cgroup(g)) {
+        nr_cgroup_kill(&g->cgroup);
+        g->survivors = true;
     }
 }
 
@@ -131,6 +167,7 @@ static void hasten(struct guardian *g)
 static void begin_kill(struct guardian *g)
 {
     g->stopped = g->stopped || !g->family.leader_ended;
+    nr_cgroup_kill(&g->cgroup);
     nr_stop_kill(&g->family);
     g->deadline = nr_clock_after(SWEEP_LIMIT_MS);
     g->tick = 0;
@@ -140,6 +177,8 @@ static void report_survivors(struct guardian *g)
 {
     struct nr_unkillable unkillable = {0};
     unkillable.count = nr_family_survivors(&g->family, unkillable.pids, NR_UNKILLABLE_MAX);
+    if (unkillable.count == 0)
+        unkillable.count = nr_cgroup_members(&g->cgroup, unkillable.pids, NR_UNKILLABLE_MAX);
     post(g, NR_UNKILLABLE, g->order.id, &unkillable, sizeof(unkillable));
 }
 
@@ -229,7 +268,7 @@ static void look_at_family(struct guardian *g)
     if (g->state == NR_STATE_GONE)
         return;
 
-    bool alive = nr_family_alive(&g->family);
+    bool alive = family_lives(g);
     if (alive)
         g->unreaped = nr_family_reap_others(&g->family) >= NR_REAP_MAX;
     if (!alive) {
@@ -313,6 +352,13 @@ static void look_at_control(struct guardian *g, short ready)
         (void)nr_outbox_flush(&g->outbox, g->order.control);
 }
 
+/* Whether anybody still lives. */
+static bool sweep(struct guardian *g)
+{
+    nr_cgroup_kill(&g->cgroup); /* who was moved into it, or escaped by a fork */
+    return nr_stop_sweep(&g->family) || family_lives(g);
+}
+
 static void look_at_time(struct guardian *g)
 {
     uint64_t now = nr_clock_ms();
@@ -325,7 +371,7 @@ static void look_at_time(struct guardian *g)
             take_step(g, NR_EVENT_HANGUP);
     }
     if ((g->state == NR_STATE_KILLING || g->state == NR_STATE_REAPING) && g->tick <= now) {
-        if (!nr_stop_sweep(&g->family))
+        if (!sweep(g))
             take_step(g, NR_EVENT_FAMILY_GONE);
         g->tick = now + (g->state == NR_STATE_KILLING ? SWEEP_TICK_MS : RETRY_TICK_MS);
     }
@@ -339,6 +385,7 @@ enum watched {
     SIGNALS,
     LEADER,
     EXEC_PIPE,
+    CGROUP,
     HELD,
     WATCHED = HELD + NR_HELD_MAX,
 };
@@ -373,6 +420,7 @@ static void turn(struct guardian *g)
         [SIGNALS] = {.fd = g->signals, .events = POLLIN},
         [LEADER] = {.fd = g->leader_seen ? -1 : g->family.leader.pidfd, .events = POLLIN},
         [EXEC_PIPE] = {.fd = g->exec_pipe, .events = POLLIN},
+        [CGROUP] = {.fd = g->cgroup.events, .events = POLLPRI},
     };
     for (unsigned i = 0; i < NR_HELD_MAX; i++)
         watched[HELD + i] = (struct pollfd){.fd = g->held.fds[i], .events = POLLIN};
@@ -383,7 +431,10 @@ static void turn(struct guardian *g)
     /* Dead need not be ended: a tracer keeps the zombie from us. SIGCHLD comes when it lets go. */
     if (watched[LEADER].revents)
         g->leader_seen = true;
-    if (watched[SIGNALS].revents || watched[LEADER].revents || g->unreaped) {
+    if (watched[CGROUP].revents) /* or poll(2) goes on saying it */
+        (void)nr_cgroup_populated(&g->cgroup);
+    if (watched[SIGNALS].revents || watched[LEADER].revents || watched[CGROUP].revents ||
+        g->unreaped) {
         g->unreaped = false;
         nr_sys_signals_drain(g->signals);
         g->tick = 0;
@@ -421,7 +472,20 @@ static void say_goodbye(struct guardian *g)
     g->order.control = nr_fd_close(g->order.control);
 }
 
-static int start(struct guardian *g, enum nr_stage *stage)
+static int make_cgroup(struct guardian *g, const struct nr_program *program, uint32_t *detail)
+{
+    const struct nr_order *order = &g->order;
+    int r = nr_cgroup_make(&g->cgroup, order->claim, program->cgroup_files,
+                           order->spawn.cgroup_files, detail);
+    if (r < 0)
+        return r;
+    *detail = NR_CGROUP_JOIN;
+    g->confined = true;
+    g->order.cgroup = g->cgroup.leaf;
+    return 0;
+}
+
+static int start(struct guardian *g, enum nr_stage *stage, uint32_t *detail)
 {
     struct nr_program program;
 
@@ -445,6 +509,12 @@ static int start(struct guardian *g, enum nr_stage *stage)
         g->deaf = true;
         return -ECANCELED;
     }
+    if (g->order.spawn.flags & NR_SPAWN_CGROUP) {
+        *stage = NR_STAGE_CGROUP;
+        r = make_cgroup(g, &program, detail);
+        if (r < 0)
+            return r;
+    }
     return nr_exec(&g->order, &program, &g->family.leader, &g->exec_pipe, stage);
 }
 
@@ -454,6 +524,7 @@ _Noreturn void nr_guardian_run(struct nr_order *order, int beam)
         .order = *order,
         .family = NR_FAMILY_NONE,
         .held = NR_HELD_NONE,
+        .cgroup = NR_CGROUP_NONE,
         .state = NR_STATE_STARTING,
         .deadline = NR_NEVER,
         .tick = NR_NEVER,
@@ -464,11 +535,14 @@ _Noreturn void nr_guardian_run(struct nr_order *order, int beam)
         .grace_ms = order->spawn.kill_timeout_ms,
     };
     enum nr_stage stage;
+    uint32_t detail = 0;
 
     nr_sys_name("nr_guardian");
-    int r = start(&g, &stage);
+    int r = start(&g, &stage, &detail);
     if (r < 0) {
-        g.failed = (struct nr_failed){.stage = (uint32_t)stage, .error = (uint32_t)-r};
+        g.failed = (struct nr_failed){.stage = (uint32_t)stage,
+                                      .error = (uint32_t)-r,
+                                      .detail = stage == NR_STAGE_CGROUP ? detail : 0};
         take_step(&g, NR_EVENT_EXEC_FAILED);
     }
 
@@ -480,6 +554,7 @@ _Noreturn void nr_guardian_run(struct nr_order *order, int beam)
         turn(&g);
 
     nr_held_close(&g.held);
+    nr_cgroup_close(&g.cgroup);
     say_goodbye(&g);
     nr_family_close(&g.family);
     _exit(g.survivors ? NR_GUARDIAN_LEFT : NR_GUARDIAN_CLEAN);

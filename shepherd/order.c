@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static int take_next(struct nr_message *message, unsigned *next)
 {
@@ -61,6 +62,43 @@ int nr_order_take(struct nr_order *order, const struct nr_frame *frame, struct n
         order->strings_fd = take_next(message, &next);
     message->fds_count = 0;
     return 0;
+}
+
+/* The string after the one at `*at`, NULL where the bytes end before it does. */
+static const char *skip_string(const char **at, const char *end)
+{
+    const char *string = *at;
+    const char *nul = memchr(string, '\0', (size_t)(end - string));
+    if (nul == NULL)
+        return NULL;
+    *at = nul + 1;
+    return string;
+}
+
+int nr_order_cgroup(const struct nr_order *order, char buffer[static NR_ORDER_NAMES_ROOM],
+                    const char **parent, const char **leaf)
+{
+    const struct nr_spawn *spawn = &order->spawn;
+    const char *at = order->strings;
+    const char *end;
+
+    if (at == NULL) {
+        ssize_t got = pread(order->strings_fd, buffer, NR_ORDER_NAMES_ROOM, 0);
+        if (got < 0)
+            return nr_errno();
+        at = buffer;
+        end = buffer + got;
+    } else {
+        end = at + spawn->strings_length;
+    }
+    /* exe, cd, files. */
+    int before = 2 + __builtin_popcount(spawn->flags & NR_SPAWN_FILES_ALL);
+    for (int i = 0; i < before; i++)
+        if (skip_string(&at, end) == NULL)
+            return -EBADMSG;
+    *parent = skip_string(&at, end);
+    *leaf = *parent == NULL ? NULL : skip_string(&at, end);
+    return *leaf == NULL ? -EBADMSG : 0;
 }
 
 static char *next_string(const char **at)

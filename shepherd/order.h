@@ -5,9 +5,12 @@
 #ifndef NR_ORDER_H
 #define NR_ORDER_H
 
+#include "cgroup.h"
 #include "channel.h"
 #include "codec.h"
 #include "sys.h"
+
+#include <limits.h>
 
 struct nr_order {
     uint64_t id;
@@ -20,6 +23,8 @@ struct nr_order {
     struct nr_frame frame; /* with the settings (borrowed from the request's buffer) */
     int oom_score_adj;     /* that the command gets back; NR_OOM_UNCHANGED: as its guardian's */
     const char *strings;   /* inline strings (borrowed from the request's buffer), or once loaded */
+    struct nr_cgroup_claim *claim; /* on the leaf, if it wants one (borrowed from the zygote) */
+    int cgroup; /* the leaf's directory, once there is one (borrowed from the guardian) */
 };
 
 #define NR_ORDER_NONE                                                                              \
@@ -28,7 +33,8 @@ struct nr_order {
                        .cwd = -EBADF,                                                              \
                        .pty = -EBADF,                                                              \
                        .strings_fd = -EBADF,                                                       \
-                       .oom_score_adj = NR_OOM_UNCHANGED})
+                       .oom_score_adj = NR_OOM_UNCHANGED,                                          \
+                       .cgroup = -EBADF})
 
 /* What execve(2) wants, built from the strings. */
 struct nr_program {
@@ -46,6 +52,13 @@ struct nr_program {
  * with: -EBADMSG (anything malformed), -EMFILE (descriptors were lost for want of room), -ENOTSOCK.
  * On failure *order is empty; what is left in the message is its holder's to close. */
 int nr_order_take(struct nr_order *order, const struct nr_frame *frame, struct nr_message *message);
+
+/* Finds the names of the leaf's parent and of the leaf, of an order that wants one, without loading its
+ * strings: they stay where they are, or are copied to `buffer`. 0 or -errno: -EBADMSG where they cannot
+ * be found, which includes paths that no system call would take. */
+#define NR_ORDER_NAMES_ROOM ((size_t)7 * PATH_MAX)
+int nr_order_cgroup(const struct nr_order *order, char buffer[static NR_ORDER_NAMES_ROOM],
+                    const char **parent, const char **leaf);
 
 /* Loads the strings if a memfd carries them, checks those, and builds the vectors (on the heap, for
  * the life of the process). 0 or -errno. */

@@ -37,6 +37,13 @@ int nr_pidref_signal_group(const struct nr_pidref *ref, int signal)
     return deliver(ref->pid, ITS_GROUP, signal);
 }
 
+int nr_pidref_signal_member(pid_t pid, int pidfd, int signal)
+{
+    if (pid <= 1 || pid == getpid() || pidfd < 0)
+        return -EINVAL;
+    return nr_sys_watched_signal(pidfd, signal);
+}
+
 bool nr_pidref_leads(const struct nr_pidref *ref)
 {
     return ref->pid > 1 && getpgid(ref->pid) == ref->pid;

@@ -59,10 +59,16 @@ int nr_sys_oom_protect(void);
 /* Sets oom_score_adj; NR_OOM_UNCHANGED: nothing. Async-signal-safe. 0 or -errno. */
 int nr_sys_oom_set(int value);
 
-/* fork(2) with a pidfd. 0 in the parent (child->pidfd may be -EBADF), NR_SYS_CHILD in the child, or
- * -errno. */
+/* fork(2) with a pidfd, the child in this cgroup (its directory; negative: in ours) from its first
+ * instruction on. 0 in the parent (child->pidfd may be -EBADF), NR_SYS_CHILD in the child, or -errno. */
 #define NR_SYS_CHILD 1
-int nr_sys_fork(struct nr_pidref *child);
+int nr_sys_fork(struct nr_pidref *child, int cgroup);
+
+/* Whether nr_sys_fork() failed for its cgroup's sake: not for want of a process, or of memory. */
+bool nr_sys_fork_cgroup_refused(int error);
+
+/* Signals whom a descriptor of nr_sys_watch() means. 0 or -errno (portable: -ENOSYS). */
+int nr_sys_watched_signal(int pidfd, int signal);
 
 /* SIGKILL for us when the thread that forked us dies (no-op where there is no such thing). 0 or
  * -errno. Does not notice a death that came before: compare getppid() afterwards. */

@@ -12,6 +12,7 @@
 #include <linux/close_range.h>
 #include <linux/sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -148,7 +149,74 @@ int nr_sys_oom_set(int value)
     return r;
 }
 
-int nr_sys_fork(struct nr_pidref *child)
+/* The child of a fork that could not be born in its cgroup: nothing of it happens anywhere else. It waits until
+ * its parent has put it there, and ends if that cannot be done. */
+static void wait_for_cgroup(const int hold[2])
+{
+    char word;
+    ssize_t got;
+
+    (void)nr_fd_close(hold[1]); /* or our parent's death would not be seen */
+    do {
+        got = read(hold[0], &word, 1);
+    } while (got < 0 && errno == EINTR);
+    if (got != 1)
+        _exit(127);
+    (void)nr_fd_close(hold[0]);
+}
+
+static int put_into_cgroup(pid_t pid, int cgroup)
+{
+    char text[16];
+    int length = snprintf(text, sizeof(text), "%d", pid);
+    int file = openat(cgroup, "cgroup.procs", O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (file < 0)
+        return nr_errno();
+    int r = nr_fd_write_all(file, text, (size_t)length);
+    (void)nr_fd_close(file);
+    return r;
+}
+
+/* fork(2), where clone3(2) or its way into a cgroup is refused. */
+static int fork_held(struct nr_pidref *child, int cgroup)
+{
+    int hold[2] = {-EBADF, -EBADF};
+    int r = cgroup >= 0 ? nr_fd_pipe(hold) : 0;
+    if (r < 0)
+        return r;
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (cgroup >= 0)
+            wait_for_cgroup(hold);
+        return NR_SYS_CHILD;
+    }
+    r = pid < 0 ? nr_errno() : 0;
+    if (r == 0 && cgroup >= 0)
+        r = put_into_cgroup(pid, cgroup);
+    if (r == 0 && cgroup >= 0)
+        r = nr_fd_write_all(hold[1], "x", 1);
+    (void)nr_fd_close(hold[0]);
+    (void)nr_fd_close(hold[1]); /* unless it was told, it ends */
+    if (r < 0) {
+        if (pid > 0)
+            (void)waitpid(pid, NULL, NR_WAIT_ALL);
+        return r;
+    }
+    int pidfd = nr_sys_watch(pid);
+    child->pid = pid;
+    child->pidfd = pidfd < 0 ? -EBADF : pidfd;
+    return 0;
+}
+
+/* clone3(2) is newer than the oldest kernel in use (5.3) and refused by seccomp profiles, a cgroup for the
+ * child is newer still (5.7): before, it is too long a structure, or a flag without a meaning. */
+static bool clone3_is_refused(int cgroup)
+{
+    return errno == ENOSYS || errno == EPERM ||
+           (cgroup >= 0 && (errno == E2BIG || errno == EINVAL));
+}
+
+int nr_sys_fork(struct nr_pidref *child, int cgroup)
 {
     int pidfd = -EBADF;
     struct clone_args args = {
@@ -156,16 +224,16 @@ int nr_sys_fork(struct nr_pidref *child)
         .pidfd = (uint64_t)(uintptr_t)&pidfd,
         .exit_signal = SIGCHLD,
     };
+    if (cgroup >= 0) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (__u64)(unsigned)cgroup;
+    }
 
     *child = NR_PIDREF_NONE;
-    long pid = syscall(SYS_clone3, &args, CLONE_ARGS_SIZE_VER0);
-    if (pid < 0 && (errno == ENOSYS || errno == EPERM)) {
-        pid = fork();
-        if (pid > 0) {
-            pidfd = nr_sys_watch((pid_t)pid);
-            pidfd = pidfd < 0 ? -EBADF : pidfd;
-        }
-    }
+    long pid =
+        syscall(SYS_clone3, &args, cgroup >= 0 ? CLONE_ARGS_SIZE_VER2 : CLONE_ARGS_SIZE_VER0);
+    if (pid < 0 && clone3_is_refused(cgroup))
+        return fork_held(child, cgroup);
     if (pid < 0)
         return nr_errno();
     if (pid == 0)
@@ -173,6 +241,16 @@ int nr_sys_fork(struct nr_pidref *child)
     child->pid = (pid_t)pid;
     child->pidfd = pidfd;
     return 0;
+}
+
+bool nr_sys_fork_cgroup_refused(int error)
+{
+    return error != -EAGAIN && error != -ENOMEM && error != -EMFILE && error != -ENFILE;
+}
+
+int nr_sys_watched_signal(int pidfd, int signal)
+{
+    return syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0U) < 0 ? nr_errno() : 0;
 }
 
 int nr_sys_leash(void)

@@ -123,9 +123,11 @@ int nr_sys_oom_set(int value)
     return 0;
 }
 
-int nr_sys_fork(struct nr_pidref *child)
+int nr_sys_fork(struct nr_pidref *child, int cgroup)
 {
     *child = NR_PIDREF_NONE;
+    if (cgroup >= 0)
+        return -ENOSYS;
     pid_t pid = fork();
     if (pid < 0)
         return nr_errno();
@@ -133,6 +135,18 @@ int nr_sys_fork(struct nr_pidref *child)
         return NR_SYS_CHILD;
     child->pid = pid;
     return 0;
+}
+
+bool nr_sys_fork_cgroup_refused(int error)
+{
+    return error == -ENOSYS;
+}
+
+int nr_sys_watched_signal(int pidfd, int signal)
+{
+    (void)pidfd;
+    (void)signal;
+    return -ENOSYS;
 }
 
 int nr_sys_leash(void)

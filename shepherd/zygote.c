@@ -5,6 +5,7 @@
  */
 #include "zygote.h"
 
+#include "cgroup.h"
 #include "channel.h"
 #include "children.h"
 #include "clock.h"
@@ -51,7 +52,8 @@ struct entry {
     uint64_t id;
     uint64_t deadline; /* when it has outstayed; NR_NEVER while the BEAM lives */
     uint32_t grace_ms;
-    bool condemned; /* it has outstayed and was killed */
+    bool condemned;                /* it has outstayed and was killed */
+    struct nr_cgroup_claim *claim; /* on its command's leaf; NULL: it has none */
 };
 
 struct zygote {
@@ -76,6 +78,10 @@ struct zygote {
     uint64_t look_at; /* the next one */
     uint64_t looking_since;
     bool unreaped; /* more children have ended than one turn reaps */
+
+    /* Leaves whose guardians were killed: looked after with the strays, who may live in them. */
+    unsigned left_count;
+    struct nr_cgroup_claim *left[GUARDIANS_MAX];
 
     unsigned char frame[NR_WIRE_FRAME_MAX];
 };
@@ -109,6 +115,27 @@ static void start_looking(struct zygote *z)
     z->look_at = 0;
 }
 
+/* Takes the claim of a guardian that was killed. */
+static void take_over(struct zygote *z, struct nr_cgroup_claim *claim)
+{
+    if (z->left_count < GUARDIANS_MAX && !nr_cgroup_claim_settle(claim))
+        z->left[z->left_count++] = claim;
+    else
+        nr_cgroup_claim_free(claim);
+}
+
+static void settle_claims(struct zygote *z)
+{
+    for (unsigned i = 0; i < z->left_count;) {
+        if (nr_cgroup_claim_settle(z->left[i])) {
+            nr_cgroup_claim_free(z->left[i]);
+            z->left[i] = z->left[--z->left_count];
+        } else {
+            i++;
+        }
+    }
+}
+
 static void ended(struct zygote *z, const siginfo_t *end)
 {
     struct entry *entry = find_pid(z, end->si_pid);
@@ -116,7 +143,12 @@ static void ended(struct zygote *z, const siginfo_t *end)
         z->look_at = 0; /* a stray's end may have brought us its children */
         return;
     }
+    struct nr_cgroup_claim *claim = entry->claim;
     *entry = z->table[--z->count];
+    if (end->si_code == CLD_EXITED && end->si_status == NR_GUARDIAN_CLEAN)
+        nr_cgroup_claim_free(claim);
+    else
+        take_over(z, claim);
     if (end->si_code != CLD_EXITED || end->si_status != NR_GUARDIAN_CLEAN) {
         z->looks = 0; /* what it left is new, however long others have outlived SIGKILL */
         start_looking(z);
@@ -166,6 +198,7 @@ static void look_for_strays(struct zygote *z)
 
     if (z->looks == 0 || z->look_at > now)
         return;
+    settle_claims(z);
     for (int pass = 0; pass < SWEEP_PASSES; pass++) {
         struct sweeping sweeping = {.zygote = z};
         r = nr_children_each(&z->children, sweep_stray, &sweeping);
@@ -178,8 +211,8 @@ static void look_for_strays(struct zygote *z)
 
     /* Who could not look (no descriptor left) has not seen that there is nobody. Where nobody ever
      * can (portable) there are no strays either. */
-    z->looks = seen || (r < 0 && r != -ENOSYS) ? STRAY_LOOKS : z->looks - 1;
-    if (r < 0 && z->count == 0 && !nr_sys_children_alive())
+    z->looks = seen || z->left_count > 0 || (r < 0 && r != -ENOSYS) ? STRAY_LOOKS : z->looks - 1;
+    if (r < 0 && z->count == 0 && z->left_count == 0 && !nr_sys_children_alive())
         z->looks = 0; /* not even a child */
     bool stubborn = now - z->looking_since > STRAY_LIMIT_MS;
     if (stubborn && z->life != SERVING)
@@ -200,6 +233,7 @@ static void kill_outstayers(struct zygote *z)
             entry->condemned = true;
             entry->deadline = now + STRAY_LIMIT_MS;
         } else {
+            take_over(z, entry->claim);
             *entry = z->table[--z->count];
         }
     }
@@ -215,13 +249,28 @@ static void reject(struct zygote *z, uint64_t id, int error)
     (void)nr_outbox_flush(&z->outbox, z->socket);
 }
 
-static void fork_failed(const struct nr_order *order, int error)
+static void start_failed(const struct nr_order *order, enum nr_stage stage, uint32_t detail,
+                         int error)
 {
     unsigned char bytes[NR_OUTBOX_FRAME];
-    struct nr_failed failed = {.stage = NR_STAGE_FORK, .error = (uint32_t)-error};
+    struct nr_failed failed = {
+        .stage = (uint32_t)stage, .error = (uint32_t)-error, .detail = detail};
     size_t length =
         nr_codec_write(bytes, sizeof(bytes), NR_FAILED, order->id, &failed, sizeof(failed));
     (void)nr_channel_send(order->control, bytes, length); /* else the hang-up tells */
+}
+
+/* What is needed to clean up behind the guardian of an order that wants a cgroup. */
+static int claim(struct nr_order *order)
+{
+    char buffer[NR_ORDER_NAMES_ROOM];
+    const char *parent;
+    const char *leaf;
+
+    if (!(order->spawn.flags & NR_SPAWN_CGROUP))
+        return 0;
+    int r = nr_order_cgroup(order, buffer, &parent, &leaf);
+    return r < 0 ? r : nr_cgroup_claim_new(&order->claim, parent, leaf);
 }
 
 static void spawn(struct zygote *z, const struct nr_frame *frame, struct nr_message *message)
@@ -235,7 +284,13 @@ static void spawn(struct zygote *z, const struct nr_frame *frame, struct nr_mess
         return;
     }
     if (z->count == GUARDIANS_MAX) {
-        fork_failed(&order, -EAGAIN);
+        start_failed(&order, NR_STAGE_FORK, 0, -EAGAIN);
+        nr_order_close(&order);
+        return;
+    }
+    r = claim(&order);
+    if (r < 0) {
+        start_failed(&order, NR_STAGE_CGROUP, NR_CGROUP_PARENT, r);
         nr_order_close(&order);
         return;
     }
@@ -248,13 +303,16 @@ static void spawn(struct zygote *z, const struct nr_frame *frame, struct nr_mess
         nr_guardian_run(&order, z->beam);
     }
     if (pid < 0) {
-        fork_failed(&order, nr_errno());
+        start_failed(&order, NR_STAGE_FORK, 0, nr_errno());
+        nr_cgroup_claim_free(order.claim);
     } else {
+        nr_cgroup_claim_forked(order.claim);
         z->table[z->count++] = (struct entry){
             .guardian = {.pid = pid, .pidfd = -EBADF},
             .id = order.id,
             .deadline = NR_NEVER,
             .grace_ms = order.spawn.kill_timeout_ms,
+            .claim = order.claim,
         };
     }
     nr_order_close(&order);

@@ -6,7 +6,7 @@ defmodule NetRunner.Error do
   `{:invalid, option, message}`.
 
   From starting: a POSIX atom (`:enoent`, `:eacces`, `:enoexec`, `:e2big`, `:eagain`, `:emfile`,
-  `:enfile`, `:enomem`, ...), `{:cd, posix}`, `{:file, path, posix}`, `:spawn_timeout`, `:shepherd_lost`,
+  `:enfile`, `:enomem`, ...), `{:cd, posix}`, `{:file, path, posix}`, `{:cgroup, step, posix}` (the steps: `NetRunner.Cgroup`), `:spawn_timeout`, `:shepherd_lost`,
   `{:backend, why}`.
 
   Later: `:timeout`, `{:timeout, bytes_taken}` (writes), `{:max_output_exceeded, partial}`,
@@ -26,6 +26,7 @@ defmodule NetRunner.Error do
           | posix
           | {:cd, posix}
           | {:file, Path.t(), posix}
+          | {:cgroup, step :: atom, posix}
           | :spawn_timeout
           | :shepherd_lost
           | {:backend, String.t()}
@@ -60,6 +61,7 @@ defmodule NetRunner.Error do
   defp text({:file, path, posix}),
     do: "cannot open #{NetRunner.Quote.word(path)}: #{posix_text(posix)}"
 
+  defp text({:cgroup, step, posix}), do: NetRunner.Cgroup.text(step, posix_text(posix))
   defp text(:spawn_timeout), do: "was not started in time"
   defp text(:shepherd_lost), do: "the shepherd ended before it could start the command"
   defp text({:backend, why}), do: "the :io_uring backend cannot be used: #{why}"
@@ -179,6 +181,7 @@ defmodule NetRunner.ExitError do
     do: "wrote nothing for too long and #{ending(error.exit)}"
 
   defp how(%{cause: :output_limit} = error), do: "wrote too much and #{ending(error.exit)}"
+  defp how(%{cause: :oom} = error), do: "ran out of memory and #{ending(error.exit)}"
   defp how(%{cause: :stopped} = error), do: "was stopped and #{ending(error.exit)}"
   defp how(%{cause: :owner_down} = error), do: "lost its owner and #{ending(error.exit)}"
   defp how(%{exit: exit}), do: ending(exit)

@@ -65,6 +65,16 @@ defmodule NetRunner.Options do
     |> cross_check(call)
   end
 
+  @doc "The limits of a cgroup alone, checked as the option `cgroup:`."
+  @spec cgroup_limits(term) :: {:ok, [{atom, term}]} | {:error, {:invalid, :cgroup, String.t()}}
+  def cgroup_limits(given) do
+    case NetRunner.Cgroup.check_limits(given) do
+      {:ok, limits} -> {:ok, limits}
+      {:invalid, message} -> {:error, {:invalid, :cgroup, message}}
+      {:wrong, expected} -> wrong!(:cgroup, expected, given)
+    end
+  end
+
   @doc "Those of one call's validated options that another call has, too."
   @spec take(t, :run | :stream | :process | :daemon) :: t
   def take(options, call), do: Map.take(options, Map.keys(defaults(call)))

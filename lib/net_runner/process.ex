@@ -27,7 +27,7 @@ defmodule NetRunner.Process do
 
   # Elixir's Process is meant wherever `Process` stands in this file.
 
-  alias NetRunner.{Backend, Command, Executable, Input, Nif, Options, Pipe, Protocol}
+  alias NetRunner.{Backend, Cgroup, Command, Executable, Input, Nif, Options, Pipe, Protocol}
   alias NetRunner.{Result, Signal, Stats, Telemetry}
   alias NetRunner.Process.Server
 
@@ -152,7 +152,7 @@ defmodule NetRunner.Process do
       orphans: options.orphans,
       pty: false,
       settings: [],
-      cgroup: nil
+      cgroup: Cgroup.order(options.cgroup, id)
     }
 
     {id, Protocol.spawn(id, spawn)}
@@ -377,6 +377,35 @@ defmodule NetRunner.Process do
   def pipes(p) do
     with {:ok, pipes} <- lookup(p),
          do: if(Process.alive?(p), do: {:ok, pipes}, else: {:error, :closed})
+  end
+
+  @doc """
+  What the command's cgroup is and uses now, of a command with `cgroup:`; see `t:NetRunner.Cgroup.info/0`.
+  """
+  @spec cgroup(t) ::
+          {:ok, Cgroup.info()} | {:error, :not_running | :closed | {:cgroup, atom, atom}}
+  def cgroup(p) do
+    with {:ok, path} <- call(p, :cgroup, @answer_timeout), do: Cgroup.read(path)
+  end
+
+  @doc """
+  Changes limits of the command's cgroup while it runs, one after the other: those of the option `cgroup:`, as a map or
+  keyword list. The first that cannot be changed ends it: `{:error, {:cgroup, key, posix}}`. A limit of an unknown
+  name or a wrong type raises an `ArgumentError`.
+
+  <!-- only compiled: few machines have the controllers to give -->
+
+      {:ok, p} = NetRunner.Process.start("worker", [], cgroup: [parent: jobs, cpu_weight: 100])
+      :ok = NetRunner.Process.set_cgroup(p, cpu_weight: 10, pids_max: 50)
+  """
+  @spec set_cgroup(t, Cgroup.limits()) ::
+          :ok
+          | {:error,
+             :not_running | :closed | {:cgroup, atom, atom} | {:invalid, :cgroup, String.t()}}
+  def set_cgroup(p, limits) do
+    with {:ok, limits} <- Options.cgroup_limits(limits),
+         {:ok, path} <- call(p, :cgroup, @answer_timeout),
+         do: Cgroup.write(path, limits)
   end
 
   @doc "The last bytes of a consumed stderr (`stderr_tail_bytes`)."

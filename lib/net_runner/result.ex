@@ -15,6 +15,7 @@ defmodule NetRunner.Result do
       | `:exited`, `:signaled` | by itself, or by a signal that NetRunner's stop ladder did not send |
       | `:timeout`, `:idle_timeout` | stopped, for it took too long |
       | `:output_limit` | stopped by `max_output_size:` or `max_line_length:` |
+      | `:oom` | killed by the kernel, for its cgroup (`cgroup:`) had no more memory |
       | `:owner_down` | stopped, for its owner had ended |
       | `:stopped` | stopped by `stop/1`, `shutdown/3`, a supervisor, or an `input:` that broke off |
       | `:guardian_lost` | somebody killed the process that kept it |
@@ -23,10 +24,12 @@ defmodule NetRunner.Result do
       moment. Other stops are it only if they came before the command's own end.
     * `os_pid` - its pid in the operating system.
     * `containment` - what held its processes together, so that all of them could be ended: `:subreaper` (a guardian
-      that orphans come to, however deep), `:cgroup`, or `:group` (where there is no better: only its process group).
+      that orphans come to, however deep), `:cgroup` (that, and a cgroup of its own), or `:group` (where there is no better: only its process group).
     * `duration_ms` - from its start to its end, background processes included.
     * `rusage` - what it and the children it waited for used, getrusage(2): `user_us` and `system_us` in
       microseconds, `max_rss_kb` in KiB, `minflt`, `majflt`, `nvcsw`, `nivcsw`; nil with `:guardian_lost`.
+    * `cgroup` - with `cgroup:`, what all of it used, a `t:NetRunner.Cgroup.usage/0` (with `orphans: :keep` until the command's
+      own end); else nil.
     * `stats` - counters of its pipes, as `NetRunner.Process.stats/1`.
     * `truncated?` - whether output was thrown away: `max_output_size:`, `max_line_length:` with
       `:truncate`, or a stderr longer than its tail.
@@ -41,6 +44,7 @@ defmodule NetRunner.Result do
           | :timeout
           | :idle_timeout
           | :output_limit
+          | :oom
           | :owner_down
           | :stopped
           | :guardian_lost
@@ -65,6 +69,7 @@ defmodule NetRunner.Result do
           containment: :cgroup | :subreaper | :group,
           duration_ms: non_neg_integer,
           rusage: rusage | nil,
+          cgroup: NetRunner.Cgroup.usage() | nil,
           stats: map,
           truncated?: boolean,
           orphans_killed: non_neg_integer
@@ -80,6 +85,7 @@ defmodule NetRunner.Result do
     :containment,
     :duration_ms,
     :rusage,
+    :cgroup,
     stderr: "",
     stats: %{},
     truncated?: false,

@@ -7,11 +7,13 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -138,6 +140,13 @@ static size_t spawn_strings(const struct order *order, struct nr_spawn *spawn,
     for (int i = 0; i < 3; i++)
         if (order->files[i] != NULL)
             at = append(strings, at, room, order->files[i]);
+    if (order->cgroup != NULL) {
+        at = append(strings, at, room, order->cgroup);
+        at = append(strings, at, room, order->leaf);
+    }
+    for (; order->limits != NULL && order->limits[spawn->cgroup_files] != NULL;
+         spawn->cgroup_files++)
+        at = append(strings, at, room, order->limits[spawn->cgroup_files]);
     for (spawn->argc = 0; order->argv[spawn->argc] != NULL; spawn->argc++)
         at = append(strings, at, room, order->argv[spawn->argc]);
     for (spawn->envc = 0; order->env != NULL && order->env[spawn->envc] != NULL; spawn->envc++)
@@ -150,7 +159,8 @@ static struct nr_spawn spawn_header(const struct order *order)
 {
     return (struct nr_spawn){
         .flags = order->flags | (order->cwd > 0 ? NR_SPAWN_CWD : 0) |
-                 (order->memfd ? NR_SPAWN_STRINGS : 0),
+                 (order->memfd ? NR_SPAWN_STRINGS : 0) |
+                 (order->cgroup != NULL ? NR_SPAWN_CGROUP : 0),
         .stop_signal = order->stop_signal != 0 ? order->stop_signal : SIGTERM,
         .kill_timeout_ms = order->kill_timeout_ms,
         .drain_timeout_ms = order->drain_timeout_ms,
@@ -412,6 +422,90 @@ uint32_t signal_command(struct command *command, uint32_t signal_number, uint32_
 void escalate(struct shepherd *shepherd, uint64_t id)
 {
     send_frame(shepherd->socket, NR_ESCALATE, id, NULL, 0);
+}
+
+uint64_t cpu_ms(pid_t pid)
+{
+    char path[64];
+    unsigned long long user;
+    unsigned long long system;
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    FILE *file = fopen(path, "re");
+    ck_assert_msg(file != NULL &&
+                      fscanf(file,
+                             "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
+                             &user, &system) == 2,
+                  "%s", path);
+    (void)fclose(file);
+    return (user + system) * 1000U / (uint64_t)sysconf(_SC_CLK_TCK);
+}
+
+/* ---- cgroups -------------------------------------------------------------------------------- */
+
+static char cgroup_root[320];
+static char cgroup_parent[352];
+
+static bool find_cgroup_mount(char path[256])
+{
+    char device[256], kind[64];
+    bool found = false;
+    FILE *mounts = fopen("/proc/mounts", "re");
+    while (!found && mounts != NULL &&
+           fscanf(mounts, "%255s %255s %63s %*[^\n]", device, path, kind) == 3)
+        found = strcmp(kind, "cgroup2") == 0 && access(path, W_OK) == 0;
+    if (mounts != NULL)
+        (void)fclose(mounts);
+    return found;
+}
+
+/* Not by its pid: where there are pid namespaces, others have the same. */
+const char *cgroup_begin(void)
+{
+    char mount[256];
+    if (!find_cgroup_mount(mount))
+        return NULL;
+    (void)snprintf(cgroup_root, sizeof(cgroup_root), "%s/nr_test_XXXXXX", mount);
+    return mkdtemp(cgroup_root) != NULL && chmod(cgroup_root, 0755) == 0 ? cgroup_root : NULL;
+}
+
+static int remove_cgroup(const char *path, const struct stat *info, int type, struct FTW *where)
+{
+    (void)info;
+    (void)where;
+    if (type == FTW_DP)
+        (void)rmdir(path);
+    return 0;
+}
+
+void cgroup_end(void)
+{
+    char file[352];
+    (void)snprintf(file, sizeof(file), "%s/cgroup.kill", cgroup_root);
+    for (int i = 0; i < 100 && access(cgroup_root, F_OK) == 0; i++) {
+        (void)nftw(cgroup_root, remove_cgroup, 8, FTW_DEPTH | FTW_PHYS);
+        int fd = open(file, O_WRONLY | O_CLOEXEC);
+        if (fd >= 0)
+            (void)!write(fd, "1", 1);
+        (void)nr_fd_close(fd);
+        (void)poll(NULL, 0, i > 0 ? 5 : 0);
+    }
+}
+
+const char *cgroup_make_parent(void)
+{
+    (void)snprintf(cgroup_parent, sizeof(cgroup_parent), "%s/%d", cgroup_root, getpid());
+    ck_assert_sys(mkdir(cgroup_parent, 0755));
+    return cgroup_parent;
+}
+
+void cgroup_remove_parent(void)
+{
+    uint64_t limit = now_ms() + WAIT_MS;
+    while (rmdir(cgroup_parent) < 0) {
+        ck_assert_msg(errno == EBUSY && now_ms() < limit, "%s is not empty at the end",
+                      cgroup_parent);
+        (void)poll(NULL, 0, 2);
+    }
 }
 
 /* ---- output --------------------------------------------------------------------------------- */

@@ -60,7 +60,10 @@ struct order {
     uint32_t stop_signal;   /* 0: TERM */
     uint32_t kill_timeout_ms;
     uint32_t drain_timeout_ms;
-    bool memfd; /* strings travel apart */
+    bool memfd;         /* strings travel apart */
+    const char *cgroup; /* its parent; NULL: none */
+    const char *leaf;
+    const char *const *limits; /* "file=content"; NULL: none */
 };
 
 struct command {
@@ -133,6 +136,19 @@ bool is_locked(const char *path);
 void await_gone(pid_t pid, uint64_t limit_ms);
 
 uint64_t now_ms(void);
+
+/* User and system time of a process, in milliseconds. */
+uint64_t cpu_ms(pid_t pid);
+
+/* For main(), around run_suite(): a cgroup for all of this program's, wherever cgroup version 2 is mounted and
+ * ours to write to (NULL: nowhere); and its end, with whatever tests that failed have left in it. */
+const char *cgroup_begin(void);
+void cgroup_end(void);
+
+/* A cgroup of this test's, below which it makes others. */
+const char *cgroup_make_parent(void);
+/* Asserts that it is empty, or soon is, and removes it. */
+void cgroup_remove_parent(void);
 
 /* Makes us the subreaper and asserts, at the end, that nobody was left behind. */
 void become_subreaper(void);

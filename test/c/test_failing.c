@@ -264,6 +264,82 @@ static enum outcome loses_its_guardian(struct command *command)
     return WORKS;
 }
 
+/* ---- in a cgroup ---------------------------------------------------------------------------- */
+
+static const char *parent;
+
+/* The leaf is removed, whatever failed; at once where the command worked. */
+static enum outcome without_leaf(enum outcome outcome, bool at_once)
+{
+    char leaf[600];
+    uint64_t limit = now_ms() + WAIT_MS;
+    (void)snprintf(leaf, sizeof(leaf), "%s/leaf", parent);
+    if (failing->failed == 0 && at_once && outcome == WORKS)
+        ck_assert(access(leaf, F_OK) < 0);
+    failing_disarm(failing);
+    while (access(leaf, F_OK) == 0) {
+        ck_assert_msg(now_ms() < limit, "the leaf is not removed");
+        (void)poll(NULL, 0, 2);
+    }
+    return outcome;
+}
+
+static enum outcome end_in_cgroup(struct command *command, enum nr_exit_how how, uint32_t value)
+{
+    unsigned char bytes[128] = {0};
+    uint64_t id;
+    uint8_t type = next_frame(command->control, &id, bytes, sizeof(bytes));
+    if (type == NR_UNKILLABLE) {
+        failing_disarm(failing);
+        type = next_frame(command->control, &id, bytes, sizeof(bytes));
+    }
+    if (type == 0)
+        return LOST;
+    ck_assert_uint_eq(type, NR_USAGE);
+    return end_of(command, how, value);
+}
+
+static enum outcome lives_in_a_cgroup(struct command *command)
+{
+    struct order order =
+        ORDER(.argv = ARGV("/bin/sh", "-c", "exec cat /proc/self/cgroup"), .flags = NR_SPAWN_STDOUT,
+              .env = ARGV("PATH=/usr/bin:/bin"), .cgroup = parent, .leaf = "leaf",
+              .limits = ARGV("cgroup.max.depth=3"), .drain_timeout_ms = 20);
+    enum outcome outcome = start_of(command, &order, 0);
+    if (outcome == WORKS)
+        outcome = end_in_cgroup(command, NR_EXIT_CODE, 0);
+    if (outcome == WORKS) /* however it was put there */
+        ck_assert_ptr_nonnull(strstr(read_all(command->out), "/leaf\n"));
+    return without_leaf(outcome, true);
+}
+
+static enum outcome is_stopped_in_a_cgroup(struct command *command)
+{
+    struct order order = ORDER(.argv = ARGV(FIXTURE("daemonize"), lock), .flags = NR_SPAWN_STDOUT,
+                               .cgroup = parent, .leaf = "leaf");
+    enum outcome outcome = start_of(command, &order, 0);
+    if (outcome == WORKS) {
+        expect_ready(command);
+        send_stop(command, 300);
+        outcome = end_in_cgroup(command, NR_EXIT_SIGNAL, SIGTERM);
+    }
+    return without_leaf(outcome, true);
+}
+
+static enum outcome loses_its_guardian_in_a_cgroup(struct command *command)
+{
+    struct order order = ORDER(.argv = ARGV(FIXTURE("daemonize"), lock), .flags = NR_SPAWN_STDOUT,
+                               .cgroup = parent, .leaf = "leaf", .memfd = true);
+    enum outcome outcome = start_of(command, &order, 0);
+    if (outcome == WORKS) {
+        expect_ready(command);
+        ck_assert_sys(kill(command->guardian, SIGKILL));
+        expect_hangup(command->control);
+        (void)poll(NULL, 0, 150); /* the zygote's first looks */
+    }
+    return without_leaf(outcome, false);
+}
+
 static const struct {
     const char *name;
     enum outcome (*live)(struct command *command);
@@ -277,8 +353,13 @@ static const struct {
     {"leaves a daemon", leaves_a_daemon},
     {"is killed", is_killed},
     {"loses its owner", loses_its_owner},
+    /* From here on only where there are cgroups, and with faults of their own. */
+    {"lives in a cgroup", lives_in_a_cgroup},
+    {"is stopped in a cgroup", is_stopped_in_a_cgroup},
+    {"loses its guardian in a cgroup", loses_its_guardian_in_a_cgroup},
 };
-#define LIVES (sizeof(lives) / sizeof(lives[0]))
+#define LIVES_IN_ALL (sizeof(lives) / sizeof(lives[0]))
+#define LIVES        (LIVES_IN_ALL - 3)
 
 /* ---- the faults ----------------------------------------------------------------------------- */
 
@@ -361,10 +442,10 @@ static bool live_once(const struct fault *fault, size_t life, uint32_t n)
     return reached;
 }
 
-static void live_through(const struct fault *fault)
+static void live_each(const struct fault *fault, size_t first, size_t end)
 {
     uint32_t reached = 0;
-    for (size_t life = 0; life < LIVES; life++) {
+    for (size_t life = first; life < end; life++) {
         uint32_t n = 1;
         while (live_once(fault, life, n)) {
             reached++;
@@ -376,6 +457,11 @@ static void live_through(const struct fault *fault)
         expect_alive(&shepherd);
     }
     ck_assert_msg(reached > 0, "no life calls %s in the %s", fault->call, fault->role);
+}
+
+static void live_through(const struct fault *fault)
+{
+    live_each(fault, 0, LIVES);
 }
 
 /* clang-format off */
@@ -470,6 +556,63 @@ static const struct fault child_faults[] = {
 START_TEST(in_the_child)
 {
     live_through(&child_faults[_i]);
+}
+END_TEST
+
+/* clang-format off */
+static const struct fault cgroup_faults[] = {
+    {"zygote", "mmap", ENOMEM, FAILS, false},
+    {"zygote", "pread", EIO, FAILS | WORKS, false},
+    {"zygote", "openat2", EMFILE, WORKS, false},
+    {"zygote", "openat2", ENOSYS, WORKS, true},
+    {"zygote", "openat", EMFILE, WORKS, false},
+    {"zygote", "openat", ENFILE, WORKS, true},
+    {"zygote", "unlinkat", EBUSY, WORKS, false},
+    {"zygote", "unlinkat", EBUSY, WORKS, true},
+    {"zygote", "write", EIO, WORKS, false},
+    {"zygote", "fork", EAGAIN, FAILS, false},
+    {"guardian", "openat2", EMFILE, FAILS, false},
+    {"guardian", "openat2", ENOSYS, WORKS, true},
+    {"guardian", "openat2", EPERM, WORKS, true},
+    {"guardian", "fstatfs", EIO, FAILS, false},
+    {"guardian", "mkdirat", ENOSPC, FAILS, false},
+    {"guardian", "openat", EMFILE, FAILS | WORKS, false},
+    {"guardian", "openat", ENFILE, FAILS | WORKS, true},
+    {"guardian", "fstat", EIO, FAILS, false},
+    {"guardian", "write", EIO, FAILS | WORKS, false},
+    {"guardian", "write", EINTR, WORKS, false},
+    {"guardian", "clone3", EACCES, FAILS, false},
+    {"guardian", "clone3", EAGAIN, FAILS, false},
+    {"guardian", "clone3", ENOSYS, WORKS, false},
+    {"guardian", "clone3", E2BIG, WORKS, false},
+    {"guardian", "clone3", EINVAL, WORKS, false},
+    {"guardian", "pread", ENOMEM, WORKS, false},
+    {"guardian", "pread", ENOMEM, WORKS, true},
+    {"guardian", "read", EINTR, WORKS, false},
+    {"guardian", "poll", EINTR, WORKS, false},
+    {"guardian", "fstatat", EIO, WORKS, false},
+    {"guardian", "unlinkat", EBUSY, WORKS, false},
+    {"guardian", "unlinkat", EBUSY, WORKS, true},
+    {"guardian", "unlinkat", EROFS, WORKS, false},
+    {"guardian", "close", EINTR, WORKS, true},
+};
+/* clang-format on */
+
+static void begin_in_a_cgroup(void)
+{
+    parent = cgroup_make_parent();
+    begin();
+}
+
+static void end_in_a_cgroup(void)
+{
+    end();
+    cgroup_remove_parent();
+}
+
+START_TEST(in_a_cgroup)
+{
+    live_each(&cgroup_faults[_i], LIVES, LIVES_IN_ALL);
 }
 END_TEST
 
@@ -720,6 +863,14 @@ int main(void)
     tcase_add_test(tcase, a_guardian_without_memory_sees_a_hangup);
     tcase_add_loop_test(tcase, a_zygote_without_memory_serves_later, 0, 2);
 
+    bool cgroups = cgroup_begin() != NULL;
+    if (cgroups) {
+        tcase = add_case(suite, "in a cgroup", begin_in_a_cgroup, end_in_a_cgroup);
+        ADD_EACH(tcase, in_a_cgroup, cgroup_faults);
+    } else {
+        printf("SKIP in_a_cgroup: no cgroup2 is mounted here that we may write to\n");
+    }
+
     tcase = add_case(suite, "starting", prepare, NULL);
     ADD_EACH(tcase, in_the_start_of_the_zygote, start_faults);
 
@@ -728,5 +879,8 @@ int main(void)
 
     tcase = add_case(suite, "starting with fallbacks", prepare_refused, NULL);
     ADD_EACH(tcase, in_a_fallback_of_the_start, start_fallback_faults);
-    return run_suite(suite);
+    int r = run_suite(suite);
+    if (cgroups)
+        cgroup_end();
+    return r;
 }

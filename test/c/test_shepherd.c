@@ -1033,22 +1033,6 @@ END_TEST
 /* ---- whose end a tracer keeps back ---------------------------------------------------------- */
 
 /* User and system time, in milliseconds. */
-static uint64_t cpu_ms(pid_t pid)
-{
-    char path[64];
-    unsigned long long user;
-    unsigned long long system;
-    (void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-    FILE *file = fopen(path, "re");
-    ck_assert_msg(file != NULL &&
-                      fscanf(file,
-                             "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
-                             &user, &system) == 2,
-                  "%s", path);
-    (void)fclose(file);
-    return (user + system) * 1000U / (uint64_t)sysconf(_SC_CLK_TCK);
-}
-
 START_TEST(a_leader_whose_zombie_a_tracer_holds_is_waited_for_in_peace)
 {
     /* Its pidfd is readable and waitid(2) says "not yet", for as long as the tracer likes. */

@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,8 +39,12 @@ FAILING_CALL(int, -1, execve, (const char *path, char *const argv[], char *const
              (path, argv, envp))
 FAILING_CALL(int, -1, fchdir, (int fd), (fd))
 FAILING_CALL(int, -1, fstat, (int fd, struct stat *info), (fd, info))
+FAILING_CALL(int, -1, fstatat, (int folder, const char *path, struct stat *info, int flags),
+             (folder, path, info, flags))
+FAILING_CALL(int, -1, fstatfs, (int fd, struct statfs *info), (fd, info))
 FAILING_CALL(off_t, -1, lseek, (int fd, off_t offset, int whence), (fd, offset, whence))
 FAILING_CALL(void *, NULL, malloc, (size_t size), (size))
+FAILING_CALL(int, -1, mkdirat, (int folder, const char *path, mode_t mode), (folder, path, mode))
 FAILING_CALL(void *, MAP_FAILED, mmap,
              (void *at, size_t length, int protection, int flags, int fd, off_t offset),
              (at, length, protection, flags, fd, offset))
@@ -55,6 +60,7 @@ FAILING_CALL(ssize_t, -1, send, (int fd, const void *bytes, size_t length, int f
 FAILING_CALL(pid_t, -1, setsid, (void), ())
 FAILING_CALL(int, -1, shutdown, (int fd, int how), (fd, how))
 FAILING_CALL(int, -1, signalfd, (int fd, const sigset_t *mask, int flags), (fd, mask, flags))
+FAILING_CALL(int, -1, unlinkat, (int folder, const char *path, int flags), (folder, path, flags))
 FAILING_CALL(pid_t, -1, wait4, (pid_t pid, int *status, int options, struct rusage *usage),
              (pid, status, options, usage))
 FAILING_CALL(ssize_t, -1, write, (int fd, const void *bytes, size_t length), (fd, bytes, length))
@@ -148,6 +154,10 @@ static const char *call_name(long number)
         return "close_range";
     case SYS_getdents64:
         return "getdents64";
+    case SYS_openat2:
+        return "openat2";
+    case SYS_pidfd_send_signal:
+        return "pidfd_send_signal";
     case SYS_pidfd_open:
         return "pidfd_open";
     case SYS_rt_sigaction:

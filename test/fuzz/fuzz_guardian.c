@@ -14,6 +14,9 @@
  *   - it leaves with CLEAN only then, and with LEFT only if nobody listens and somebody lives;
  *   - it never turns round and round without waiting;
  *   - none of the command's descriptors is open in it while it waits.
+ *
+ * No order here wants a cgroup: the simulated kernel has none. test_cgroup.c and test_failing.c ("in a cgroup") have
+ * the real one.
  */
 #include "beam.h"
 #include "guardian.h"

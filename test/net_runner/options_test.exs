@@ -10,6 +10,7 @@ defmodule NetRunner.OptionsTest do
     :stdout,
     :stderr,
     :stderr_tail_bytes,
+    :cgroup,
     :drain_timeout,
     :orphans,
     :stop_signal,
@@ -150,6 +151,15 @@ defmodule NetRunner.OptionsTest do
       {:exit, same([:raise, :element, :ignore]), [nil, true, "raise", :return, 0], []},
       {:ok, same([[], [0], [0, 255, 3], [1, 1]]),
        [nil, 0, :any, [256], [-1], [nil], ["0"], [0 | 1], [1.0], 0..3, %{}, "0"], []},
+      # What may be in it has tests of its own (cgroup_test.exs).
+      {:cgroup,
+       [
+         {nil, nil},
+         {[parent: "/a"], %{parent: "/a", name: nil, limits: []}},
+         {%{parent: "/a", pids_max: 1}, %{parent: "/a", name: nil, limits: [pids_max: 1]}}
+       ],
+       [1, "/a", [], [:parent], [{"parent", "/a"}], [parent: 1], %{parent: nil}, ~D[2020-01-01]],
+       [[parent: ""], [parent: "a"], [parent: "/" <> <<0>>], [parent: "/..", pids_max: 1]]},
       {:drain_timeout, same([0, 1, @u32]), [@u32 + 1, :infinity | @not_a_number], []},
       {:orphans, same([:kill, :keep]), [nil, true, "kill", :leave, [:kill]], []},
       {:stop_signal, [{:sigterm, 15}, {:sigkill, 9}, {1, 1}, {64, 64}, {9, 9}],
@@ -326,6 +336,7 @@ defmodule NetRunner.OptionsTest do
       max_chunk_size: 262_144,
       exit: :raise,
       ok: [0],
+      cgroup: nil,
       drain_timeout: 1000,
       orphans: :kill,
       stop_signal: 15,

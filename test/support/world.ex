@@ -183,6 +183,73 @@ defmodule NetRunner.Test.World do
   @doc "The folder of cgroup version 1's freezer."
   def freezer, do: "/sys/fs/cgroup/freezer"
 
+  @doc "Where cgroup version 2 is mounted and ours to write to; nil where it is not."
+  def cgroup_mount do
+    mounts = for line <- File.stream!("/proc/mounts"), do: String.split(line, " ")
+
+    Enum.find_value(mounts, fn [_device, path, kind | _] ->
+      # Root writes what a read-only mount refuses: ask the kernel.
+      if kind == "cgroup2" and match?({_, 0}, System.cmd("test", ["-w", path])), do: path
+    end)
+  end
+
+  @doc "Whether leaves below a parent of `cgroup_parent/1` can have this controller."
+  def cgroup_controller?(name) do
+    mount = cgroup_mount()
+
+    mount != nil and name in String.split(File.read!(Path.join(mount, "cgroup.controllers"))) and
+      File.write(Path.join(mount, "cgroup.subtree_control"), "+" <> name) == :ok
+  end
+
+  @doc "A cgroup for leaves, with these controllers for them. It is removed with the test."
+  def cgroup_parent(controllers \\ []) do
+    parent = Path.join(cgroup_mount(), "#{cgroup_parents()}#{System.unique_integer([:positive])}")
+
+    File.mkdir!(parent)
+
+    # Whatever a test that failed has left must not stay.
+    ExUnit.Callbacks.on_exit(fn ->
+      File.write(Path.join(parent, "cgroup.kill"), "1")
+
+      System.cmd("find", [parent, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"],
+        stderr_to_stdout: true
+      )
+
+      File.rmdir(parent)
+    end)
+
+    ExUnit.Callbacks.on_exit(fn ->
+      eventually("#{parent} is empty", 5_000, fn -> cgroups_below(parent) == [] end)
+    end)
+
+    for name <- controllers,
+        do: File.write!(Path.join(parent, "cgroup.subtree_control"), "+" <> name)
+
+    parent
+  end
+
+  defp cgroup_parents, do: "net_runner_test_#{System.pid()}_"
+
+  @doc "The cgroups below a cgroup."
+  def cgroups_below(parent) do
+    for name <- File.ls!(parent), path = Path.join(parent, name), File.dir?(path), do: path
+  end
+
+  @doc "In which cgroup of version 2 a process lives, as a path; nil once it has ended."
+  def cgroup_of(os_pid) do
+    with {:ok, text} <- File.read("/proc/#{os_pid}/cgroup"),
+         [_, below] <- Regex.run(~r/^0::(.*)$/m, text) do
+      # Of who has ended and is not reaped, and of a cgroup that is gone, there is a " (deleted)".
+      Path.join(cgroup_mount(), below)
+    else
+      _gone -> nil
+    end
+  end
+
+  @doc "Puts a process into a cgroup."
+  def move_into(cgroup, os_pid),
+    do: File.write!(Path.join(cgroup, "cgroup.procs"), to_string(os_pid))
+
   @doc """
   The launcher of whatever shall be PID 1 of a pid namespace of its own, which ends with it: all of
   it, and at once.
@@ -256,7 +323,7 @@ defmodule NetRunner.Test.World do
 
   @doc """
   What must be the same before and after anything a test does: descriptors and memfds of the BEAM and of the
-  zygote, guardians (also those of zygotes that were killed), zombies, registered slots in use, streams on
+  zygote, guardians (also those of zygotes that were killed), zombies, cgroups, registered slots in use, streams on
   rings, servers, Erlang processes, ports, requests in flight. nil while there is no zygote.
   """
   def baseline do
@@ -283,10 +350,19 @@ defmodule NetRunner.Test.World do
       ports: :erlang.system_info(:port_count),
       slots_in_use: rings.slots_in_use,
       streams: rings.streams,
+      cgroups: leaves(),
       servers: Registry.count(NetRunner.Registry),
       in_flight: shepherd.in_flight,
       queued: shepherd.queued
     }
+  end
+
+  # Below the parents that our tests have made.
+  defp leaves do
+    case cgroup_mount() do
+      nil -> 0
+      mount -> length(Path.wildcard("#{mount}/#{cgroup_parents()}*/*/cgroup.procs"))
+    end
   end
 
   defp memfds(os_pid) do

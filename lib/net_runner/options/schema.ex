@@ -135,6 +135,10 @@ defmodule NetRunner.Options.Schema do
     {:env, @calls, [], :env,
      "A map or list of `{name, value}` added to the BEAM's environment of that moment; a nil value " <>
        "unsets; `{:replace, env}` is the whole environment."},
+    {:cgroup, @calls, nil, :cgroup,
+     "A cgroup (version 2) of the command's own: a map or keyword list of `parent:` (required), limits like " <>
+       "`memory_max:`, `pids_max:`, `cpu_max:`, and `name:`; see `NetRunner.Cgroup`. The command is in it before it is executed, " <>
+       "or does not run. Default: none, it lives where the BEAM does."},
     {:owner, [:process], {:caller}, :pid,
      "The process whose death stops the command. Default: the caller."},
     {:backend, @calls, :auto, {:one_of, [:auto, :poll, :io_uring]},

@@ -121,6 +121,8 @@ defmodule NetRunner.Options.Type do
           "a binary, iodata, an enumerable of iodata, a function of a sink, {:file, path}, :null"}
   end
 
+  def check(:cgroup, value), do: NetRunner.Cgroup.check(value)
+
   # What a command must look like, NetRunner.Executable says.
   def check(:cmd, _value), do: :ok
 

@@ -8,7 +8,7 @@ defmodule NetRunner.Process.Server do
   use GenServer, restart: :temporary
   require Logger
 
-  alias NetRunner.{Input, Log, Nif, Pipe, Protocol, Quote, Result}
+  alias NetRunner.{Cgroup, Input, Log, Nif, Pipe, Protocol, Quote, Result}
   alias NetRunner.{Shepherd, Signal, Stats, Telemetry}
 
   # How long a guardian may take to answer a signal request before the caller gets :timeout.
@@ -37,6 +37,8 @@ defmodule NetRunner.Process.Server do
     :os_pid,
     :guardian_pid,
     :containment,
+    :cgroup,
+    :usage,
     :owner,
     :owner_monitor,
     :options,
@@ -84,6 +86,7 @@ defmodule NetRunner.Process.Server do
         os_pid: os_pid,
         guardian_pid: guardian_pid,
         containment: containment,
+        cgroup: Cgroup.path(Cgroup.order(options.cgroup, id)),
         owner: options.owner,
         owner_monitor: owner_monitor,
         options: options,
@@ -151,6 +154,10 @@ defmodule NetRunner.Process.Server do
   defp failed(:stdin_file, posix, options), do: {:file, elem(options.input, 1), posix}
   defp failed(:stdout_file, posix, options), do: {:file, elem(options.stdout, 1), posix}
   defp failed(:stderr_file, posix, options), do: {:file, elem(options.stderr, 1), posix}
+
+  defp failed({:cgroup, step}, posix, options),
+    do: {:cgroup, Cgroup.step(step, options.cgroup), posix}
+
   defp failed(_stage, posix, _options), do: posix
 
   defp settle(:hang_up, start, _options), do: Shepherd.verdict(start.ticket)
@@ -226,6 +233,14 @@ defmodule NetRunner.Process.Server do
   end
 
   def handle_call(:os_pid, _from, state), do: {:reply, {:ok, state.os_pid}, state}
+
+  def handle_call(:cgroup, _from, %{cgroup: nil} = state),
+    do: {:reply, {:error, {:cgroup, :none, :enoent}}, state}
+
+  def handle_call(:cgroup, _from, %{exit: exit} = state) when exit != nil,
+    do: {:reply, {:error, :not_running}, state}
+
+  def handle_call(:cgroup, _from, state), do: {:reply, {:ok, state.cgroup}, state}
   def handle_call(:alive?, _from, state), do: {:reply, {:ok, state.exit == nil}, state}
   def handle_call(:stderr_tail, _from, state), do: {:reply, {:ok, tail(state)}, state}
 
@@ -428,10 +443,14 @@ defmodule NetRunner.Process.Server do
 
     # Should it live (the socket cannot be read, or not be watched), this is what ends it and its family.
     Nif.control_close(state.control)
+    Cgroup.settle(state.cgroup)
     ended(state, {:error, :guardian_lost}, nil)
   end
 
   defp handle_frame({:ok, {:exited, exit, info}}, state), do: ended(state, named(exit), info)
+
+  # Comes right before EXITED.
+  defp handle_frame({:ok, {:usage, usage}}, state), do: %{state | usage: usage}
 
   defp handle_frame({:ok, {:killed, id, answer}}, state),
     do: answer_kill(state, {:kill, id}, no_such_process(answer))
@@ -500,6 +519,7 @@ defmodule NetRunner.Process.Server do
       containment: state.containment,
       duration_ms: System.monotonic_time(:millisecond) - state.started_at,
       rusage: info && info.rusage,
+      cgroup: info && state.usage,
       truncated?: state.options.stderr == :consume and stderr_bytes(state) > tail_bytes(state),
       orphans_killed: if(info == nil, do: 0, else: info.orphans_killed)
     }
@@ -513,6 +533,12 @@ defmodule NetRunner.Process.Server do
   # A ladder that began after the leader's own end has not caused it.
   defp cause(_state, nil), do: :guardian_lost
   defp cause(%{cause: cause}, %{stopped: true}) when cause != nil, do: cause
+
+  # The kernel's SIGKILL, not ours; whoever else was taken for want of memory need not have ended the command.
+  defp cause(%{exit: {:signaled, :sigkill}, usage: %{oom_kills: kills}}, %{stopped: false})
+       when is_integer(kills) and kills > 0,
+       do: :oom
+
   defp cause(%{exit: {how, _value}}, _info), do: how
 
   defp answer({:conclude, from}, {:error, {:unkillable, _pids}} = error, _state),
