@@ -1,5 +1,6 @@
 /* What every Check program here shares: its main, and assertions that name the errno.
- * NET_RUNNER_TEST=name runs that test alone: Check itself can only pick whole cases. */
+ * NET_RUNNER_TEST=name runs that test alone, NET_RUNNER_TEST=!name all the others: Check itself can only pick
+ * whole cases. */
 #ifndef NR_CHECK_SUPPORT_H
 #define NR_CHECK_SUPPORT_H
 
@@ -50,6 +51,8 @@ static inline void open_terminal(int *master, int *slave)
 static inline bool is_wanted(const TTest *test)
 {
     const char *only = getenv("NET_RUNNER_TEST");
+    if (only != NULL && only[0] == '!')
+        return strcmp(only + 1, test->name) != 0;
     return only == NULL || strcmp(only, test->name) == 0;
 }
 
