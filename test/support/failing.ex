@@ -202,16 +202,20 @@ defmodule NetRunner.Test.Failing do
     end
   end
 
-  # A small rest is what a ring writes itself.
+  # A small rest is what a ring writes itself. The command reads once it is waited for.
   defp full_pipe(backend) do
-    with {:ok, p} <- NetRunner.Process.start("sh", ["-c", "read x; exec wc -c"], backend: backend) do
+    args = ["-c", "kill -STOP $$; exec wc -c"]
+
+    with {:ok, p} <- NetRunner.Process.start("sh", args, backend: backend) do
       result =
-        with :ok <- NetRunner.Process.write(p, "\n" <> :binary.copy("x", 65_535)),
+        with :ok <- NetRunner.Process.write(p, :binary.copy("x", 65_536)),
              writer = Task.async(fn -> NetRunner.Process.write(p, "rest") end),
+             :ok <- stands_still(p, writer),
+             :ok <- NetRunner.Process.kill(p, :sigcont),
              :ok <- Task.await(writer, 15_000),
              :ok <- NetRunner.Process.close_stdin(p),
              {:ok, text} <- NetRunner.Process.read(p) do
-          expected(String.trim(text), "65539")
+          expected(String.trim(text), "65540")
         else
           :eof -> {:error, :eof}
           {:error, reason} -> {:error, reason}
@@ -221,6 +225,21 @@ defmodule NetRunner.Test.Failing do
       result
     end
   end
+
+  # The command is stopped, the writer waits (or has failed).
+  defp stands_still(p, writer) do
+    with {:ok, os_pid} <- NetRunner.Process.os_pid(p) do
+      World.eventually("the writer waits for a command that is stopped", 15_000, fn ->
+        World.proc_state(os_pid) in ["T", nil] and
+          (not Process.alive?(writer.pid) or waits(NetRunner.Process.stats(p)) > 0)
+      end)
+
+      :ok
+    end
+  end
+
+  defp waits({:ok, %{stdin: stdin}}), do: stdin.waits_poll + stdin.waits_io_uring
+  defp waits({:error, _gone}), do: 1
 
   # A terminal waits by poll whatever happens.
   defp terminal(_backend) do
