@@ -3,8 +3,7 @@ defmodule NetRunner.DataTest do
   # cases measure the memory of the whole node.
   use NetRunner.Test.Case
 
-  alias NetRunner.Nif
-  alias NetRunner.Process, as: P
+  alias NetRunner.Test.OtherBeam
 
   @gib 1024 * 1024 * 1024
 
@@ -126,6 +125,14 @@ defmodule NetRunner.DataTest do
   on_backends "small pieces, slowly, one at a time" do
     {:ok, p} = NetRunner.Process.start("cat", [], backend: backend)
 
+    # The one that is waited for, however quick the command is.
+    {:ok, stdout} = NetRunner.Process.handle(p, :stdout)
+    ref = make_ref()
+    assert NetRunner.Nif.read(stdout, 100, ref) == :again
+    assert NetRunner.Process.write(p, "first") == :ok
+    assert_receive {^ref, :ready}, 5_000
+    assert read_exactly(p, 5) == "first"
+
     for n <- 1..500 do
       piece = "piece #{n}\n"
       assert NetRunner.Process.write(p, piece) == :ok
@@ -179,85 +186,32 @@ defmodule NetRunner.DataTest do
     end)
   end
 
-  test ":auto moves busy streams to the ring and keeps a lone one on poll" do
-    if :io_uring in NetRunner.Test.Backends.expected() do
-      moves =
-        1..24
-        |> Task.async_stream(
-          fn _n ->
-            {:ok, p} = NetRunner.Process.start("cat")
+  # In another BEAM: rings have a past.
+  defp auto(what) do
+    beam =
+      OtherBeam.start(
+        "IO.puts(:up); IO.puts(inspect(NetRunner.Test.Auto.#{what}(), limit: :infinity)); Process.sleep(:infinity)"
+      )
 
-            for n <- 1..300 do
-              :ok = NetRunner.Process.write(p, "#{n}")
-              {:ok, _} = NetRunner.Process.read(p)
-            end
-
-            {:ok, stats} = NetRunner.Process.stats(p)
-            NetRunner.Process.stop(p)
-            stats.stdout.moves
-          end,
-          max_concurrency: 24,
-          timeout: 60_000
-        )
-        |> Enum.map(fn {:ok, moves} -> moves end)
-
-      assert Enum.sum(moves) > 0
-    end
-
-    {:ok, p} = NetRunner.Process.start("cat")
-
-    for n <- 1..300 do
-      :ok = NetRunner.Process.write(p, "#{n}")
-      {:ok, _} = NetRunner.Process.read(p)
-    end
-
-    {:ok, stats} = NetRunner.Process.stats(p)
-    NetRunner.Process.stop(p)
-    assert stats.stdout.moves == 0
-    assert stats.stdout.waits_io_uring == 0
+    {counts, []} = beam |> OtherBeam.read_line(60_000) |> Code.eval_string()
+    counts
   end
 
-  # Three pipes that become ready together are never the four a wake of the ring must find to pay.
+  @tag :io_uring
+  test ":auto moves busy streams to the ring" do
+    assert auto(:busy) > 0
+  end
+
+  test ":auto keeps a lone stream on poll" do
+    assert %{moves: 0, waits_io_uring: 0, poll: true} = NetRunner.Test.Auto.lone()
+  end
+
   @tag :io_uring
   test ":auto moves streams back to poll from a ring that does not pay, and they lose nothing" do
-    commands = for _ <- 1..3, do: elem(P.start("cat"), 1)
-
-    counts =
-      back_and_forth(commands, 1, fn handles ->
-        Enum.any?(handles, &(Nif.handle_info(&1).moves_back > 0))
-      end)
-
     assert [%{moves: 1, poll: true, waits_io_uring: on_ring} | _] =
-             Enum.filter(counts, &(&1.moves_back > 0))
+             Enum.filter(auto(:thin), &(&1.moves_back > 0))
 
     assert on_ring > 0
-    for p <- commands, do: P.stop(p)
-  end
-
-  # One process waits for all of them, and then they become ready: until `done?`, or for long enough.
-  defp back_and_forth(commands, n, done?) do
-    handles = for p <- commands, do: elem(P.handle(p, :stdout), 1)
-    waits = for handle <- handles, do: {handle, make_ref()}
-    for {handle, ref} <- waits, do: assert(Nif.read(handle, 100, ref) == :again)
-
-    for p <- commands, do: :ok = P.write(p, "<#{n}>")
-
-    for {handle, ref} <- waits do
-      assert_receive {^ref, :ready}, 5_000
-      assert again(handle, ref) == {:ok, "<#{n}>"}
-    end
-
-    if done?.(handles) or n == 20_000,
-      do: Enum.map(handles, &Nif.handle_info/1),
-      else: back_and_forth(commands, n + 1, done?)
-  end
-
-  # A wait may end without bytes: then it is placed anew.
-  defp again(handle, ref) do
-    with :again <- Nif.read(handle, 100, ref) do
-      assert_receive {^ref, :ready}, 5_000
-      again(handle, ref)
-    end
   end
 
   on_backends "a small rest that waits for room is written, once" do
