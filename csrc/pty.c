@@ -75,7 +75,7 @@ static bool is_set(const struct termios *modes, size_t place, cc_t byte)
 static bool line_is_over(const struct termios *modes, cc_t last)
 {
     if (last == '\n' || is_set(modes, VEOF, last) || is_set(modes, VEOL, last) ||
-        is_set(modes, VKILL, last))
+        is_set(modes, VEOL2, last) || is_set(modes, VKILL, last))
         return true;
     if (last == '\r' && (modes->c_iflag & ICRNL) && !(modes->c_iflag & IGNCR))
         return true;

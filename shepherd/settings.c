@@ -116,6 +116,10 @@ static int become(const struct identity *who)
      * as a signal of the guardian's. */
     if (who->uid != getuid() && !nr_sys_may_signal_anybody())
         return -EPERM;
+    /* Before the change: a keyring counts as its user's, who may have few. */
+    int r = who->uid != getuid() ? nr_sys_keyring_leave() : 0;
+    if (r < 0)
+        return r;
     if (setresuid(who->uid, who->uid, who->uid) < 0)
         return nr_errno();
     /* The kernel takes them from who was root only, and not under every securebit. */

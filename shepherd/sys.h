@@ -74,6 +74,11 @@ int nr_sys_capabilities_drop(void);
 /* Whether we have no capability, nor could give one to a program by executing it (portable: false). */
 bool nr_sys_capabilities_none(void);
 
+/* A session keyring of our own and empty, in place of the one that we have from whoever started us: who has a keyring
+ * may read its keys, whoever he is (keyrings(7), "possession"). 0, also where there are none to be had, or -errno
+ * (portable: 0). */
+int nr_sys_keyring_leave(void);
+
 /* From now on no program that we execute gains privileges by it. 0 or -errno (portable: -ENOSYS). */
 int nr_sys_no_new_privs(void);
 

@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
+#include <linux/keyctl.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -206,6 +207,19 @@ bool nr_sys_capabilities_none(void)
         if (ours.words[i].effective | ours.words[i].permitted | ours.words[i].inheritable)
             return false;
     return true;
+}
+
+/* Where a filter refuses keyctl(2) (Docker's does) the command cannot reach a key either, for it has that filter. One
+ * that refuses the joining only is another matter. */
+int nr_sys_keyring_leave(void)
+{
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 || errno == ENOSYS)
+        return 0;
+    int r = nr_errno();
+    if (syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0) < 0 &&
+        (errno == EPERM || errno == ENOSYS))
+        return 0;
+    return r;
 }
 
 int nr_sys_no_new_privs(void)

@@ -160,6 +160,11 @@ bool nr_sys_capabilities_none(void)
     return false;
 }
 
+int nr_sys_keyring_leave(void)
+{
+    return 0;
+}
+
 int nr_sys_no_new_privs(void)
 {
     return -ENOSYS;

@@ -22,7 +22,7 @@ defmodule NetRunner.Cgroup do
 
     * `parent:` - the path of a cgroup that is delegated to the user of the BEAM. Absolute, without `.` and `..`; no symlink is
       followed on the way. Required.
-    * `name:` - the leaf's name. Default: `net_runner-`, the BEAM's pid, when it started, and a number. A cgroup of that name that is
+    * `name:` - the leaf's name; not for what a supervisor restarts, which may come before the old leaf is gone. Default: `net_runner-`, the BEAM's pid, when it started, and a number. A cgroup of that name that is
       there already is an error.
     * `memory_max:`, `memory_high:`, `memory_swap_max:` - bytes or `:infinity`.
     * `pids_max:` - how many processes and threads there may be at once, or `:infinity`.
@@ -40,11 +40,14 @@ defmodule NetRunner.Cgroup do
 
   | step | what could not be done | often |
   |---|---|---|
-  | `:parent` | opening the parent | `:enoent`; `:eopnotsupp`: it is no cgroup of version 2; `:eloop`: a symlink; `:enosys`: not in this build |
-  | `:leaf` | making the leaf | `:eacces`: not delegated; `:erofs`; `:eexist`: the name is taken |
+  | `:parent` | opening the parent | `:enoent`; `:eopnotsupp`: it is no cgroup of version 2; `:eloop`: a symlink; `:enametoolong`; `:enosys`: not in this build |
+  | `:leaf` | making the leaf | `:eacces`: not delegated; `:erofs`; `:eexist`: the name is taken; `:eagain`: the parent's `cgroup.max.descendants` is reached |
   | a limit's name | writing that limit | `:enoent`: its controller is not enabled; `:einval` |
-  | `:join` | putting the command into it | `:eacces`: the BEAM lives outside what was delegated |
+  | `:join` | putting the command into it | `:eacces`: the BEAM lives outside what was delegated; `:eopnotsupp`: the parent is threaded |
   | `:none` | (later) finding the cgroup of a command that has none | `:enoent` |
+
+  Where there is no room for one more process (`pids_max:` of the leaf or of a cgroup above it, as the limits of the user),
+  the kernel says no more than that: `{:error, :eagain}`.
   """
 
   alias NetRunner.Quote
@@ -429,25 +432,43 @@ defmodule NetRunner.Cgroup do
   @doc false
   # Ends and removes the cgroup of a command whose guardian was lost, beside this process: a zygote that lives does the
   # same, and one that was killed, too, cannot.
-  @spec settle(binary | nil) :: :ok
-  def settle(nil), do: :ok
+  @spec settle(binary | nil, id | nil) :: :ok
+  def settle(path, id) when path == nil or id == nil, do: :ok
 
-  def settle(path) do
-    {:ok, _pid} =
-      Task.start(fn -> settle_until(path, System.monotonic_time(:millisecond) + @settle_ms) end)
-
+  def settle(path, id) do
+    until = System.monotonic_time(:millisecond) + @settle_ms
+    {:ok, _pid} = Task.start(fn -> settle_until(path, id, until) end)
     :ok
   end
 
-  defp settle_until(path, deadline) do
-    _ = write_file(path, "cgroup.kill", "1")
+  @typep id :: {inode :: non_neg_integer, device :: non_neg_integer}
 
-    if remove(path, @depth_max) == {:error, :ebusy} and
-         System.monotonic_time(:millisecond) < deadline do
+  @doc false
+  # Which directory that is: one of the same name that somebody makes later is another.
+  @spec id(binary | nil) :: id | nil
+  def id(nil), do: nil
+
+  def id(path) do
+    with {:ok, stat} <- File.lstat(path), do: {stat.inode, stat.major_device}, else: (_ -> nil)
+  end
+
+  defp settle_until(path, id, until) do
+    kill(path, id)
+
+    if id(path) == id and remove(path, @depth_max) == {:error, :ebusy} and
+         System.monotonic_time(:millisecond) < until do
       receive do
       after
-        @settle_tick -> settle_until(path, deadline)
+        @settle_tick -> settle_until(path, id, until)
       end
+    end
+  end
+
+  # First opened, then looked at: what was opened is then not a later one's.
+  defp kill(path, id) do
+    with {:ok, file} <- :file.open(Path.join(path, "cgroup.kill"), [:write, :raw]) do
+      if id(path) == id, do: :file.write(file, "1")
+      :file.close(file)
     end
   end
 

@@ -275,12 +275,13 @@ defmodule NetRunner.Process do
   A terminal (`pty:`) stays open: what is written is its end-of-file character (VEOF, Ctrl-D unless the command
   changed it), as somebody would type it. The command may go on reading, and you may go on writing. Behind
   a line that was begun it is written twice, because the first one only hands that over. It waits as `write/3` does
-  until the terminal takes it.
+  until the terminal takes it, which one whose output nobody reads may never do: `{:error, {:timeout, bytes_taken}}`.
   """
-  @spec close_stdin(t) :: :ok | {:error, :closed | :busy | atom}
-  def close_stdin(p) do
+  @spec close_stdin(t, timeout) ::
+          :ok | {:error, {:timeout, non_neg_integer} | :closed | :busy | atom}
+  def close_stdin(p, timeout \\ :infinity) do
     with {:ok, %{stdin: stdin}} when stdin != nil <- pipes(p) do
-      Terminal.end_input(stdin)
+      Terminal.end_input(stdin, Pipe.deadline(timeout))
     else
       _none -> {:error, :closed}
     end
@@ -301,8 +302,11 @@ defmodule NetRunner.Process do
       :ok
   """
   @spec set_window_size(t, 1..65_535, 1..65_535) :: :ok | {:error, :enotty | :closed | atom}
-  def set_window_size(p, rows, cols)
-      when is_integer(rows) and rows in 1..65_535 and is_integer(cols) and cols in 1..65_535 do
+  def set_window_size(p, rows, cols) do
+    for {name, number} <- [rows: rows, cols: cols],
+        not (is_integer(number) and number in 1..65_535),
+        do: raise(ArgumentError, "#{name} must be in 1..65535, got: #{inspect(number)}")
+
     case pipes(p) do
       {:ok, %{state: {:ended, _at}}} -> {:error, :closed}
       {:ok, %{stdout: nil}} -> {:error, :enotty}

@@ -51,10 +51,11 @@ defmodule NetRunner.Terminal do
   Ends what is written to a command: types the terminal's VEOF, after which more may be written, or closes
   the pipe.
   """
-  @spec end_input(Pipe.handle()) :: :ok | {:error, :closed | :busy | atom}
-  def end_input(stdin) do
+  @spec end_input(Pipe.handle(), Pipe.deadline()) ::
+          :ok | {:error, {:timeout, non_neg_integer} | :closed | :busy | atom}
+  def end_input(stdin, deadline \\ :infinity) do
     case Nif.terminal_eof(stdin) do
-      {:ok, eof} -> stdin |> Pipe.write(eof, :infinity) |> nobody_left()
+      {:ok, eof} -> stdin |> Pipe.write(eof, deadline) |> nobody_left()
       {:error, :enotty} -> Nif.close(stdin)
       error -> error
     end

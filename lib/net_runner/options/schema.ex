@@ -141,7 +141,7 @@ defmodule NetRunner.Options.Schema do
        "no echo, no line editing, no Ctrl-C). It is the command's controlling terminal, its stdin (unless `input:` is `:null`, " <>
        "which still is the default, or a file), its stdout (unless that is `:discard` or a file) and its stderr (with `:consume` " <>
        "and `:merge`; with the others that is apart). You read and write it as stdout and stdin. Lines " <>
-       "end with `\"\\r\\n\"` there, unless `raw: true`. A fed `input:` ends with the terminal's end-of-file " <>
+       "end with `\"\\r\\n\"` there (with `lines: true` each keeps its `\"\\r\"`), unless `raw: true`. A fed `input:` ends with the terminal's end-of-file " <>
        "character, unless `raw: true`. Its waits are by poll. Default: false."},
     {:arg0, @calls, nil, :arg0,
      "What the command is told its own name is (`argv[0]`); the executable is looked up as ever. A script does " <>
@@ -164,7 +164,7 @@ defmodule NetRunner.Options.Schema do
        "`{:error, {:rlimit, name, posix}}`. Default: the BEAM's."},
     {:user, @calls, nil, :user,
      "The user that the command runs as: a name, or a uid, neither of them root's. It gets that user's group and " <>
-       "groups (a uid without a name needs `group:`), in all ids, and no capability of the BEAM; that is " <>
+       "groups (a uid without a name needs `group:`), in all ids, and no capability and no keyring of the BEAM; that is " <>
        "verified, and anything else is `{:error, {:user, posix}}` with nothing run. The BEAM must be root, or have " <>
        "CAP_SETUID, CAP_SETGID and CAP_KILL; or it names itself. The environment stays: give `env:` a `HOME`, " <>
        "or `{:replace, env}` where it has secrets. `cd:` is entered and the executable executed as that user; " <>

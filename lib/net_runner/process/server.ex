@@ -38,6 +38,7 @@ defmodule NetRunner.Process.Server do
     :guardian_pid,
     :containment,
     :cgroup,
+    :cgroup_id,
     :usage,
     :owner,
     :owner_monitor,
@@ -87,6 +88,7 @@ defmodule NetRunner.Process.Server do
         guardian_pid: guardian_pid,
         containment: containment,
         cgroup: Cgroup.path(Cgroup.order(options.cgroup, id)),
+        cgroup_id: Cgroup.id(Cgroup.path(Cgroup.order(options.cgroup, id))),
         owner: options.owner,
         owner_monitor: owner_monitor,
         options: options,
@@ -461,7 +463,7 @@ defmodule NetRunner.Process.Server do
 
     # Should it live (the socket cannot be read, or not be watched), this is what ends it and its family.
     Nif.control_close(state.control)
-    Cgroup.settle(state.cgroup)
+    Cgroup.settle(state.cgroup, state.cgroup_id)
     ended(state, {:error, :guardian_lost}, nil)
   end
 

@@ -192,6 +192,33 @@ defmodule NetRunner.Faults.CgroupTest do
       :ok = NetRunner.Process.stop(p)
     end
 
+    test "its guardian is killed: whoever has its name next is not taken for it" do
+      parent = cgroup_parent()
+      opts = [cgroup: [parent: parent, name: "job"]]
+
+      # Many members keep the leaf for a while; the next start waits for the name only.
+      many = "for i in $(seq 60); do setsid sleep 100 & done; echo ready; wait"
+
+      for _ <- 1..5 do
+        {:ok, p} = NetRunner.Process.start("sh", ["-c", many], opts)
+        {:ok, _} = NetRunner.Process.await_output(p, "ready\n", 10_000)
+        %{guardian_pid: guardian} = :sys.get_state(p)
+        {_, 0} = System.cmd("kill", ["-KILL", to_string(guardian)])
+
+        next =
+          eventually("the name is free", 10_000, fn ->
+            case NetRunner.Process.start("sleep", ["100"], opts) do
+              {:ok, next} -> next
+              {:error, {:cgroup, :leaf, :eexist}} -> nil
+            end
+          end)
+
+        # For as long as the BEAM ends what the guardian left.
+        assert NetRunner.Process.await_exit(next, 2_500) == {:error, :timeout}
+        for p <- [p, next], do: :ok = NetRunner.Process.stop(p)
+      end
+    end
+
     test "zygote and guardian are killed: the BEAM ends who lives there, and removes it" do
       parent = cgroup_parent()
       {p, lock} = daemon(parent)

@@ -76,6 +76,19 @@ defmodule NetRunner.Faults.IdentityTest do
     @describetag :root
     @describetag :run_as
 
+    test "the BEAM's session keyring stays the BEAM's" do
+      launcher = [fixture("session_key"), "run"]
+      read = [public_copy("session_key"), "read"]
+
+      calls = [
+        {read, []},
+        {read, [user: "nobody", groups: [], cd: "/"]}
+      ]
+
+      assert results(launcher, Application.app_dir(:net_runner, "ebin"), calls) ==
+               [{"secret\n", 0}, {"EACCES\n", 0}]
+    end
+
     test "a BEAM without privileges may name itself; nobody else is to be had, and nothing runs" do
       {launcher, ebin} = OtherBeam.as_somebody()
       uid = launcher_uid(launcher)
