@@ -75,11 +75,12 @@ struct nr_handle {
     int fd;
     enum nr_direction direction;
     enum nr_mode mode;
-    const struct nr_backend *backend; /* that serves the next wait */
-    bool terminal;                    /* a pseudo-terminal's master */
     int last_written;                 /* byte; -1: none yet */
+    const struct nr_backend *backend; /* that serves the next wait */
 
-    bool waiting; /* waiter and wait_ref are those of a wait in progress */
+    bool terminal; /* a pseudo-terminal's master */
+    bool leaving;  /* the ring was asked to let go; waits are poll's until it has */
+    bool waiting;  /* waiter and wait_ref are those of a wait in progress */
     ErlNifPid waiter;
     ErlNifEnv *wait_env; /* holds wait_ref */
     ERL_NIF_TERM wait_ref;
@@ -105,7 +106,6 @@ struct nr_handle {
 
     _Atomic(struct nr_ring *)
         ring;         /* where the stream is registered, or was last; read by passers-by */
-    bool leaving;     /* the ring was asked to let go; waits are poll's until it has */
     const void *home; /* what backend_ring.c knows of that ring */
     struct nr_stream stream;
     struct nr_handle_stats stats;
