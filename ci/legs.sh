@@ -5,6 +5,7 @@
 
 exec </dev/null
 work="$root/_build/ci"
+results="$work/results_${0##*/}" # ci/long calls ci/test
 test_build="$root/_build/test/lib/net_runner"
 wanted=() lanes=() lane_pids=()
 
@@ -23,7 +24,7 @@ leg() {
     ) 2>&1 | tee "$work/$name.log"
     status=${PIPESTATUS[0]}
     [ "$status" -eq 0 ] || printf '\n=== %s FAILED (exit %s)\n' "$name" "$status"
-    printf '%s %s %s\n' "$name" "$status" "$((SECONDS - begin))" >>"$work/results"
+    printf '%s %s %s\n' "$name" "$status" "$((SECONDS - begin))" >>"$results"
 }
 
 # beside LANE: runs it in the background; what it prints is shown by `join`.
@@ -80,13 +81,13 @@ summary() {
     local name status seconds failed=0 legs=0
     while read -r name status seconds; do
         [ "$status" -eq 0 ] || failures "$name"
-    done <"$work/results"
+    done <"$results"
     printf '\n%-10s %-7s %5s  %s\n' leg result s "what it said"
     while read -r name status seconds; do
         legs=$((legs + 1))
         if [ "$status" -eq 0 ]; then status=passed; else status=FAILED failed=$((failed + 1)); fi
         printf '%-10s %-7s %5s  %s\n' "$name" "$status" "$seconds" "$(said "$work/$name.log")"
-    done <"$work/results"
+    done <"$results"
     printf '\n%s legs passed, %s failed, %s s\n' $((legs - failed)) "$failed" "$SECONDS"
     [ "$failed" -eq 0 ] && [ "$legs" -gt 0 ]
 }
@@ -99,7 +100,7 @@ run_legs() {
     fi
     wanted=("$@")
     mkdir -p "$work"
-    : >"$work/results"
+    : >"$results"
     all
     summary
 }

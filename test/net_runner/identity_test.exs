@@ -78,7 +78,7 @@ defmodule NetRunner.IdentityTest do
 
     test "the program cannot become root again" do
       program = public_copy("become_root")
-      {:ok, p} = NetRunner.Process.start(program, [], user: "nobody")
+      {:ok, p} = NetRunner.Process.start(program, [], user: "nobody", kill_timeout: 0)
       assert NetRunner.Process.read(p) == {:ok, "plain\n"}
       NetRunner.Process.stop(p)
     end
