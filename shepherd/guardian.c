@@ -274,6 +274,11 @@ static void look_at_family(struct guardian *g)
     if (!alive) {
         take_step(g, NR_EVENT_FAMILY_GONE);
     } else if (g->family.leader_ended && !g->leader_told) {
+        /* It may have ended since we asked: no state before RUNNING knows what to make of that. */
+        if (g->exec_pipe >= 0)
+            look_at_exec_pipe(g);
+        if (g->state == NR_STATE_GONE)
+            return;
         g->leader_told = true;
         take_step(g, g->order.spawn.flags & NR_SPAWN_KEEP ? NR_EVENT_LEADER_KEPT
                                                           : NR_EVENT_LEADER_LEFT);
