@@ -307,7 +307,9 @@ defmodule Negative do
   end
 
   defp there?({:c, program, name}),
-    do: File.read!("test/c/#{program}.c") =~ ~r/\btcase_add_(?:loop_)?test\(\w+, #{name}[,)]/
+    do:
+      File.read!("test/c/#{program}.c") =~
+        ~r/\b(?:tcase_add|add_moving)_(?:loop_)?test\(\w+, #{name}[,)]/
 
   # A name is "test", the sentence of its describe, its own and its backend; either may be put together.
   defp there?({:elixir, file, "test " <> name}) do

@@ -18,6 +18,7 @@ portable? = NetRunner.Nif.build() == :portable
 # The zygote says what it was given: wait until there is one.
 {_, 0} = NetRunner.run(["true"])
 features = NetRunner.Shepherd.info().features
+nowait_pipes? = match?(%{nowait_pipes: true}, NetRunner.Nif.rings_info())
 no_new_privs? = File.read!("/proc/self/status") =~ ~r/^NoNewPrivs:\s*1$/m
 
 left_out =
@@ -36,6 +37,8 @@ left_out =
          "vim is not installed (ci/setup)"},
         {:descriptors, World.descriptors_max() < 5_000, "ulimit -n allows too few"},
         {:io_uring, NetRunner.backend().data != :io_uring, "it is not to be had here anyhow"},
+        {:nowait_pipes, NetRunner.backend().data == :io_uring and not nowait_pipes?,
+         "rings move no bytes: pipes refuse RWF_NOWAIT before Linux 6.5"},
         {:failing, portable? or System.get_env("NET_RUNNER_TEST_SPAWNS") != nil,
          "the leg elixir of ci/test lets calls fail, the other legs need not"},
         {:set_uid, no_new_privs?, "no_new_privs: set-uid programs have no effect"},

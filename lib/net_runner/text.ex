@@ -58,7 +58,7 @@ defmodule NetRunner.Text do
   def ending(""), do: []
 
   def ending(bytes) do
-    text = bytes |> whole() |> visible('\n\t') |> String.trim_trailing()
+    text = bytes |> whole() |> visible(~c"\n\t") |> String.trim_trailing()
     ["stderr ended with:\n#{text}"]
   end
 

@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -1590,69 +1591,96 @@ END_TEST
 
 /* ------------------------------------------------------------------------------------------- */
 
+/* On a kernel whose pipes refuse RWF_NOWAIT (before 6.5) the ring moves no bytes, and tests of that have nothing to see:
+ * they are left out, and counted. What it does there is kernel_without_nowait_pipes_gives_readiness. */
+static bool moves;
+static unsigned left_out;
+
+#define add_moving_loop_test(tcase, test, first, end)                                              \
+    do {                                                                                           \
+        if (moves)                                                                                 \
+            tcase_add_loop_test(tcase, test, first, end);                                          \
+        else                                                                                       \
+            left_out++;                                                                            \
+    } while (0)
+#define add_moving_test(tcase, test) add_moving_loop_test(tcase, test, 0, 1)
+
+/* The kernel is asked, not the ring: what the ring finds out wrongly must fail. */
+static bool pipes_take_nowait(void)
+{
+    int fds[2];
+    char byte;
+    const struct iovec one = {.iov_base = &byte, .iov_len = 1};
+    ck_assert_sys(pipe2(fds, O_CLOEXEC | O_NONBLOCK));
+    bool refused = preadv2(fds[0], &one, 1, -1, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP;
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+    return !refused;
+}
+
 static void add_behaviour(TCase *tcase)
 {
     tcase_set_timeout(tcase, 120);
-    tcase_add_test(tcase, read_is_byte_exact);
-    tcase_add_test(tcase, one_demand_is_one_event);
-    tcase_add_test(tcase, eof_is_data_of_length_zero);
-    tcase_add_test(tcase, eof_after_data_comes_second);
-    tcase_add_test(tcase, arm_after_eof_does_not_wait);
-    tcase_add_test(tcase, arm_after_a_full_slot_does_not_wait);
-    tcase_add_test(tcase, data_before_add_is_found);
-    tcase_add_test(tcase, write_is_byte_exact);
-    tcase_add_test(tcase, short_write_says_how_much);
+    add_moving_test(tcase, read_is_byte_exact);
+    add_moving_test(tcase, one_demand_is_one_event);
+    add_moving_test(tcase, eof_is_data_of_length_zero);
+    add_moving_test(tcase, eof_after_data_comes_second);
+    add_moving_test(tcase, arm_after_eof_does_not_wait);
+    add_moving_test(tcase, arm_after_a_full_slot_does_not_wait);
+    add_moving_test(tcase, data_before_add_is_found);
+    add_moving_test(tcase, write_is_byte_exact);
+    add_moving_test(tcase, short_write_says_how_much);
     tcase_add_test(tcase, write_above_the_slot_is_ready);
-    tcase_add_test(tcase, write_of_a_whole_slot_goes);
+    add_moving_test(tcase, write_of_a_whole_slot_goes);
     tcase_add_test(tcase, write_of_nothing_is_ready);
-    tcase_add_test(tcase, write_without_a_reader_is_epipe);
-    tcase_add_test(tcase, arm_after_an_edge_says_try_again);
-    tcase_add_test(tcase, arm_twice_is_one_demand);
+    add_moving_test(tcase, write_without_a_reader_is_epipe);
+    add_moving_test(tcase, arm_after_an_edge_says_try_again);
+    add_moving_test(tcase, arm_twice_is_one_demand);
     tcase_add_test(tcase, disarm_in_time_means_no_event);
-    tcase_add_test(tcase, disarm_after_the_event_is_too_late);
-    tcase_add_test(tcase, disarm_of_a_taken_demand_still_gives_the_event);
-    tcase_add_test(tcase, disarm_of_a_taken_demand_that_finds_nothing_ends_in_ready);
-    tcase_add_test(tcase, demand_is_put_back_when_the_pipe_is_empty_after_all);
-    tcase_add_test(tcase, edge_during_the_read_is_not_lost);
+    add_moving_test(tcase, disarm_after_the_event_is_too_late);
+    add_moving_test(tcase, disarm_of_a_taken_demand_still_gives_the_event);
+    add_moving_test(tcase, disarm_of_a_taken_demand_that_finds_nothing_ends_in_ready);
+    add_moving_test(tcase, demand_is_put_back_when_the_pipe_is_empty_after_all);
+    add_moving_test(tcase, edge_during_the_read_is_not_lost);
     tcase_add_test(tcase, remove_before_any_event);
     tcase_add_test(tcase, remove_ends_a_waiting_demand);
     tcase_add_test(tcase, remove_swallows_no_bytes);
     tcase_add_test(tcase, remove_after_hang_up);
     tcase_add_test(tcase, remove_with_an_edge_unseen);
     tcase_add_test(tcase, remove_twice_is_one_gone);
-    tcase_add_test(tcase, remove_inside_a_callback);
-    tcase_add_test(tcase, add_inside_a_callback);
+    add_moving_test(tcase, remove_inside_a_callback);
+    add_moving_test(tcase, add_inside_a_callback);
     tcase_add_test(tcase, places_are_used_again);
     tcase_add_test(tcase, bad_descriptor_is_refused);
-    tcase_add_test(tcase, registration_outlives_its_thread);
+    add_moving_test(tcase, registration_outlives_its_thread);
     tcase_add_test(tcase, remove_of_a_registration_that_just_ended);
     tcase_add_test(tcase, registration_that_cannot_be_kept_is_given_up);
-    tcase_add_test(tcase, more_streams_than_slots);
+    add_moving_test(tcase, more_streams_than_slots);
     tcase_add_test(tcase, limit_is_kept_and_nothing_is_lost);
-    tcase_add_test(tcase, overflowed_completion_queue_loses_nothing);
-    tcase_add_test(tcase, submission_queue_of_one);
-    tcase_add_test(tcase, pending_is_true_exactly_while_completions_wait);
-    tcase_add_test(tcase, second_harvester_leaves_its_work_to_the_first);
-    tcase_add_test(tcase, harvest_that_came_a_moment_too_early_is_repeated);
-    tcase_add_test(tcase, enters_per_message);
+    add_moving_test(tcase, overflowed_completion_queue_loses_nothing);
+    add_moving_test(tcase, submission_queue_of_one);
+    add_moving_test(tcase, pending_is_true_exactly_while_completions_wait);
+    add_moving_test(tcase, second_harvester_leaves_its_work_to_the_first);
+    add_moving_test(tcase, harvest_that_came_a_moment_too_early_is_repeated);
+    add_moving_test(tcase, enters_per_message);
 }
 
 static void add_refusals(TCase *tcase)
 {
     tcase_set_timeout(tcase, 120);
-    tcase_add_test(tcase, unregistered_slots_work_too);
+    add_moving_test(tcase, unregistered_slots_work_too);
     tcase_add_loop_test(tcase, refused_ring_leaves_nothing, 0, 4);
     tcase_add_test(tcase, every_failing_call_leaves_nothing);
     tcase_add_test(tcase, full_table_is_an_error_of_add);
-    tcase_add_loop_test(tcase, refused_enter_is_repeated, 0, 5);
-    tcase_add_test(tcase, enter_refused_for_long_fails_add);
-    tcase_add_test(tcase, enter_refused_for_good_ends_every_stream);
-    tcase_add_test(tcase, hundreds_of_streams_end_with_their_ring);
-    tcase_add_test(tcase, enter_refused_for_long_delays_a_read);
+    add_moving_loop_test(tcase, refused_enter_is_repeated, 0, 5);
+    add_moving_test(tcase, enter_refused_for_long_fails_add);
+    add_moving_test(tcase, enter_refused_for_good_ends_every_stream);
+    add_moving_test(tcase, hundreds_of_streams_end_with_their_ring);
+    add_moving_test(tcase, enter_refused_for_long_delays_a_read);
     tcase_add_test(tcase, enter_refused_for_long_delays_a_removal);
     tcase_add_test(tcase, removal_that_is_delayed_swallows_no_bytes);
-    tcase_add_test(tcase, bytes_of_a_delayed_read_come_before_gone);
-    tcase_add_test(tcase, edge_beside_a_delayed_empty_read_is_not_lost);
+    add_moving_test(tcase, bytes_of_a_delayed_read_come_before_gone);
+    add_moving_test(tcase, edge_beside_a_delayed_empty_read_is_not_lost);
     tcase_add_test(tcase, pipe_that_refuses_nowait_is_the_owners);
     tcase_add_test(tcase, kernel_without_nowait_pipes_gives_readiness);
     tcase_add_test(tcase, descriptors_do_not_reach_children);
@@ -1666,6 +1694,7 @@ int main(void)
     int skipped = skip_without_ring();
     if (skipped != 0)
         return skipped;
+    moves = pipes_take_nowait();
 
     Suite *suite = suite_create("ring");
     TCase *behaviour = tcase_create("behaviour");
@@ -1685,7 +1714,7 @@ int main(void)
 
     TCase *limited = tcase_create("limits");
     tcase_set_timeout(limited, 30);
-    tcase_add_loop_test(limited, small_memlock_limit_means_unregistered, 0, 2);
+    add_moving_loop_test(limited, small_memlock_limit_means_unregistered, 0, 2);
     tcase_add_test(limited, no_memlock_at_all_means_unregistered_or_no_ring);
     tcase_add_test(limited, freed_slots_are_not_counted_any_more);
     suite_add_tcase(suite, limited);
@@ -1697,5 +1726,7 @@ int main(void)
     tcase_add_test(parts, slots_run_out_and_come_back);
     suite_add_tcase(suite, parts);
 
+    if (left_out > 0)
+        printf("SKIP %u tests of what the ring moves: pipes refuse RWF_NOWAIT here\n", left_out);
     return run_suite(suite);
 }

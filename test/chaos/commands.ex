@@ -194,7 +194,7 @@ defmodule NetRunner.Test.Chaos.Commands do
   # A write that does not time out has already met whoever was harmed: the end says how.
   defp by_hand(%{kind: :unread} = c, p) do
     case Command.write(p, c.input, 50 + c.hold) do
-      {:error, {:timeout, taken}} when taken in 1..(4 * @mib - 1) ->
+      {:error, {:timeout, taken}} when taken in 1..(4 * @mib - 1)//1 ->
         {"", Command.shutdown(p, @long, @long)}
 
       other ->

@@ -84,7 +84,7 @@ defmodule NetRunner.Test.Chaos.Plan do
 
   @doc "One number of a range, from the calling process's :rand state."
   @spec uniform(Range.t()) :: integer
-  def uniform(first..last), do: first - 1 + :rand.uniform(last - first + 1)
+  def uniform(first..last//1), do: first - 1 + :rand.uniform(last - first + 1)
 
   defp chance?(p), do: :rand.uniform() < p
 end

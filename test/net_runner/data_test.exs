@@ -122,6 +122,7 @@ defmodule NetRunner.DataTest do
     end
   end
 
+  @tag :nowait_pipes
   on_backends "small pieces, slowly, one at a time" do
     {:ok, p} = NetRunner.Process.start("cat", [], backend: backend)
 
@@ -214,6 +215,7 @@ defmodule NetRunner.DataTest do
     assert on_ring > 0
   end
 
+  @tag :nowait_pipes
   on_backends "a small rest that waits for room is written, once" do
     {:ok, p} = NetRunner.Process.start("sh", ["-c", "read line; cat"], backend: backend)
     :ok = NetRunner.Process.write(p, "go\n")
@@ -347,6 +349,7 @@ defmodule NetRunner.DataTest do
   end
 
   # With :io_uring it is written by a ring, while nobody calls.
+  @tag :nowait_pipes
   on_backends "what was written for a writer that had given up is counted, and only once" do
     {:ok, p} =
       NetRunner.Process.start("sh", ["-c", "kill -STOP $$; exec wc -c"], backend: backend)

@@ -36,6 +36,7 @@ if :io_uring in NetRunner.Test.Backends.expected() do
 
     # The harvest holds its scheduler. If that is the one with our timer, the window is over before we
     # act: no byte may be lost then either, and it is tried again from another scheduler.
+    @tag :nowait_pipes
     test "a reader killed meanwhile: the bytes are the next reader's (35)" do
       supervised("""
       {:ok, p} = P.start("cat", [], backend: :io_uring)
@@ -65,6 +66,7 @@ if :io_uring in NetRunner.Test.Backends.expected() do
       """)
     end
 
+    @tag :nowait_pipes
     test "a read that times out meanwhile: the bytes are the next reader's (35)" do
       supervised("""
       {:ok, p} = P.start("cat", [], backend: :io_uring)
@@ -134,6 +136,7 @@ if :io_uring in NetRunner.Test.Backends.expected() do
       """)
     end
 
+    @tag :nowait_pipes
     test "io_uring refused to a node that uses it: what waits goes on by poll, and backend/0 says so" do
       supervised("""
       many = for _ <- 1..20 do

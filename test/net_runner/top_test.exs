@@ -141,7 +141,7 @@ defmodule NetRunner.TopTest do
       )
     end
 
-    defp pid(n), do: :erlang.list_to_pid('<0.#{n}.9>')
+    defp pid(n), do: :erlang.list_to_pid(~c"<0.#{n}.9>")
 
     defp lines(now, before, opts \\ []) do
       screen = Map.merge(@screen, Map.new(Keyword.take(opts, [:columns, :rows, :ansi?])))

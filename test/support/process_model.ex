@@ -338,7 +338,7 @@ defmodule NetRunner.Test.ProcessModel do
   defp model(%{life: :leaving, stdin: :open} = c, {:write, _bytes}, {:error, :epipe}), do: c
 
   defp model(%{kind: :cat, life: :running, stdin: :open} = c, {:flood}, {taken, :came})
-       when taken in 1..(@flood - 1),
+       when taken in 1..(@flood - 1)//1,
        do: %{c | unread: ""}
 
   # Reading.

@@ -98,7 +98,7 @@ defmodule NetRunner.Test.Telemetry do
     :ok =
       :application.load(
         {:application, :telemetry,
-         vsn: '0', modules: [:telemetry], registered: [], applications: [:kernel, :stdlib]}
+         vsn: ~c"0", modules: [:telemetry], registered: [], applications: [:kernel, :stdlib]}
       )
 
     ExUnit.Callbacks.on_exit(&unload/0)
