@@ -260,25 +260,21 @@ static void look_at_exec_pipe(struct guardian *g)
 
 static void look_at_family(struct guardian *g)
 {
-    bool ended = nr_family_leader_ended(&g->family);
+    (void)nr_family_leader_ended(&g->family);
+    bool alive = family_lives(g);
+    if (alive)
+        g->unreaped = nr_family_reap_others(&g->family) >= NR_REAP_MAX;
 
-    /* A child that ends has closed the exec pipe before: how the start went comes first. */
-    if (ended && g->exec_pipe >= 0)
+    /* A child that ends has closed the exec pipe before: how the start went comes first. Only now, because
+     * the reaping, too, may find that it has ended. */
+    if (g->family.leader_ended && g->exec_pipe >= 0)
         look_at_exec_pipe(g);
     if (g->state == NR_STATE_GONE)
         return;
 
-    bool alive = family_lives(g);
-    if (alive)
-        g->unreaped = nr_family_reap_others(&g->family) >= NR_REAP_MAX;
     if (!alive) {
         take_step(g, NR_EVENT_FAMILY_GONE);
     } else if (g->family.leader_ended && !g->leader_told) {
-        /* It may have ended since we asked: no state before RUNNING knows what to make of that. */
-        if (g->exec_pipe >= 0)
-            look_at_exec_pipe(g);
-        if (g->state == NR_STATE_GONE)
-            return;
         g->leader_told = true;
         take_step(g, g->order.spawn.flags & NR_SPAWN_KEEP ? NR_EVENT_LEADER_KEPT
                                                           : NR_EVENT_LEADER_LEFT);
