@@ -145,11 +145,10 @@ static void ended(struct zygote *z, const siginfo_t *end)
     }
     struct nr_cgroup_claim *claim = entry->claim;
     *entry = z->table[--z->count];
-    if (end->si_code == CLD_EXITED && end->si_status == NR_GUARDIAN_CLEAN)
+    if (end->si_code == CLD_EXITED && end->si_status == NR_GUARDIAN_CLEAN) {
         nr_cgroup_claim_free(claim);
-    else
+    } else {
         take_over(z, claim);
-    if (end->si_code != CLD_EXITED || end->si_status != NR_GUARDIAN_CLEAN) {
         z->looks = 0; /* what it left is new, however long others have outlived SIGKILL */
         start_looking(z);
     }
