@@ -34,7 +34,7 @@
 #define THIN_FIRST_US 1000000
 #define THIN_LAST_US  64000000
 
-struct ring_resource {
+struct nr_ring_resource {
     struct nr_ring *ring;
 
     /* The reaper's, as nothing else comes for a ring's messages. */
@@ -46,7 +46,7 @@ struct ring_resource {
 };
 
 static ErlNifResourceType *ring_type;
-static struct ring_resource *rings[RINGS_MAX];
+static struct nr_ring_resource *rings[RINGS_MAX];
 static _Atomic unsigned rings_made; /* written once, after the array */
 static _Atomic unsigned next_thread;
 
@@ -60,7 +60,7 @@ struct recent {
 static _Thread_local int thread_index = -1;
 static _Thread_local struct recent recent;
 
-static struct ring_resource *my_ring(void)
+static struct nr_ring_resource *my_ring(void)
 {
     unsigned made = atomic_load(&rings_made);
     if (made == 0)
@@ -163,16 +163,14 @@ static int ring_arm(ErlNifEnv *env, struct nr_handle *handle, const void *out, s
 {
     (void)env;
     if (!(atomic_load(&handle->holders) & NR_HOLDER_RING)) {
-        const struct ring_resource *mine = my_ring();
+        const struct nr_ring_resource *mine = my_ring();
         if (mine == NULL)
             return -ENOSYS;
-        struct nr_ring *ring = mine->ring;
-        handle->home = mine;
-        atomic_store(&handle->ring, ring);
+        atomic_store(&handle->ring, mine);
         enif_keep_resource(handle); /* the registration's reference, released at GONE */
         atomic_fetch_or(&handle->holders, NR_HOLDER_RING);
         nr_stream_begin(&handle->stream);
-        int r = nr_ring_add(ring, &handle->stream);
+        int r = nr_ring_add(mine->ring, &handle->stream);
         if (r < 0) {
             atomic_fetch_and(&handle->holders, ~(unsigned)NR_HOLDER_RING);
             enif_release_resource(handle);
@@ -209,7 +207,7 @@ static void ring_close(ErlNifEnv *env, struct nr_handle *handle)
 {
     /* A pending read is not closed under, it would swallow bytes: GONE comes after the last
      * completion, and only then is the descriptor closed. Fails only if GONE is already on its way. */
-    (void)nr_ring_remove(atomic_load(&handle->ring), &handle->stream);
+    (void)nr_ring_remove(atomic_load(&handle->ring)->ring, &handle->stream);
     nr_backend_ring_pass(env, handle);
 }
 
@@ -227,9 +225,9 @@ bool nr_backend_ring_usable(void)
 
 void nr_backend_ring_pass(ErlNifEnv *env, struct nr_handle *handle)
 {
-    struct nr_ring *ring = atomic_load(&handle->ring);
-    if (ring != NULL && nr_ring_pending(ring))
-        (void)nr_ring_harvest(ring, 64, on_event, env);
+    const struct nr_ring_resource *resource = atomic_load(&handle->ring);
+    if (resource != NULL && nr_ring_pending(resource->ring))
+        (void)nr_ring_harvest(resource->ring, 64, on_event, env);
 }
 
 static bool is_busy_scheduler(const struct nr_handle *handle)
@@ -248,7 +246,7 @@ static bool is_busy_scheduler(const struct nr_handle *handle)
     return recent.count == AUTO_STREAMS;
 }
 
-static bool is_thin(const struct ring_resource *resource)
+static bool is_thin(const struct nr_ring_resource *resource)
 {
     return enif_monotonic_time(ERL_NIF_USEC) < atomic_load(&resource->thin_until);
 }
@@ -258,12 +256,12 @@ void nr_backend_choose(struct nr_handle *handle)
     if (handle->mode != NR_MODE_AUTO)
         return;
     if (handle->backend == &nr_backend_ring) {
-        const struct ring_resource *home = handle->home;
-        if (home == NULL || !is_thin(home))
+        const struct nr_ring_resource *resource = atomic_load(&handle->ring);
+        if (resource == NULL || !is_thin(resource))
             return;
         /* No demand is placed: of this stream only GONE can come now. */
         handle->backend = &nr_backend_poll;
-        handle->leaving = nr_ring_remove(home->ring, &handle->stream) == 0;
+        handle->leaving = nr_ring_remove(resource->ring, &handle->stream) == 0;
         handle->stats.moves_back++;
     } else if (handle->stats.waits_poll > 0 && !handle->leaving && nr_backend_ring_usable() &&
                is_busy_scheduler(handle) && !is_thin(my_ring())) {
@@ -274,7 +272,7 @@ void nr_backend_choose(struct nr_handle *handle)
 
 /* How many events the last wakes of this ring's reaper were for; those that a passer-by served count, too:
  * they are what a ring is for. */
-static void weigh(struct ring_resource *resource)
+static void weigh(struct nr_ring_resource *resource)
 {
     struct nr_ring_info info;
     if (++resource->wakes < THIN_WAKES)
@@ -323,7 +321,7 @@ ERL_NIF_TERM nr_nif_rings_open(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     if (made == 0) {
         for (; made < count; made++) {
             struct nr_ring *ring;
-            struct ring_resource *resource = enif_alloc_resource(ring_type, sizeof(*resource));
+            struct nr_ring_resource *resource = enif_alloc_resource(ring_type, sizeof(*resource));
             int r = resource != NULL ? nr_ring_new(&ring, &options) : -ENOMEM;
             if (r < 0 && resource != NULL)
                 enif_release_resource(resource);
@@ -348,7 +346,7 @@ ERL_NIF_TERM nr_nif_rings_open(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
 
 /* When the module was deleted, purged and loaded, rings keep their type of before (nif.c). Whoever
  * waits on them must still be told. */
-static struct ring_resource *get_ring(ErlNifEnv *env, ERL_NIF_TERM term)
+static struct nr_ring_resource *get_ring(ErlNifEnv *env, ERL_NIF_TERM term)
 {
     void *object;
     if (enif_get_resource(env, term, ring_type, &object))
@@ -366,7 +364,7 @@ static struct ring_resource *get_ring(ErlNifEnv *env, ERL_NIF_TERM term)
 ERL_NIF_TERM nr_nif_ring_harvest(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
-    struct ring_resource *resource = get_ring(env, argv[0]);
+    struct nr_ring_resource *resource = get_ring(env, argv[0]);
     if (resource == NULL)
         return enif_make_badarg(env);
     int r = nr_ring_harvest(resource->ring, 256, on_event, env);

@@ -28,6 +28,7 @@
 #include <stdint.h>
 
 struct nr_backend;
+struct nr_ring_resource; /* backend_ring.c's */
 
 enum nr_handle_state {
     NR_HANDLE_OPEN = 0,
@@ -104,9 +105,8 @@ struct nr_handle {
     unsigned fulls; /* full reads, or writes that met a full pipe, in a row */
     size_t granted; /* bytes of the pipe budget this handle holds */
 
-    _Atomic(struct nr_ring *)
-        ring;         /* where the stream is registered, or was last; read by passers-by */
-    const void *home; /* what backend_ring.c knows of that ring */
+    /* Where the stream is registered, or was last; read by passers-by. */
+    _Atomic(const struct nr_ring_resource *) ring;
     struct nr_stream stream;
     struct nr_handle_stats stats;
 };
