@@ -31,11 +31,16 @@ static bool get_name(ErlNifEnv *env, ERL_NIF_TERM term, char name[NAME_BYTES])
     return true;
 }
 
-/* What getpwnam_r(3) and its like say of an entry that is not there: 0, or one of these (their manual
- * pages: "or ..."). */
-static bool is_missing(int error)
+/* What getpwnam_r(3) and its like have said: 0, NR_NO_ENTRY or -errno, of which -ERANGE asks for more room.
+ * Of an entry that is not there they say 0, or one of these (their manual pages: "or ..."). */
+#define NR_NO_ENTRY 1
+static int answer(int error, bool found)
 {
-    return error == ENOENT || error == ESRCH || error == EBADF || error == EPERM;
+    if (found)
+        return 0;
+    if (error == 0 || error == ENOENT || error == ESRCH || error == EBADF || error == EPERM)
+        return NR_NO_ENTRY;
+    return -error;
 }
 
 /* The next, larger buffer. 0 or -errno. */
@@ -52,7 +57,6 @@ static int grow(char **buffer, size_t *size)
 }
 
 /* 0, NR_NO_ENTRY or -errno. The entry points into the buffer. */
-#define NR_NO_ENTRY 1
 static int find_user(const char *name, uid_t uid, struct passwd *user, char **buffer)
 {
     size_t size = 0;
@@ -65,12 +69,9 @@ static int find_user(const char *name, uid_t uid, struct passwd *user, char **bu
             r = name != NULL ? getpwnam_r(name, user, *buffer, size, &found)
                              : getpwuid_r(uid, user, *buffer, size, &found);
         } while (r == EINTR);
-        if (found != NULL)
-            return 0;
-        if (r == 0 || is_missing(r))
-            return NR_NO_ENTRY;
-        if (r != ERANGE)
-            return -r;
+        r = answer(r, found != NULL);
+        if (r != -ERANGE)
+            return r;
     }
 }
 
@@ -85,12 +86,9 @@ static int find_group(const char *name, struct group *group, char **buffer)
         do {
             r = getgrnam_r(name, group, *buffer, size, &found);
         } while (r == EINTR);
-        if (found != NULL)
-            return 0;
-        if (r == 0 || is_missing(r))
-            return NR_NO_ENTRY;
-        if (r != ERANGE)
-            return -r;
+        r = answer(r, found != NULL);
+        if (r != -ERANGE)
+            return r;
     }
 }
 
