@@ -378,29 +378,24 @@ defmodule NetRunner.Cgroup do
 
   # "low 0\nhigh 0\n"
   defp flat(path, name) do
-    if lines = lines(path, name) do
-      for line <- lines,
-          [key, value] <- [String.split(line, " ")],
-          {number, ""} <- [Integer.parse(value)],
-          into: %{},
-          do: {key, number}
-    end
+    if lines = lines(path, name), do: numbers(lines, " ")
   end
 
   # "8:0 rbytes=1 wbytes=2\n"
   defp nested(path, name) do
     if lines = lines(path, name) do
       for line <- lines, [device | pairs] = String.split(line, " "), into: %{} do
-        {device,
-         for(
-           pair <- pairs,
-           [key, value] <- [String.split(pair, "=")],
-           {number, ""} <- [Integer.parse(value)],
-           into: %{},
-           do: {key, number}
-         )}
+        {device, numbers(pairs, "=")}
       end
     end
+  end
+
+  defp numbers(pairs, separator) do
+    for pair <- pairs,
+        [key, value] <- [String.split(pair, separator)],
+        {number, ""} <- [Integer.parse(value)],
+        into: %{},
+        do: {key, number}
   end
 
   # "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
