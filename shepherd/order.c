@@ -134,9 +134,10 @@ int nr_order_program(struct nr_order *order, struct nr_program *program)
     program->cd = next_string(&at);
     for (int i = 0; i < 3; i++)
         program->files[i] = spawn->flags & file_flags[i] ? next_string(&at) : NULL;
-    bool cgroup = spawn->flags & NR_SPAWN_CGROUP;
-    program->cgroup_parent = cgroup ? next_string(&at) : NULL;
-    program->cgroup_leaf = cgroup ? next_string(&at) : NULL;
+    if (spawn->flags & NR_SPAWN_CGROUP) { /* the zygote has found these by nr_order_cgroup */
+        (void)next_string(&at);
+        (void)next_string(&at);
+    }
     for (uint32_t i = 0; i < spawn->cgroup_files; i++)
         program->cgroup_files[i] = next_string(&at);
     program->argv = vectors;

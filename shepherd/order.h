@@ -39,10 +39,8 @@ struct nr_order {
 /* What execve(2) wants, built from the strings. */
 struct nr_program {
     const char *exe;
-    const char *cd;            /* "": none */
-    const char *files[3];      /* stdin's, stdout's, stderr's; NULL: none */
-    const char *cgroup_parent; /* NULL: no cgroup, and none of these */
-    const char *cgroup_leaf;
+    const char *cd;                                /* "": none */
+    const char *files[3];                          /* stdin's, stdout's, stderr's; NULL: none */
     const char *cgroup_files[NR_CGROUP_FILES_MAX]; /* "file=content", as many as the order says */
     char **argv;
     char **envp;

@@ -80,8 +80,13 @@ static void program_inside(struct nr_order *order, const struct nr_program *prog
         if (program->files[i] != NULL)
             string_inside(program->files[i], from, spawn->strings_length);
     if (spawn->flags & NR_SPAWN_CGROUP) {
-        string_inside(program->cgroup_parent, from, spawn->strings_length);
-        string_inside(program->cgroup_leaf, from, spawn->strings_length);
+        char unused[NR_ORDER_NAMES_ROOM];
+        const char *parent;
+        const char *leaf;
+        INVARIANT(nr_order_cgroup(order, unused, &parent, &leaf) == 0,
+                  "the strings are valid, but the leaf has no name");
+        string_inside(parent, from, spawn->strings_length);
+        string_inside(leaf, from, spawn->strings_length);
     }
     for (uint32_t i = 0; i < spawn->cgroup_files; i++)
         string_inside(program->cgroup_files[i], from, spawn->strings_length);
