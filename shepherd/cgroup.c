@@ -1,6 +1,7 @@
 /* See cgroup.h: the Linux twin. Must never touch a cgroup that is not the leaf, or below it. */
 #include "cgroup.h"
 
+#include "dirents.h"
 #include "error.h"
 #include "fd.h"
 #include "pidref.h"
@@ -191,35 +192,23 @@ static int write_file(int folder, const char *name, const char *content)
 
 /* ---- what is below -------------------------------------------------------------------------- */
 
-struct kernel_dirent {
-    uint64_t inode;
-    int64_t offset;
-    unsigned short length;
-    unsigned char type;
-    char name[];
-};
-
 #define TYPE_DIRECTORY 4 /* DT_DIR */
 
 typedef void below_fn(void *context, int parent, const char *name, unsigned depth);
 
-/* Calls fn for each cgroup right below `folder`. With getdents64, because readdir(3) allocates. */
+/* Calls fn for each cgroup right below `folder`. */
 static void each_below(int folder, below_fn *fn, void *context, unsigned depth)
 {
-    _Alignas(struct kernel_dirent) char buffer[2048];
-    long got;
+    struct nr_dirents walk;
+    const struct nr_dirent *entry;
 
     if (lseek(folder, 0, SEEK_SET) < 0)
         return;
-    while ((got = syscall(SYS_getdents64, folder, buffer, sizeof(buffer))) > 0) {
-        for (long at = 0; at < got;) {
-            const struct kernel_dirent *entry = (const void *)(buffer + at);
-            at += entry->length;
-            if (entry->type == TYPE_DIRECTORY && strcmp(entry->name, ".") != 0 &&
-                strcmp(entry->name, "..") != 0)
-                fn(context, folder, entry->name, depth);
-        }
-    }
+    nr_dirents_begin(&walk, folder);
+    while ((entry = nr_dirents_next(&walk)) != NULL)
+        if (entry->type == TYPE_DIRECTORY && strcmp(entry->name, ".") != 0 &&
+            strcmp(entry->name, "..") != 0)
+            fn(context, folder, entry->name, depth);
 }
 
 /* The pids of a cgroup.procs, one after the other. */

@@ -1,13 +1,12 @@
 /* See children.h: listing our own children, the Linux twin. Must never allocate or block. */
 #include "children.h"
 
+#include "dirents.h"
 #include "error.h"
 #include "fd.h"
 #include "sys.h"
 
 #include <fcntl.h>
-#include <stdint.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -51,14 +50,6 @@ static int each_listed(struct nr_children *children, nr_child_fn *fn, void *cont
     return 0;
 }
 
-struct kernel_dirent {
-    uint64_t inode;
-    int64_t offset;
-    unsigned short length;
-    unsigned char type;
-    char name[];
-};
-
 static void ask_wait(const char *name, nr_child_fn *fn, void *context)
 {
     pid_t pid = 0;
@@ -81,17 +72,11 @@ static int each_pid(nr_child_fn *fn, void *context)
         (void)nr_fd_close(directory);
         return r;
     }
-    for (;;) {
-        _Alignas(struct kernel_dirent) char buffer[16384];
-        long got = syscall(SYS_getdents64, directory, buffer, sizeof(buffer));
-        if (got <= 0)
-            break;
-        for (long at = 0; at < got;) {
-            const struct kernel_dirent *entry = (const void *)(buffer + at);
-            at += entry->length;
-            ask_wait(entry->name, fn, context);
-        }
-    }
+    struct nr_dirents walk;
+    const struct nr_dirent *entry;
+    nr_dirents_begin(&walk, directory);
+    while ((entry = nr_dirents_next(&walk)) != NULL)
+        ask_wait(entry->name, fn, context);
     (void)nr_fd_close(directory);
     return 0;
 }

@@ -3,6 +3,7 @@
 #include "sys.h"
 
 #include "children.h"
+#include "dirents.h"
 #include "error.h"
 #include "fd.h"
 #include "protocol.h"
@@ -352,15 +353,6 @@ bool nr_sys_children_alive(void)
            errno != ECHILD;
 }
 
-struct kernel_dirent {
-    uint64_t inode;
-    int64_t offset;
-    unsigned short length;
-    unsigned char type;
-    char name[];
-};
-
-/* Walks /proc/self/fd with getdents64, because readdir(3) allocates. */
 static int close_listed(int first)
 {
     int directory = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -368,31 +360,26 @@ static int close_listed(int first)
         return nr_errno();
 
     int closed;
-    long got;
+    int r;
     do { /* closing entries while walking may skip some: walk until nothing is left to close */
         closed = 0;
-        got = lseek(directory, 0, SEEK_SET);
-        if (got < 0)
+        r = lseek(directory, 0, SEEK_SET) < 0 ? nr_errno() : 0;
+        if (r < 0)
             break;
-        for (;;) {
-            _Alignas(struct kernel_dirent) char buffer[2048];
-            got = syscall(SYS_getdents64, directory, buffer, sizeof(buffer));
-            if (got <= 0)
-                break;
-            for (long at = 0; at < got;) {
-                const struct kernel_dirent *entry = (const void *)(buffer + at);
-                at += entry->length;
-                if (entry->name[0] < '0' || entry->name[0] > '9')
-                    continue;
-                int fd = atoi(entry->name);
-                if (fd >= first && fd != directory) {
-                    (void)nr_fd_close(fd);
-                    closed++;
-                }
+        struct nr_dirents walk;
+        const struct nr_dirent *entry;
+        nr_dirents_begin(&walk, directory);
+        while ((entry = nr_dirents_next(&walk)) != NULL) {
+            if (entry->name[0] < '0' || entry->name[0] > '9')
+                continue;
+            int fd = atoi(entry->name);
+            if (fd >= first && fd != directory) {
+                (void)nr_fd_close(fd);
+                closed++;
             }
         }
-    } while (got == 0 && closed > 0);
-    int r = got < 0 ? nr_errno() : 0; /* not walked to its end: who knows what is left */
+        r = (int)walk.got; /* not walked to its end: who knows what is left */
+    } while (r == 0 && closed > 0);
     (void)nr_fd_close(directory);
     return r;
 }
