@@ -314,13 +314,4 @@ defmodule NetRunner.IdentityTest do
       assert popular =~ "1102 groups"
     end
   end
-
-  # Where everybody may execute it: the build folder may be closed to others.
-  defp public_copy(fixture) do
-    path = tmp_path(fixture)
-    File.chmod!(Path.dirname(path), 0o755)
-    File.cp!(fixture(fixture), path)
-    File.chmod!(path, 0o755)
-    path
-  end
 end

@@ -72,6 +72,18 @@ defmodule NetRunner.Test.World do
     Path.join(dir, name)
   end
 
+  @doc """
+  A copy of a fixture program where everybody may execute it, as the build folder may be closed to others; and
+  may write beside it, with `folder_mode` 0o1777.
+  """
+  def public_copy(name, folder_mode \\ 0o755) do
+    path = tmp_path(name)
+    File.chmod!(Path.dirname(path), folder_mode)
+    File.cp!(fixture(name), path)
+    File.chmod!(path, 0o755)
+    path
+  end
+
   @doc "Whether a process exists and is no zombie."
   def running?(os_pid), do: proc_state(os_pid) not in [nil, "Z", "X"]
 

@@ -20,15 +20,6 @@ defmodule NetRunner.Faults.IdentityTest do
         do: beam |> OtherBeam.read_line() |> Base.decode64!() |> :erlang.binary_to_term()
   end
 
-  # Where everybody may execute it and write beside it: the build folder may be closed to others.
-  defp public_copy(fixture) do
-    path = tmp_path(fixture)
-    File.chmod!(Path.dirname(path), 0o1777)
-    File.cp!(fixture(fixture), path)
-    File.chmod!(path, 0o755)
-    path
-  end
-
   defp status(text) do
     for line <- String.split(text, "\n", trim: true), into: %{} do
       [name, value] = String.split(line, ":", parts: 2)
@@ -78,7 +69,7 @@ defmodule NetRunner.Faults.IdentityTest do
 
     test "the BEAM's session keyring stays the BEAM's" do
       launcher = [fixture("session_key"), "run"]
-      read = [public_copy("session_key"), "read"]
+      read = [public_copy("session_key", 0o1777), "read"]
 
       calls = [
         {read, []},
@@ -147,7 +138,8 @@ defmodule NetRunner.Faults.IdentityTest do
 
     for {how, grace} <- [{"obeys", 5_000}, {"ignores the first signal", 100}] do
       test "the BEAM is killed: a command of another user that #{how} ends with it" do
-        program = public_copy(unquote(if grace == 100, do: "ignore_term", else: "hold_lock"))
+        fixture = unquote(if grace == 100, do: "ignore_term", else: "hold_lock")
+        program = public_copy(fixture, 0o1777)
         lock = Path.join(Path.dirname(program), "lock")
         beam = beam_with(program, lock, user: "nobody", kill_timeout: unquote(grace))
         assert locked?(lock)
@@ -157,7 +149,7 @@ defmodule NetRunner.Faults.IdentityTest do
     end
 
     test "guardian and zygote are killed: the kernel ends it" do
-      program = public_copy("ignore_term")
+      program = public_copy("ignore_term", 0o1777)
       lock = Path.join(Path.dirname(program), "lock")
       beam = beam_with(program, lock, user: "nobody")
       {zygote, guardian} = shepherds(beam)
