@@ -167,6 +167,14 @@ defmodule NetRunner.FilesTest do
       back_at_baseline(fn ->
         for opts <- [[input: {:file, fifo}], [stdout: {:file, fifo}], [stderr: {:file, fifo}]] do
           assert NetRunner.run(["cat"], [spawn_timeout: 200] ++ opts) == {:error, :spawn_timeout}
+          # Whoever still waited for a writer would be a reader.
+          assert {"", 1, no_reader} =
+                   NetRunner.run(["dd", "if=/dev/null", "of=" <> fifo, "oflag=nonblock"],
+                     env: [LC_ALL: "C"],
+                     stderr: :capture
+                   )
+
+          assert no_reader =~ "No such device or address"
         end
       end)
     end

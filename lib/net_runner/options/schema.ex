@@ -189,7 +189,8 @@ defmodule NetRunner.Options.Schema do
      "How pipes are waited for. `:io_uring` is a demand: `{:error, {:backend, why}}` where it is refused. " <>
        "Default: `:auto`."},
     {:spawn_timeout, @calls, 5000, {:integer, 1, @u32_max},
-     "Milliseconds that a start may take. Default: 5000."},
+     "Milliseconds that a start may take. One that takes longer is ended first, then `{:error, :spawn_timeout}` is " <>
+       "given: at most half a second later. Default: 5000."},
     {:iterations, [:top], :infinity, :count,
      "How many tables are written. Default: `:infinity`, until Enter is pressed."},
     {:interval, [:top], 1000, {:integer, 100, @u32_max},

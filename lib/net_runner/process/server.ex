@@ -77,6 +77,8 @@ defmodule NetRunner.Process.Server do
          {control, stdin, stdout, stderr} = start.handles,
          {:started, os_pid, guardian_pid, containment} <-
            control |> await_start(deadline, options) |> settle(start, options) do
+      cgroup = options.cgroup |> Cgroup.order(id) |> Cgroup.path()
+
       state = %__MODULE__{
         cmd: cmd,
         start: start,
@@ -87,8 +89,8 @@ defmodule NetRunner.Process.Server do
         os_pid: os_pid,
         guardian_pid: guardian_pid,
         containment: containment,
-        cgroup: Cgroup.path(Cgroup.order(options.cgroup, id)),
-        cgroup_id: Cgroup.id(Cgroup.path(Cgroup.order(options.cgroup, id))),
+        cgroup: cgroup,
+        cgroup_id: Cgroup.id(cgroup),
         owner: options.owner,
         owner_monitor: owner_monitor,
         options: options,
@@ -126,10 +128,7 @@ defmodule NetRunner.Process.Server do
       after
         Pipe.left(deadline) ->
           # Where this BEAM was stopped for a while, the time is over before ERTS looked at the socket.
-          with :again <- first_word(control, options) do
-            Nif.control_close(control)
-            {:error, :spawn_timeout}
-          end
+          with :again <- first_word(control, options), do: {:error, :spawn_timeout}
       end
     end
   end
@@ -175,10 +174,18 @@ defmodule NetRunner.Process.Server do
     started
   end
 
-  # A guardian that is only late ends its family by itself, now that nobody listens. One that was
-  # stopped does not, and after us nobody is left who knows of it.
+  # A guardian that is only late ends its family at a word, so that nothing of the start is left when its
+  # caller hears of it. One that was stopped does not, and after us nobody is left who knows of it.
   defp settle({:error, :spawn_timeout} = late, start, _options) do
-    Shepherd.escalate(start)
+    control = elem(start.handles, 0)
+    _ = Nif.control_send(control, Protocol.stop(0))
+
+    unless called_off?(control, Pipe.deadline(@turn)) do
+      Shepherd.escalate(start)
+      called_off?(control, Pipe.deadline(@turn))
+    end
+
+    Nif.control_close(control)
     Shepherd.arrived(start.ticket)
     late
   end
@@ -186,6 +193,23 @@ defmodule NetRunner.Process.Server do
   defp settle(answer, start, _options) do
     Shepherd.arrived(start.ticket)
     answer
+  end
+
+  defp called_off?(control, deadline) do
+    case Nif.control_recv(control) do
+      {:ok, _too_late} ->
+        called_off?(control, deadline)
+
+      :again ->
+        receive do
+          {:select, ^control, _ref, :ready_input} -> called_off?(control, deadline)
+        after
+          Pipe.left(deadline) -> false
+        end
+
+      _hang_up ->
+        true
+    end
   end
 
   defp feed(%{stdin: nil} = state, _callers), do: state
