@@ -679,17 +679,13 @@ defmodule NetRunnerTest do
     {tag, env} = tag()
 
     back_at_baseline(fn ->
-      {_, 0} = System.cmd("kill", ["-STOP", "#{zygote}"])
-
-      try do
+      with_frozen_zygote(fn ->
         {us, result} =
           :timer.tc(fn -> NetRunner.run(["sleep", "60"], spawn_timeout: 100, env: env) end)
 
         assert result == {:error, :spawn_timeout}
         assert us in 100_000..@soon
-      after
-        {_, 0} = System.cmd("kill", ["-CONT", "#{zygote}"])
-      end
+      end)
 
       # Answers come in order: after this one the late child has had its chance.
       assert NetRunner.run(["echo", "on"]) == {"on\n", 0}

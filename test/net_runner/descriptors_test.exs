@@ -41,46 +41,69 @@ defmodule NetRunner.DescriptorsTest do
   end
 
   test "no more than 64 starts are on their way at once" do
-    zygote = to_string(Shepherd.info().os_pid)
-    {_, 0} = System.cmd("kill", ["-STOP", zygote])
     # Small requests: 64 of them fit into the socket.
     opts = [env: {:replace, []}, spawn_timeout: 30_000]
-    starts = for _ <- 1..80, do: Task.async(fn -> NetRunner.run(["/bin/true"], opts) end)
 
-    eventually("16 wait", fn -> match?(%{in_flight: 64, queued: 16}, Shepherd.info()) end)
+    starts =
+      with_frozen_zygote(fn ->
+        starts = for _ <- 1..80, do: Task.async(fn -> NetRunner.run(["/bin/true"], opts) end)
+        eventually("16 wait", fn -> match?(%{in_flight: 64, queued: 16}, Shepherd.info()) end)
+        starts
+      end)
 
-    {_, 0} = System.cmd("kill", ["-CONT", zygote])
     assert Enum.all?(Task.await_many(starts, 30_000), &(&1 == {"", 0}))
   end
 
   test "in a storm of starts few are on their way, and more again if they hang" do
-    zygote = to_string(Shepherd.info().os_pid)
-    {_, 0} = System.cmd("kill", ["-STOP", zygote])
     opts = [env: {:replace, []}, spawn_timeout: 30_000]
-    starts = for _ <- 1..200, do: Task.async(fn -> NetRunner.run(["/bin/true"], opts) end)
     few = System.schedulers_online()
+    tell_windows(self())
 
-    eventually("the window shrinks", fn ->
-      match?(%{window: ^few, in_flight: 64, queued: queued} when queued > 64, Shepherd.info())
-    end)
+    starts =
+      with_frozen_zygote(fn ->
+        starts = for _ <- 1..200, do: Task.async(fn -> NetRunner.run(["/bin/true"], opts) end)
+        assert_receive {:window, ^few, %{in_flight: 64, queued: queued}} when queued > 64, 30_000
+        assert_receive {:window, 63, _state}, 30_000
+        starts
+      end)
 
-    eventually("it grows", fn -> Shepherd.info().window == 63 end)
-
-    {_, 0} = System.cmd("kill", ["-CONT", zygote])
     assert Enum.all?(Task.await_many(starts, 30_000), &(&1 == {"", 0}))
-    assert %{window: 64, in_flight: 0, queued: 0} = Shepherd.info()
+    eventually("the weather is fine again", fn -> Shepherd.info().in_flight == 0 end)
+    assert %{window: 64, queued: 0} = Shepherd.info()
+  end
+
+  # Each window that the shepherd opens, however short it stays open.
+  defp tell_windows(test) do
+    tell = fn
+      window, {:noreply, %{window: window}}, _name ->
+        window
+
+      _other, {:noreply, %{window: window} = state}, _name ->
+        send(
+          test,
+          {:window, window, %{in_flight: map_size(state.in_flight), queued: state.queued}}
+        )
+
+        window
+
+      window, _event, _name ->
+        window
+    end
+
+    :ok = :sys.install(Shepherd, {tell, Shepherd.info().window})
+    on_exit(fn -> :sys.remove(Shepherd, tell) end)
   end
 
   test "a start whose server is killed makes room for another" do
-    zygote = to_string(Shepherd.info().os_pid)
-    {_, 0} = System.cmd("kill", ["-STOP", zygote])
-    caller = spawn(fn -> NetRunner.run(["/bin/true"]) end)
-    eventually("it is on its way", fn -> Shepherd.info().in_flight == 1 end)
-    {:monitors, [process: server]} = Process.info(Process.whereis(Shepherd), :monitors)
-    assert server != caller
-    Process.exit(server, :kill)
-    eventually("nobody is", fn -> Shepherd.info().in_flight == 0 end)
-    {_, 0} = System.cmd("kill", ["-CONT", zygote])
+    with_frozen_zygote(fn ->
+      caller = spawn(fn -> NetRunner.run(["/bin/true"]) end)
+      eventually("it is on its way", fn -> Shepherd.info().in_flight == 1 end)
+      {:monitors, [process: server]} = Process.info(Process.whereis(Shepherd), :monitors)
+      assert server != caller
+      Process.exit(server, :kill)
+      eventually("nobody is", fn -> Shepherd.info().in_flight == 0 end)
+    end)
+
     assert NetRunner.run(["/bin/true"]) == {"", 0}
   end
 

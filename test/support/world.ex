@@ -36,6 +36,18 @@ defmodule NetRunner.Test.World do
     end
   end
 
+  @doc "Runs a function while the zygote is stopped; whatever happens in it, the zygote goes on."
+  def with_frozen_zygote(fun) do
+    zygote = to_string(NetRunner.Shepherd.info().os_pid)
+    {_, 0} = System.cmd("kill", ["-STOP", zygote])
+
+    try do
+      fun.()
+    after
+      {_, 0} = System.cmd("kill", ["-CONT", zygote])
+    end
+  end
+
   @doc "The path of a server program, nil without it. Debian keeps some where only root looks."
   def server(name) do
     in_sbin = Path.join("/usr/sbin", name)
