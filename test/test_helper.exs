@@ -40,7 +40,7 @@ left_out =
         {:nowait_pipes, NetRunner.backend().data == :io_uring and not nowait_pipes?,
          "rings move no bytes: pipes refuse RWF_NOWAIT before Linux 6.5"},
         {:failing, portable? or System.get_env("NET_RUNNER_TEST_SPAWNS") != nil,
-         "the leg elixir of ci/test lets calls fail, the other legs need not"},
+         "the leg failing of ci/test lets calls fail, the other legs need not"},
         {:set_uid, no_new_privs?, "no_new_privs: set-uid programs have no effect"},
         {:root, System.cmd("id", ["-u"]) != {"0\n", 0}, "these tests run as root only"},
         {:cgroup, portable? or World.cgroup_mount() == nil,
