@@ -1,9 +1,9 @@
 defmodule NetRunner.Executable do
   @moduledoc false
-  # From what a user calls a command to what execve gets: checks argv, makes the child's environment
-  # and finds the executable in *its* PATH. Everything here happens in the BEAM, before any request.
+  # From what a user calls a command to what execve gets: checks argv, and finds the
+  # executable in the PATH of the command's own environment. Everything here happens in the BEAM, before any request.
 
-  alias NetRunner.Nif
+  alias NetRunner.{Environment, Nif}
 
   # execvp's own default when PATH is unset has the current directory in old C libraries; ours never.
   @default_path "/usr/local/bin:/usr/bin:/bin"
@@ -69,61 +69,28 @@ defmodule NetRunner.Executable do
     do: {:error, "is not a binary: #{inspect(arg, limit: 5, printable_limit: 100)}"}
 
   @doc """
-  The child's environment as `%{name => value}`: the BEAM's of this moment changed by `env:`. Later
-  pairs win over earlier ones.
-  """
-  @spec env([{binary, binary | nil}] | {:replace, [{binary, binary | nil}]}) :: %{
-          binary => binary
-        }
-  def env({:replace, pairs}), do: apply_pairs(%{}, pairs)
-  def env(pairs), do: apply_pairs(beam_env(), pairs)
-
-  defp apply_pairs(env, pairs) do
-    Enum.reduce(pairs, env, fn
-      {name, nil}, env -> Map.delete(env, name)
-      {name, value}, env -> Map.put(env, name, value)
-    end)
-  end
-
-  defp beam_env do
-    encoding = :file.native_name_encoding()
-    for {name, value} <- :os.env(), into: %{}, do: {bytes(name, encoding), bytes(value, encoding)}
-  end
-
-  # OTP gives characters, or the raw bytes where they are not valid in the node's encoding.
-  defp bytes(raw, _encoding) when is_binary(raw), do: raw
-  defp bytes(chars, :latin1), do: :erlang.list_to_binary(chars)
-
-  defp bytes(chars, :utf8) do
-    case :unicode.characters_to_binary(chars) do
-      binary when is_binary(binary) -> binary
-      _not_unicode -> :erlang.list_to_binary(chars)
-    end
-  end
-
-  @doc """
   The absolute path that the child executes. Only a bare name is looked for here; what a path is worth,
   execve says.
   """
-  @spec resolve(binary, %{binary => binary}) :: {:ok, binary} | {:error, atom}
-  def resolve(exe, env) do
+  @spec resolve(binary, path :: binary | nil) :: {:ok, binary} | {:error, atom}
+  def resolve(exe, path) do
     cond do
       String.starts_with?(exe, "/") -> {:ok, exe}
       String.contains?(exe, "/") -> resolve_relative(exe)
-      true -> Nif.which(exe, Map.get(env, "PATH", @default_path))
+      true -> Nif.which(exe, path || @default_path)
     end
   end
 
   @doc "As `resolve/2`, and makes sure that it can be executed, as far as that can be seen."
-  @spec check(binary, %{binary => binary}) :: {:ok, binary} | {:error, atom}
-  def check(exe, env) do
-    with {:ok, path} <- resolve(exe, env), do: Nif.which(path, "")
+  @spec check(binary, path :: binary | nil) :: {:ok, binary} | {:error, atom}
+  def check(exe, path) do
+    with {:ok, absolute} <- resolve(exe, path), do: Nif.which(absolute, "")
   end
 
   defp resolve_relative(exe) do
     # The directory may have been removed, or have a name that is no text.
     case :file.get_cwd() do
-      {:ok, cwd} -> {:ok, Path.join(bytes(cwd, :file.native_name_encoding()), exe)}
+      {:ok, cwd} -> {:ok, Path.join(Environment.bytes(cwd, :file.native_name_encoding()), exe)}
       {:error, {:no_translation, cwd}} -> {:ok, Path.join(cwd, exe)}
       {:error, reason} -> {:error, reason}
     end

@@ -104,22 +104,31 @@ defmodule NetRunner.Options do
 
   defp cross_check(result, _call), do: result
 
-  defp defaults(call) do
-    for {name, calls, default, _type, _doc} <- @schema, call in calls, into: %{} do
-      case for_call(default, call) do
-        {:caller} -> {name, self()}
-        value -> {name, value}
-      end
+  # What the schema says of an option may differ between calls.
+  for_call = fn
+    {:per_call, special, general}, call -> Map.get(special, call, general)
+    same_for_all, _call -> same_for_all
+  end
+
+  for call <- @schema |> Enum.flat_map(&elem(&1, 1)) |> Enum.uniq() do
+    defaults =
+      for {name, calls, default, _, _} <- @schema,
+          call in calls,
+          do: {name, for_call.(default, call)}
+
+    {whose, fixed} = Enum.split_with(defaults, &match?({_name, {:caller}}, &1))
+
+    defp defaults(unquote(call)) do
+      Enum.reduce(unquote(Keyword.keys(whose)), unquote(Macro.escape(Map.new(fixed))), fn name,
+                                                                                          defaults ->
+        Map.put(defaults, name, self())
+      end)
     end
   end
 
-  # What the schema says of an option may differ between calls.
-  defp for_call({:per_call, special, general}, call), do: Map.get(special, call, general)
-  defp for_call(same_for_all, _call), do: same_for_all
-
   for {name, calls, _default, type, _doc} <- @schema, call <- calls do
     defp type!(unquote(name), _given, unquote(call)),
-      do: for_call(unquote(Macro.escape(type)), unquote(call))
+      do: unquote(Macro.escape(for_call.(type, call)))
   end
 
   defp type!(_name, given, call) do

@@ -34,7 +34,7 @@ defmodule NetRunner.Process do
 
   # Elixir's Process is meant wherever `Process` stands in this file.
 
-  alias NetRunner.{Cgroup, Command, Executable, Input, Nif, Options, Pipe, Protocol}
+  alias NetRunner.{Cgroup, Command, Environment, Executable, Input, Nif, Options, Pipe, Protocol}
   alias NetRunner.{Result, Search, Settings, Signal, Stats, Telemetry, Terminal}
   alias NetRunner.Process.Server
 
@@ -122,10 +122,9 @@ defmodule NetRunner.Process do
     options = Map.put_new_lazy(options, :owner, &self/0)
 
     with {:ok, mode} <- Terminal.mode(options),
-         env = Executable.env(options.env),
-         {:ok, path} <- Executable.resolve(hd(cmd), env),
+         {:ok, path} <- Executable.resolve(hd(cmd), Environment.path(options.env)),
          {:ok, settings} <- Settings.resolve(options),
-         {_id, spawn} = request = request(cmd, path, env, settings, options),
+         {_id, spawn} = request = request(cmd, path, settings, options),
          {:fits, true} <- {:fits, Protocol.fits?(spawn)} do
       callers = [self() | Process.get(:"$callers", [])]
 
@@ -143,14 +142,14 @@ defmodule NetRunner.Process do
     end
   end
 
-  defp request([exe | args], path, env, settings, options) do
+  defp request([exe | args], path, settings, options) do
     id = System.unique_integer([:positive])
 
     spawn = %{
       exe: path,
       cd: options.cd || "",
       argv: [options.arg0 || exe | args],
-      env: Enum.map(env, fn {name, value} -> <<name::binary, ?=, value::binary>> end),
+      env: Environment.block(options.env),
       stop_signal: options.stop_signal,
       kill_timeout: options.kill_timeout,
       drain_timeout: options.drain_timeout,

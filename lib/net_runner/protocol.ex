@@ -55,7 +55,7 @@ defmodule NetRunner.Protocol do
           required(:exe) => binary,
           required(:cd) => binary,
           required(:argv) => [binary, ...],
-          required(:env) => [binary],
+          required(:env) => NetRunner.Environment.block(),
           required(:stop_signal) => 1..64,
           required(:kill_timeout) => non_neg_integer,
           required(:drain_timeout) => non_neg_integer,
@@ -106,6 +106,8 @@ defmodule NetRunner.Protocol do
   """
   @spec spawn(non_neg_integer, start) :: {binary, binary | nil, non_neg_integer}
   def spawn(id, start) do
+    {count, variables} = start.env
+
     strings =
       IO.iodata_to_binary([
         start.exe,
@@ -115,7 +117,7 @@ defmodule NetRunner.Protocol do
         Enum.map(files(start), &[elem(&1, 1), 0]),
         cgroup(start.cgroup),
         Enum.map(start.argv, &[&1, 0]),
-        Enum.map(start.env, &[&1, 0])
+        variables
       ])
 
     size = byte_size(strings)
@@ -125,10 +127,9 @@ defmodule NetRunner.Protocol do
 
     fixed =
       <<flags::little-32, start.stop_signal::little-32, start.kill_timeout::little-32,
-        start.drain_timeout::little-32, length(start.argv)::little-32,
-        length(start.env)::little-32, size::little-32, mode(start.stdout)::little-16,
-        mode(start.stderr)::little-16, length(start.settings)::little-16,
-        cgroup_files(start.cgroup)::little-16>>
+        start.drain_timeout::little-32, length(start.argv)::little-32, count::little-32,
+        size::little-32, mode(start.stdout)::little-16, mode(start.stderr)::little-16,
+        length(start.settings)::little-16, cgroup_files(start.cgroup)::little-16>>
 
     fixed = [fixed | Enum.map(start.settings, &setting/1)]
 

@@ -12,7 +12,7 @@ defmodule NetRunner.ProtocolTest do
     exe: "/bin/true",
     cd: "",
     argv: ["true"],
-    env: [],
+    env: {0, []},
     stop_signal: 9,
     kill_timeout: 0,
     drain_timeout: 0,
@@ -38,7 +38,7 @@ defmodule NetRunner.ProtocolTest do
         | exe: "/bin/sh",
           cd: "/tmp",
           argv: ["sh", "-c", "exit 3"],
-          env: ["PATH=/bin", "EMPTY=", "UTF8=é"],
+          env: {3, ["PATH=/bin", 0, "EMPTY=", 0, "UTF8=é", 0]},
           stop_signal: 15,
           kill_timeout: 5000,
           drain_timeout: 1000,
@@ -135,7 +135,7 @@ defmodule NetRunner.ProtocolTest do
           drain_timeout: 1000,
           stdin: :pipe,
           stdout: :pipe,
-          env: ["A=" <> String.duplicate("x", 10)]
+          env: {1, ["A=", String.duplicate("x", 10), 0]}
       }
 
       # "/bin/true" 0 "" 0 "true" 0 padding 0 "A=xxxxxxxxxx" 0

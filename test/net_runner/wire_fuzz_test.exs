@@ -256,7 +256,8 @@ defmodule NetRunner.WireFuzzTest do
   end
 
   defp random_spawn(id, start) do
-    {frame, apart, flags} = Protocol.spawn(id, start)
+    variables = {length(start.env), Enum.map(start.env, &[&1, 0])}
+    {frame, apart, flags} = Protocol.spawn(id, %{start | env: variables})
     files = for {:file, path, _rest} <- files(start), do: path
     all = [start.exe, start.cd] ++ files ++ cgroup(start.cgroup) ++ start.argv ++ start.env
     strings = for s <- all, into: "", do: s <> <<0>>

@@ -22,6 +22,9 @@ defmodule NetRunner.Process.Server do
   # When the control socket is full, or the system has no room for a message.
   @full_retry 20
   @u32_max 0xFFFF_FFFF
+  # Most commands end before this is over and have written nothing to stderr: waiting for it from the start costs them
+  # an `enif_select` and a message. It holds nobody up: a pipe's worth can be written meanwhile.
+  @stderr_after 2
   # Reads of stderr between two looks into the mailbox.
   @stderr_burst 16
   # Reads that empty any pipe, should somebody outside the family go on writing into it.
@@ -102,7 +105,8 @@ defmodule NetRunner.Process.Server do
       Log.belongs_to(cmd, os_pid)
       state = %{state | span: Telemetry.started(state)}
       if link?, do: Process.link(caller)
-      {:ok, state |> feed(callers) |> drain_stderr() |> receive_frames()}
+      if consumes?(state), do: Process.send_after(self(), :drain_stderr, @stderr_after)
+      {:ok, state |> feed(callers) |> receive_frames()}
     else
       {:error, reason} -> {:stop, {:shutdown, reason}}
     end
