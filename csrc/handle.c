@@ -14,16 +14,7 @@
 /* The first fresh binary; a pipe has 64 KiB unless it was grown. */
 #define CHUNK_MIN ((size_t)64 * 1024)
 
-/* Extra pipe memory that all handles together may ask for. pipe-user-pages-soft is 64 MiB for an
- * unprivileged user (pipe(7)), default pipes included: stay below, or new pipes shrink to a page. */
-#define PIPE_BUDGET ((size_t)32 * 1024 * 1024)
-
-#define PIPE_STEP_ONE ((size_t)256 * 1024)
-#define PIPE_STEP_TWO ((size_t)1024 * 1024) /* pipe-max-size for an unprivileged user */
-#define PIPE_DEFAULT  ((size_t)64 * 1024)
-
 static ErlNifResourceType *handle_type;
-static _Atomic size_t pipe_granted;
 
 static void close_fd(struct nr_handle *handle)
 {
@@ -31,9 +22,7 @@ static void close_fd(struct nr_handle *handle)
     if (!atomic_compare_exchange_strong(&handle->state, &closing, NR_HANDLE_CLOSED))
         return;
     handle->fd = nr_fd_close(handle->fd);
-    /* Nothing grows once a handle is closing: `granted` is ours. */
-    atomic_fetch_sub(&pipe_granted, handle->granted);
-    handle->granted = 0;
+    nr_pipes_leave(&handle->pipe); /* nothing grows once a handle is closing */
 }
 
 static void free_unread(struct nr_handle *handle)
@@ -59,7 +48,7 @@ static void on_destroy(ErlNifEnv *env, void *object)
         enif_free_env(handle->wait_env);
     if (handle->mutex != NULL)
         enif_mutex_destroy(handle->mutex);
-    atomic_fetch_sub(&pipe_granted, handle->granted);
+    nr_pipes_leave(&handle->pipe);
 }
 
 /* ERTS has taken the descriptor out of its poll set. May run inside enif_select, on any scheduler. */
@@ -91,19 +80,6 @@ int nr_handle_type_open(ErlNifEnv *env)
     return handle_type != NULL ? 0 : -ENOMEM;
 }
 
-/* A new pipe may be smaller than 64 KiB: a user past the soft limit gets two pages (pipe(7)). */
-static uint64_t pipe_size(int fd)
-{
-#ifdef F_GETPIPE_SZ
-    int size = fcntl(fd, F_GETPIPE_SZ);
-    if (size > 0)
-        return (uint64_t)size;
-#else
-    (void)fd;
-#endif
-    return PIPE_DEFAULT;
-}
-
 struct nr_handle *nr_handle_new_take(ErlNifEnv *env, int fd, enum nr_direction direction,
                                      enum nr_mode mode, const ErlNifPid *owner)
 {
@@ -119,7 +95,8 @@ struct nr_handle *nr_handle_new_take(ErlNifEnv *env, int fd, enum nr_direction d
     handle->backend = nr_backend_first(mode);
     handle->chunk = CHUNK_MIN;
     handle->last_written = -1;
-    handle->stats.pipe_bytes = pipe_size(fd);
+    handle->pipe = nr_pipes_enter(fd);
+    handle->stats.pipe_bytes = handle->pipe.now;
     handle->stream.fd = fd;
     handle->stream.direction = direction;
     handle->stream.owner = handle;
@@ -139,6 +116,7 @@ struct nr_handle *nr_handle_new_terminal_take(ErlNifEnv *env, int fd, enum nr_di
     struct nr_handle *handle = nr_handle_new_take(env, fd, direction, NR_MODE_POLL, owner);
     if (handle != NULL) {
         handle->terminal = true;
+        nr_pipes_leave(&handle->pipe);
         handle->stats.pipe_bytes = 0;
     }
     return handle;
@@ -275,23 +253,11 @@ bool nr_handle_grow_pipe(struct nr_handle *handle)
 {
     if (handle->terminal)
         return false;
-#ifdef F_SETPIPE_SZ
-    size_t now = (size_t)handle->stats.pipe_bytes;
-    if (now >= PIPE_STEP_TWO)
-        return false;
-    size_t wanted = now < PIPE_STEP_ONE ? PIPE_STEP_ONE : PIPE_STEP_TWO;
-    size_t more = wanted - now;
-    if (atomic_fetch_add(&pipe_granted, more) + more > PIPE_BUDGET ||
-        fcntl(handle->fd, F_SETPIPE_SZ, (int)wanted) < 0) {
-        atomic_fetch_sub(&pipe_granted, more);
-        handle->stats.pipe_refused++;
-        return false;
+    if (nr_pipes_grow(handle->fd, &handle->pipe)) {
+        handle->stats.pipe_bytes = handle->pipe.now;
+        return true;
     }
-    handle->granted += more;
-    handle->stats.pipe_bytes = wanted;
-    return true;
-#else
-    (void)handle;
+    if (handle->pipe.now < NR_PIPE_MAX)
+        handle->stats.pipe_refused++;
     return false;
-#endif
 }

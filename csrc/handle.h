@@ -20,6 +20,7 @@
 #ifndef NR_HANDLE_H
 #define NR_HANDLE_H
 
+#include "pipes.h"
 #include "ring.h"
 
 #include <erl_nif.h>
@@ -103,7 +104,7 @@ struct nr_handle {
 
     size_t chunk;   /* size of the next fresh binary */
     unsigned fulls; /* full reads, or writes that met a full pipe, in a row */
-    size_t granted; /* bytes of the pipe budget this handle holds */
+    struct nr_pipe_memory pipe;
 
     /* Where the stream is registered, or was last; read by passers-by. */
     _Atomic(const struct nr_ring_resource *) ring;
