@@ -59,7 +59,7 @@ defmodule NetRunner.Error do
   def message(%{reason: reason, cmd: nil}), do: NetRunner.Text.visible(text(reason))
 
   def message(%{reason: reason, cmd: cmd, stderr: stderr}) do
-    said = NetRunner.Text.visible("#{NetRunner.Quote.cmd(cmd)}: #{text(reason)}")
+    said = NetRunner.Text.visible("#{NetRunner.Quote.excerpt(cmd)}: #{text(reason)}")
     Enum.join([said | NetRunner.Text.ending(stderr)], "\n")
   end
 
@@ -69,7 +69,7 @@ defmodule NetRunner.Error do
   defp text({:cd, posix}), do: "cannot change directory: #{posix_text(posix)}"
 
   defp text({:file, path, posix}),
-    do: "cannot open #{NetRunner.Quote.word(path)}: #{posix_text(posix)}"
+    do: "cannot open #{NetRunner.Quote.excerpt([path])}: #{posix_text(posix)}"
 
   defp text({:pty, posix}), do: "cannot have a terminal: #{posix_text(posix)}"
   defp text({:user, posix}), do: "cannot take on user and groups: #{posix_text(posix)}"
@@ -132,11 +132,12 @@ defmodule NetRunner.ExitError do
        "stderr ended with:",
        "oops"]
 
-  What the command wrote or was given may be anything. In the message, bytes that are no UTF-8 and control
+  What the command wrote or was given may be anything, and of any length. The message has the last 8 KiB of stderr and the
+  beginning of a long command, with `...` where something was cut; `stderr` and `cmd` have all of it. In the message, bytes that are no UTF-8 and control
   characters are shown as `\\xHH`; newlines and tabs of stderr stay what they are.
   """
 
-  alias NetRunner.Text
+  alias NetRunner.{Quote, Text}
 
   @type t :: %__MODULE__{
           cmd: [binary],
@@ -187,7 +188,7 @@ defmodule NetRunner.ExitError do
   @impl true
   def message(error) do
     [
-      Text.visible("#{NetRunner.Quote.cmd(error.cmd)} #{how(error)}#{duration(error)}"),
+      Text.visible("#{Quote.excerpt(error.cmd)} #{how(error)}#{duration(error)}"),
       Text.visible(surroundings(error))
       | Text.ending(error.stderr)
     ]
@@ -218,11 +219,11 @@ defmodule NetRunner.ExitError do
   defp duration(%{duration_ms: ms}), do: " after #{Float.round(ms / 1000, 1)} s"
 
   defp surroundings(%{cd: nil, env: []}), do: ""
-  defp surroundings(%{cd: cd, env: []}), do: "in #{NetRunner.Quote.word(cd)}"
+  defp surroundings(%{cd: cd, env: []}), do: "in #{Quote.excerpt([cd])}"
   defp surroundings(%{cd: nil, env: env}), do: "with #{set(env)}"
-  defp surroundings(%{cd: cd, env: env}), do: "in #{NetRunner.Quote.word(cd)}, with #{set(env)}"
+  defp surroundings(%{cd: cd, env: env}), do: "in #{Quote.excerpt([cd])}, with #{set(env)}"
 
-  defp set(env), do: "#{Enum.map_join(env, ", ", &NetRunner.Quote.word/1)} set"
+  defp set(env), do: "#{Quote.excerpt(env, ", ")} set"
 end
 
 defmodule NetRunner.Quote do
@@ -247,5 +248,42 @@ defmodule NetRunner.Quote do
       word =~ ~r/\A[\w@%+=:,.\/-]+\z/ -> word
       true -> "'" <> String.replace(word, "'", ~S('\'')) <> "'"
     end
+  end
+
+  # A command may have two million bytes, which nobody reads and a log has to keep.
+  @words 50
+  @bytes 4096
+
+  @doc ~S"""
+  As `cmd/1`, for messages: of words without number, or without an end, the first, and `...` for the rest.
+
+      iex> NetRunner.Quote.excerpt(["echo", "a b"])
+      "echo 'a b'"
+      iex> ["echo" | List.duplicate("x", 49)] |> NetRunner.Quote.excerpt() |> String.ends_with?("x x")
+      true
+      iex> ["echo" | List.duplicate("x", 50)] |> NetRunner.Quote.excerpt() |> String.ends_with?("x x ...")
+      true
+      iex> NetRunner.Quote.excerpt(["echo", String.duplicate("x", 5000)]) |> byte_size()
+      4100
+  """
+  @spec excerpt([binary], binary) :: binary
+  def excerpt(words, joiner \\ " "), do: words |> fit(@words, @bytes) |> Enum.join(joiner)
+
+  defp fit([], _words, _bytes), do: []
+  defp fit(_rest, words, bytes) when words == 0 or bytes <= 0, do: ["..."]
+
+  defp fit([word | rest], words, bytes) when byte_size(word) <= bytes,
+    do: [word(word) | fit(rest, words - 1, bytes - byte_size(word))]
+
+  defp fit([word | _rest], _words, bytes), do: [word(start(word, bytes)) <> "..."]
+
+  # Not with half a character at its end, or all of it would be shown as bytes.
+  defp start(word, bytes) do
+    start = binary_part(word, 0, bytes)
+    if String.valid?(word), do: valid(start), else: start
+  end
+
+  defp valid(start) do
+    if String.valid?(start), do: start, else: valid(binary_part(start, 0, byte_size(start) - 1))
   end
 end

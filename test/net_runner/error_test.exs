@@ -138,6 +138,72 @@ defmodule NetRunner.ErrorTest do
     end
   end
 
+  describe "a message is short" do
+    test "however much the command wrote on a captured stderr" do
+      script = "head -c 5000000 /dev/zero | tr '\\0' x >&2; printf '\\nthe end\\n' >&2; exit 3"
+      opts = [stderr: :capture]
+      error = catch_error(NetRunner.run!(["sh", "-c", script], opts))
+      assert %NetRunner.ExitError{stderr: stderr} = error
+      assert byte_size(stderr) == 5_000_009
+      message = Exception.message(error)
+      assert byte_size(message) < 8_700
+      assert message =~ ~r/exited with status 3.*\nstderr ended with:\n\.\.\.x+\nthe end\z/s
+      assert :binary.referenced_byte_size(message) < 100_000
+    end
+
+    test "and is not cut in the middle of a character, nor marked where all is there" do
+      ended = fn stderr ->
+        message = message(exit: {:exited, 1}, stderr: stderr)
+        [_how, ending] = String.split(message, "ended with:\n")
+        ending
+      end
+
+      assert ended.(String.duplicate("x", 8192)) == String.duplicate("x", 8192)
+      assert ended.(String.duplicate("x", 8193)) == "..." <> String.duplicate("x", 8192)
+      # Three bytes each: the cut leaves two of one, which are not shown.
+      assert ended.(String.duplicate("€", 10_000)) == "..." <> String.duplicate("€", 2730)
+
+      error = %NetRunner.Error{reason: :timeout, cmd: ["x"], stderr: String.duplicate("x", 9000)}
+
+      assert Exception.message(error) ==
+               "x: timed out\nstderr ended with:\n..." <> String.duplicate("x", 8192)
+    end
+
+    test "however long the command, its directory and the names of its variables" do
+      long = String.duplicate("'", 200_000)
+      words = List.duplicate("word", 100_000)
+
+      for cmd <- [["sh" | words], [long], ["a", long, "b"], ["sh", long <> <<255>>]] do
+        for error <- [
+              %NetRunner.ExitError{cmd: cmd, exit: {:exited, 1}, cd: long, env: cmd},
+              %NetRunner.Error{cmd: cmd, reason: {:file, long, :enametoolong}}
+            ] do
+          message = Exception.message(error)
+          assert byte_size(message) < 60_000
+          assert message =~ "..."
+          assert :binary.referenced_byte_size(message) < 200_000
+        end
+      end
+
+      assert message(cmd: ["sh" | words], exit: {:exited, 3}) ==
+               "sh #{Enum.map_join(1..49, " ", fn _ -> "word" end)} ... exited with status 3"
+
+      # What is cut is a character, not a part of one.
+      assert message(cmd: [String.duplicate("€", 2000)], exit: {:exited, 3}) ==
+               "'#{String.duplicate("€", 1365)}'... exited with status 3"
+    end
+
+    test "where nothing could be started for its length, too" do
+      long = String.duplicate("x", 100_000)
+
+      for args <- [[long <> long], List.duplicate(long, 50)] do
+        message = Exception.message(catch_error(NetRunner.run!(["true" | args])))
+        assert message =~ ~r/\Atrue x+\.\.\.: \w/
+        assert byte_size(message) < 5_000
+      end
+    end
+  end
+
   test "nothing that a command wrote or was given reaches a terminal as a control character" do
     evil = "a\e[2J\a\r\b\d" <> <<0x9B::utf8>>
     shown = ~S(a\x1B[2J\x07\x0D\x08\x7F\xC2\x9B)
