@@ -7,7 +7,7 @@ defmodule NetRunner.Result do
       there you read yourself.
     * `stderr` - all of it with `stderr: :capture`, its last bytes with `:consume` (the default,
       `stderr_tail_bytes:`), else `""`.
-    * `exit` - `{:exited, code}` or `{:signaled, signal}`; nil if nobody could tell (`:guardian_lost`).
+    * `exit` - `{:exited, code}` or `{:signaled, signal}`; nil if nobody could tell (`:guardian_lost`, `:unkillable`).
     * `cause` - why it ended:
 
       | cause | meaning |
@@ -18,10 +18,15 @@ defmodule NetRunner.Result do
       | `:oom` | killed by the kernel, for its cgroup (`cgroup:`) had no more memory |
       | `:owner_down` | stopped, for its owner had ended |
       | `:stopped` | stopped by `stop/1`, `shutdown/3`, a supervisor, or an `input:` that broke off |
-      | `:guardian_lost` | somebody killed the process that kept it |
+      | `:guardian_lost` | somebody killed a process that kept it: its guardian, or its server in the BEAM |
+      | `:io_error` | stopped, for its output could not be read, or its `input:` not be written |
+      | `:unkillable` | it, or what it left behind, has not ended: SIGKILL does nothing |
 
       A time-out or a limit that was met is the cause, also where the command ended by itself at that
       moment. Other stops are it only if they came before the command's own end.
+    * `error` - what went wrong around the command, a reason of `NetRunner.Error`, else nil: why its pipes failed (`:io_error`),
+      `{:unkillable, pids}`, or `:closed` where its server was killed. `run/2` gives it as `{:error, reason}`, and the bang
+      forms raise it as a `NetRunner.Error`.
     * `os_pid` - its pid in the operating system.
     * `containment` - what held its processes together, so that all of them could be ended: `:subreaper` (a guardian
       that orphans come to, however deep), `:cgroup` (that, and a cgroup of its own), or `:group` (where there is no better: only its process group).
@@ -48,6 +53,8 @@ defmodule NetRunner.Result do
           | :owner_down
           | :stopped
           | :guardian_lost
+          | :io_error
+          | :unkillable
 
   @type rusage :: %{
           user_us: non_neg_integer,
@@ -65,6 +72,7 @@ defmodule NetRunner.Result do
           stderr: binary,
           exit: exit_reason | nil,
           cause: cause,
+          error: NetRunner.Error.reason() | nil,
           os_pid: pos_integer,
           containment: :cgroup | :subreaper | :group,
           duration_ms: non_neg_integer,
@@ -81,6 +89,7 @@ defmodule NetRunner.Result do
     :stdout,
     :exit,
     :cause,
+    :error,
     :os_pid,
     :containment,
     :duration_ms,

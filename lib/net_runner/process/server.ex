@@ -114,7 +114,8 @@ defmodule NetRunner.Process.Server do
       stdout: state.stdout,
       stderr: if(options.stderr != :consume, do: state.stderr),
       counted: Map.take(state, [:stdin, :stdout, :stderr]),
-      os_pid: state.os_pid
+      os_pid: state.os_pid,
+      containment: state.containment
     }
   end
 
