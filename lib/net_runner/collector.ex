@@ -26,7 +26,7 @@ defmodule NetRunner.Collector do
   def run(cmd, options) do
     deadline = Pipe.deadline(options.timeout)
 
-    with {:ok, process} <- NetRunner.Process.start_checked(cmd, options, false) do
+    with {:ok, process} <- start(cmd, options, deadline) do
       try do
         collect(process, cmd, options, deadline)
       after
@@ -34,6 +34,23 @@ defmodule NetRunner.Collector do
       end
     end
   end
+
+  # A start may wait, for its turn or for the other end of a FIFO: in the command's own time.
+  defp start(cmd, %{spawn_timeout: spawn_timeout} = options, deadline) do
+    case Pipe.left(deadline) do
+      0 ->
+        {:error, :timeout}
+
+      left when left < spawn_timeout ->
+        with {:error, :spawn_timeout} <- start_within(left, cmd, options), do: {:error, :timeout}
+
+      _longer ->
+        start_within(spawn_timeout, cmd, options)
+    end
+  end
+
+  defp start_within(ms, cmd, options),
+    do: NetRunner.Process.start_checked(cmd, %{options | spawn_timeout: ms}, false)
 
   defp collect(process, cmd, options, deadline) do
     wanted = if options.stderr == :capture, do: [:stdout, :stderr], else: [:stdout]

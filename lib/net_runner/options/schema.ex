@@ -97,8 +97,9 @@ defmodule NetRunner.Options.Schema do
      "What stdout is collected into: any `Collectable`, or `:iodata` (the chunks in a list, not put together). " <>
        "Default: `\"\"`, with `lines:` `[]`."},
     {:timeout, @to_the_end, :infinity, :timeout,
-     "Milliseconds after which the command is stopped: `{:error, :timeout}` from `run/2`, the cause " <>
-       "`:timeout` from `exec/2`. Default: none."},
+     "Milliseconds, from the call on, after which the command is stopped: `{:error, :timeout}` from `run/2`, the " <>
+       "cause `:timeout` from `exec/2`. Where it had not even started (see `spawn_timeout:`), both give " <>
+       "`{:error, :timeout}`. Default: none."},
     {:idle_timeout, @read_for_you, :infinity, :timeout,
      "Milliseconds without any output after which the command is stopped, as by `timeout:` (the cause is " <>
        "`:idle_timeout`; a stream raises a `NetRunner.Error` with `:timeout`). Output on a consumed stderr is " <>
@@ -189,7 +190,8 @@ defmodule NetRunner.Options.Schema do
      "How pipes are waited for. `:io_uring` is a demand: `{:error, {:backend, why}}` where it is refused. " <>
        "Default: `:auto`."},
     {:spawn_timeout, @calls, 5000, {:integer, 1, @u32_max},
-     "Milliseconds that a start may take. Default: 5000."},
+     "Milliseconds that a start may take, `{:error, :spawn_timeout}` after them; a shorter `timeout:` bounds it, too. " <>
+       "Default: 5000."},
     {:iterations, [:top], :infinity, :count,
      "How many tables are written. Default: `:infinity`, until Enter is pressed."},
     {:interval, [:top], 1000, {:integer, 100, @u32_max},
