@@ -295,7 +295,13 @@ defmodule NetRunner.Daemon do
   """
   @spec write(t, iodata, timeout) ::
           :ok
-          | {:error, {:timeout, non_neg_integer} | :epipe | :busy | :closed | :not_running | atom}
+          | {:error,
+             {:timeout, non_neg_integer}
+             | :epipe
+             | :busy
+             | :closed
+             | :not_running
+             | NetRunner.Error.posix()}
   def write(daemon, iodata, timeout \\ :infinity) do
     with {:ok, process} <- call(daemon, :process),
          do: NetRunner.Process.write(process, iodata, timeout)
@@ -305,7 +311,8 @@ defmodule NetRunner.Daemon do
   Sends a signal, to the command's process group or to the command itself (`:leader`). A command that ends
   of it has ended by itself: the daemon ends as under "Ends and restarts".
   """
-  @spec signal(t, Signal.t(), :group | :leader) :: :ok | {:error, :not_running | :timeout | atom}
+  @spec signal(t, Signal.t(), :group | :leader) ::
+          :ok | {:error, :not_running | :timeout | NetRunner.Error.posix()}
   def signal(daemon, signal, scope \\ :group) when scope in [:group, :leader] do
     signal = Signal.resolve(signal)
 
@@ -314,7 +321,7 @@ defmodule NetRunner.Daemon do
   end
 
   @doc "Has the command read its configuration again: SIGHUP to the command itself."
-  @spec reload(t) :: :ok | {:error, :not_running | :timeout | atom}
+  @spec reload(t) :: :ok | {:error, :not_running | :timeout | NetRunner.Error.posix()}
   def reload(daemon), do: signal(daemon, :sighup, :leader)
 
   @doc """

@@ -2,110 +2,34 @@ defmodule NetRunner.Error do
   @moduledoc """
   A command could not be started, or its pipes failed. `reason` is from one closed list.
 
-  From the arguments: `{:invalid_cmd, message}`, `{:invalid_args, message}`,
-  `{:invalid, option, message}`.
+  #{NetRunner.Reason.docs()}
 
-  From starting: a POSIX atom (`:enoent`, `:eacces`, `:enoexec`, `:e2big`, `:eagain`, `:emfile`,
-  `:enfile`, `:enomem`, ...), `{:cd, posix}`, `{:file, path, posix}`, `:spawn_timeout`, `:shepherd_lost`,
-  `{:backend, why}`; from options that could not be had: `{:pty, posix}`, `{:user, posix}` (`user:`, `group:` or `groups:`),
-  `{:rlimit, name, posix}`, `{:nice, posix}`, `{:oom_score_adj, posix}`, `{:no_new_privs, posix}`,
-  `{:cgroup, step, posix}` (the steps: `NetRunner.Cgroup`).
-
-  Later: `:timeout`, `{:timeout, bytes_taken}` (writes), `{:max_output_exceeded, partial}`,
-  `{:line_too_long, max_bytes}` (`max_line_length:`), `:guardian_lost`, `{:unkillable, pids}`,
-  `:not_running` (signals after the end), `:closed`, `:epipe` (writes), `:busy`, `:no_match`
-  (`NetRunner.Process.await_output/3`), `:enotty` (`NetRunner.Process.set_window_size/3`).
+  A `posix` is one of the system's errors (errno(3)) in small letters: `:enoent`, `:eacces`, `:enoexec`, `:e2big`, `:eagain`,
+  `:emfile`, `:enfile`, `:enomem`, `:epipe` (writes), `:enotty` (`NetRunner.Process.set_window_size/3`), ..., or `:eunknown` for
+  one without a name.
 
   `stderr` are the last bytes of a consumed stderr, where a stream broke off (a time-out, a line that is too
-  long): often they say why.
+  long) or a run failed: often they say why.
   """
 
-  @type posix :: atom
+  alias NetRunner.Reason
 
-  @type reason ::
-          {:invalid_cmd, String.t()}
-          | {:invalid_args, String.t()}
-          | {:invalid, atom, String.t()}
-          | posix
-          | {:cd, posix}
-          | {:file, Path.t(), posix}
-          | {:pty, posix}
-          | {:user, posix}
-          | {:rlimit, atom, posix}
-          | {:nice, posix}
-          | {:oom_score_adj, posix}
-          | {:no_new_privs, posix}
-          | {:cgroup, step :: atom, posix}
-          | :spawn_timeout
-          | :shepherd_lost
-          | {:backend, String.t()}
-          | :timeout
-          | {:timeout, non_neg_integer}
-          | {:max_output_exceeded, partial :: term}
-          | {:line_too_long, pos_integer}
-          | :guardian_lost
-          | {:unkillable, [pos_integer]}
-          | :not_running
-          | :closed
-          | :epipe
-          | :busy
-          | :no_match
+  @typedoc "An error of the system, see errno(3)."
+  @type posix :: unquote(Reason.union(Reason.posix()))
+
+  @typedoc "The closed list: see the table above."
+  @type reason :: unquote(Reason.type())
 
   @type t :: %__MODULE__{reason: reason, cmd: [binary] | nil, stderr: binary}
 
   defexception [:reason, :cmd, stderr: ""]
 
   @impl true
-  def message(%{reason: reason, cmd: nil}), do: NetRunner.Text.visible(text(reason))
+  def message(%{reason: reason, cmd: nil}), do: NetRunner.Text.visible(Reason.text(reason))
 
   def message(%{reason: reason, cmd: cmd, stderr: stderr}) do
-    said = NetRunner.Text.visible("#{NetRunner.Quote.excerpt(cmd)}: #{text(reason)}")
+    said = NetRunner.Text.visible("#{NetRunner.Quote.excerpt(cmd)}: #{Reason.text(reason)}")
     Enum.join([said | NetRunner.Text.ending(stderr)], "\n")
-  end
-
-  defp text({:invalid_cmd, message}), do: "invalid command: #{message}"
-  defp text({:invalid_args, message}), do: "invalid arguments: #{message}"
-  defp text({:invalid, option, message}), do: "invalid #{inspect(option)}: #{message}"
-  defp text({:cd, posix}), do: "cannot change directory: #{posix_text(posix)}"
-
-  defp text({:file, path, posix}),
-    do: "cannot open #{NetRunner.Quote.excerpt([path])}: #{posix_text(posix)}"
-
-  defp text({:pty, posix}), do: "cannot have a terminal: #{posix_text(posix)}"
-  defp text({:user, posix}), do: "cannot take on user and groups: #{posix_text(posix)}"
-
-  defp text({:rlimit, name, posix}),
-    do: "cannot set the resource limit #{name}: #{posix_text(posix)}"
-
-  defp text({option, posix}) when option in [:nice, :oom_score_adj, :no_new_privs],
-    do: "cannot set #{option}: #{posix_text(posix)}"
-
-  defp text({:cgroup, step, posix}), do: NetRunner.Cgroup.text(step, posix_text(posix))
-  defp text(:spawn_timeout), do: "was not started in time"
-  defp text(:shepherd_lost), do: "the shepherd ended before it could start the command"
-  defp text({:backend, why}), do: "the :io_uring backend cannot be used: #{why}"
-  defp text(:timeout), do: "timed out"
-  defp text({:timeout, bytes}), do: "writing timed out after #{bytes} bytes"
-
-  defp text({:max_output_exceeded, _partial}), do: "wrote more than max_output_size: allows"
-
-  defp text({:line_too_long, max}), do: "wrote a line of more than #{max} bytes"
-  defp text(:guardian_lost), do: "its guardian was lost, the exit status is not known"
-
-  defp text({:unkillable, pids}),
-    do: "cannot be killed: #{Enum.map_join(pids, ", ", &"pid #{&1}")}"
-
-  defp text(:not_running), do: "is not running"
-  defp text(:closed), do: "is closed"
-  defp text(:busy), do: "another process uses this end already"
-  defp text(:no_match), do: "the output ended without what was awaited"
-  defp text(posix) when is_atom(posix), do: posix_text(posix)
-
-  defp posix_text(posix) do
-    case :file.format_error(posix) do
-      ~c"unknown POSIX error" ++ _ -> to_string(posix)
-      text -> "#{text} (#{posix})"
-    end
   end
 end
 
@@ -205,6 +129,8 @@ defmodule NetRunner.ExitError do
   defp how(%{cause: :oom} = error), do: "ran out of memory and #{ending(error.exit)}"
   defp how(%{cause: :stopped} = error), do: "was stopped and #{ending(error.exit)}"
   defp how(%{cause: :owner_down} = error), do: "lost its owner and #{ending(error.exit)}"
+  defp how(%{cause: :io_error} = error), do: "had a pipe that failed and #{ending(error.exit)}"
+  defp how(%{cause: :unkillable}), do: "cannot be killed"
   defp how(%{exit: exit}), do: ending(exit)
 
   defp ending({:exited, code}), do: "exited with status #{code}"

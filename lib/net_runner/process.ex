@@ -184,12 +184,12 @@ defmodule NetRunner.Process do
   something. `:eof` when no process of the command can write any more.
   """
   @spec read(t, pos_integer, timeout) ::
-          {:ok, binary} | :eof | {:error, :timeout | :busy | :closed | atom}
+          {:ok, binary} | :eof | {:error, :timeout | :busy | :closed | NetRunner.Error.posix()}
   def read(p, max \\ @read_max, timeout \\ :infinity), do: read_from(p, :stdout, max, timeout)
 
   @doc "As `read/3`, from stderr; for a command started with `stderr: :pipe` (or `:capture`)."
   @spec read_stderr(t, pos_integer, timeout) ::
-          {:ok, binary} | :eof | {:error, :timeout | :busy | :closed | atom}
+          {:ok, binary} | :eof | {:error, :timeout | :busy | :closed | NetRunner.Error.posix()}
   def read_stderr(p, max \\ @read_max, timeout \\ :infinity),
     do: read_from(p, :stderr, max, timeout)
 
@@ -198,7 +198,9 @@ defmodule NetRunner.Process do
   `:eof` when both have ended.
   """
   @spec read_any(t, pos_integer, timeout) ::
-          {:ok, {:stdout | :stderr, binary}} | :eof | {:error, :timeout | :busy | :closed | atom}
+          {:ok, {:stdout | :stderr, binary}}
+          | :eof
+          | {:error, :timeout | :busy | :closed | NetRunner.Error.posix()}
   def read_any(p, max \\ @read_max, timeout \\ :infinity) when is_integer(max) and max > 0 do
     with {:ok, pipes} <- lookup(p) do
       handles = for name <- [:stdout, :stderr], handle = pipes[name], do: {name, handle}
@@ -245,7 +247,7 @@ defmodule NetRunner.Process do
   """
   @spec await_output(t, binary | Regex.t(), timeout) ::
           {:ok, {before :: binary, match :: binary}}
-          | {:error, :no_match | :timeout | :busy | :closed | atom}
+          | {:error, :no_match | :timeout | :busy | :closed | NetRunner.Error.posix()}
   def await_output(p, pattern, timeout \\ :infinity) do
     unless is_struct(pattern, Regex) or (is_binary(pattern) and pattern != "") do
       raise ArgumentError,
@@ -261,7 +263,9 @@ defmodule NetRunner.Process do
   did not in time, `{:error, :epipe}` if the command reads no more.
   """
   @spec write(t, iodata, timeout) ::
-          :ok | {:error, {:timeout, non_neg_integer} | :epipe | :busy | :closed | atom}
+          :ok
+          | {:error,
+             {:timeout, non_neg_integer} | :epipe | :busy | :closed | NetRunner.Error.posix()}
   def write(p, iodata, timeout \\ :infinity) do
     case handle(p, :stdin) do
       {:ok, handle} -> Pipe.write(handle, iodata, Pipe.deadline(timeout))
@@ -278,7 +282,7 @@ defmodule NetRunner.Process do
   until the terminal takes it, which one whose output nobody reads may never do: `{:error, {:timeout, bytes_taken}}`.
   """
   @spec close_stdin(t, timeout) ::
-          :ok | {:error, {:timeout, non_neg_integer} | :closed | :busy | atom}
+          :ok | {:error, {:timeout, non_neg_integer} | :closed | :busy | NetRunner.Error.posix()}
   def close_stdin(p, timeout \\ :infinity) do
     with {:ok, %{stdin: stdin}} when stdin != nil <- pipes(p) do
       Terminal.end_input(stdin, Pipe.deadline(timeout))
@@ -301,7 +305,8 @@ defmodule NetRunner.Process do
       iex> NetRunner.Process.stop(p)
       :ok
   """
-  @spec set_window_size(t, 1..65_535, 1..65_535) :: :ok | {:error, :enotty | :closed | atom}
+  @spec set_window_size(t, 1..65_535, 1..65_535) ::
+          :ok | {:error, :enotty | :closed | NetRunner.Error.posix()}
   def set_window_size(p, rows, cols) do
     for {name, number} <- [rows: rows, cols: cols],
         not (is_integer(number) and number in 1..65_535),
@@ -338,7 +343,7 @@ defmodule NetRunner.Process do
   `{:error, :not_running}` after the end, also when the pid has been given to somebody else.
   """
   @spec kill(t, Signal.t(), :group | :leader) ::
-          :ok | {:error, :not_running | :timeout | atom}
+          :ok | {:error, :not_running | :timeout | NetRunner.Error.posix()}
   def kill(p, signal \\ :sigterm, scope \\ :group) when scope in [:group, :leader] do
     case call(p, {:kill, Signal.resolve(signal), scope}, :infinity) do
       {:error, :closed} -> {:error, :not_running}
@@ -464,7 +469,8 @@ defmodule NetRunner.Process do
   What the command's cgroup is and uses now, of a command with `cgroup:`; see `t:NetRunner.Cgroup.info/0`.
   """
   @spec cgroup(t) ::
-          {:ok, Cgroup.info()} | {:error, :not_running | :closed | {:cgroup, atom, atom}}
+          {:ok, Cgroup.info()}
+          | {:error, :not_running | :closed | {:cgroup, atom, NetRunner.Error.posix()}}
   def cgroup(p) do
     with {:ok, path} <- call(p, :cgroup, @answer_timeout), do: Cgroup.read(path)
   end
@@ -482,7 +488,10 @@ defmodule NetRunner.Process do
   @spec set_cgroup(t, Cgroup.limits()) ::
           :ok
           | {:error,
-             :not_running | :closed | {:cgroup, atom, atom} | {:invalid, :cgroup, String.t()}}
+             :not_running
+             | :closed
+             | {:cgroup, atom, NetRunner.Error.posix()}
+             | {:invalid, :cgroup, String.t()}}
   def set_cgroup(p, limits) do
     with {:ok, limits} <- Options.cgroup_limits(limits),
          {:ok, path} <- call(p, :cgroup, @answer_timeout),

@@ -5,48 +5,91 @@ defmodule NetRunner.ErrorTest do
   doctest NetRunner.Quote
   doctest NetRunner.Text
 
-  @reasons [
-    {{:invalid_cmd, "expected a list"}, "invalid command: expected a list"},
-    {{:invalid_args, "argument 1 contains a NUL byte"},
-     "invalid arguments: argument 1 contains a NUL byte"},
-    {{:invalid, :cd, "contains a NUL byte"}, "invalid :cd: contains a NUL byte"},
-    {:enoent, "no such file or directory (enoent)"},
-    {:eacces, "permission denied (eacces)"},
-    {:enoexec, "exec format error (enoexec)"},
-    {:e2big, "argument list too long (e2big)"},
-    {:eagain, "resource temporarily unavailable (eagain)"},
-    {:emfile, "too many open files (emfile)"},
-    {:enfile, "file table overflow (enfile)"},
-    {:enomem, "not enough memory (enomem)"},
-    {:etxtbsy, "text file or pseudo-device busy (etxtbsy)"},
-    {:epipe, "broken pipe (epipe)"},
-    {:eunknown, "eunknown"},
-    {{:cd, :enoent}, "cannot change directory: no such file or directory (enoent)"},
-    {{:user, :eperm}, "cannot take on user and groups: not owner (eperm)"},
-    {{:rlimit, :nofile, :eperm}, "cannot set the resource limit nofile: not owner (eperm)"},
-    {{:nice, :eacces}, "cannot set nice: permission denied (eacces)"},
-    {{:oom_score_adj, :eacces}, "cannot set oom_score_adj: permission denied (eacces)"},
-    {{:no_new_privs, :enosys}, "cannot set no_new_privs: function not implemented (enosys)"},
-    {:spawn_timeout, "was not started in time"},
-    {:shepherd_lost, "the shepherd ended before it could start the command"},
-    {{:backend, "refused: eperm"}, "the :io_uring backend cannot be used: refused: eperm"},
-    {:timeout, "timed out"},
-    {{:timeout, 17}, "writing timed out after 17 bytes"},
-    {{:max_output_exceeded, "abc"}, "wrote more than max_output_size: allows"},
-    {:guardian_lost, "its guardian was lost, the exit status is not known"},
-    {{:line_too_long, 80}, "wrote a line of more than 80 bytes"},
-    {{:file, "/a b", :enoent}, "cannot open '/a b': no such file or directory (enoent)"},
-    {{:unkillable, [12]}, "cannot be killed: pid 12"},
-    {{:unkillable, [12, 13]}, "cannot be killed: pid 12, pid 13"},
-    {:not_running, "is not running"},
-    {:closed, "is closed"},
-    {:busy, "another process uses this end already"}
-  ]
+  alias NetRunner.Reason
 
-  test "every reason has a sentence" do
-    for {reason, sentence} <- @reasons do
-      assert Exception.message(%NetRunner.Error{reason: reason}) == sentence
+  describe "the list of reasons" do
+    test "has a sentence for each" do
+      for {_type, _whence, reason, sentence} <- Reason.all() do
+        assert Exception.message(%NetRunner.Error{reason: reason}) == sentence
+      end
+
+      for posix <- Reason.posix(),
+          do: assert(Exception.message(%NetRunner.Error{reason: posix}) =~ to_string(posix))
+
+      assert Exception.message(%NetRunner.Error{reason: {:unkillable, [12]}}) ==
+               "cannot be killed: pid 12"
+
+      # What is none of them must not make a message fail.
+      assert Exception.message(%NetRunner.Error{reason: {:never, "heard"}}) ==
+               ~S({:never, "heard"})
     end
+
+    test "is what the type says and the documentation has" do
+      {:ok, types} = Code.Typespec.fetch_types(NetRunner.Error)
+      [reason] = for {:type, {:reason, type, []}} <- types, do: type
+      [posix] = for {:type, {:posix, type, []}} <- types, do: type
+      assert {:type, _, :union, members} = reason
+      assert length(members) == length(Reason.all())
+      assert {:type, _, :union, errors} = posix
+      assert for({:atom, _, name} <- errors, do: name) == Reason.posix()
+
+      {:docs_v1, _, _, _, %{"en" => text}, _, _} = Code.fetch_docs(NetRunner.Error)
+
+      for {type, _whence, _example, sentence} <- Reason.all(),
+          do:
+            assert(
+              text =~
+                ~r/^\| `#{Regex.escape(Reason.text_of(type))}` .* #{Regex.escape(sentence)} \|$/m
+            )
+    end
+
+    test "has each once, with an example of its type" do
+      shapes = for {_type, _whence, example, _sentence} <- Reason.all(), do: shape(example)
+      assert shapes == Enum.uniq(shapes)
+
+      for {type, _whence, example, _sentence} <- Reason.all() do
+        case type do
+          {:posix, _, _} -> assert example in Reason.posix()
+          {:{}, _, [tag | rest]} -> assert shape(example) == {tag, length(rest) + 1}
+          {tag, _value} -> assert shape(example) == {tag, 2}
+          atom -> assert example == atom
+        end
+      end
+    end
+
+    # What the calls answer, found by its shape; the daemon's own reasons are in another list (daemon_test.exs).
+    test "has whatever the code gives as an error" do
+      tags =
+        for {_type, _whence, example, _sentence} <- Reason.all(),
+            is_tuple(example),
+            do: elem(example, 0)
+
+      atoms =
+        for {_type, _whence, example, _sentence} <- Reason.all(), is_atom(example), do: example
+
+      # The ring's probe; the NIF that is not there; OTP's own.
+      internal = [:killed, :nif, :no_translation, :shutdown]
+
+      for path <- Path.wildcard(Path.expand("../../lib/**/*.ex", __DIR__)),
+          not (path =~ "daemon"),
+          [_, brace, name] <- Regex.scan(~r/\{:error, (\{?):(\w+)/, File.read!(path)),
+          name = String.to_atom(name),
+          name not in internal do
+        known = if brace == "", do: atoms ++ Reason.posix(), else: tags
+        assert name in known, "#{path}: #{inspect(name)}"
+      end
+    end
+
+    test "has every name that the system's numbers are given" do
+      for number <- 1..200, do: assert(NetRunner.Protocol.posix(number) in Reason.posix())
+      source = File.read!(Path.expand("../../csrc/term.c", __DIR__))
+      names = Regex.scan(~r/\{E[A-Z0-9]+, +"(\w+)"\}/, source)
+      assert length(names) > 10
+      for [_, name] <- names, do: assert(String.to_atom(name) in Reason.posix())
+    end
+
+    defp shape(reason) when is_tuple(reason), do: {elem(reason, 0), tuple_size(reason)}
+    defp shape(reason), do: reason
   end
 
   test "the sentence follows the command, quoted" do
@@ -103,6 +146,14 @@ defmodule NetRunner.ErrorTest do
 
     test "says why it was stopped, for how long it ran, where, and with which variables" do
       how = &message([exit: {:signaled, :sigterm}] ++ &1)
+
+      for cause <- NetRunner.Result.causes(),
+          cause not in [:exited, :signaled, :guardian_lost],
+          do: refute(how.(cause: cause) == how.([]), "no words for #{cause}")
+
+      assert how.(cause: :oom) =~ "ran out of memory and was ended by SIGTERM"
+      assert how.(cause: :io_error) =~ "had a pipe that failed and was ended by SIGTERM"
+      assert message(exit: nil, cause: :unkillable) == "gcc 'a b.c' cannot be killed"
       assert how.(cause: :timeout) == "gcc 'a b.c' timed out and was ended by SIGTERM"
       assert how.(cause: :idle_timeout) =~ "wrote nothing for too long and was ended by SIGTERM"
       assert how.(cause: :output_limit) =~ "wrote too much and was ended by SIGTERM"
@@ -202,6 +253,15 @@ defmodule NetRunner.ErrorTest do
         assert byte_size(message) < 5_000
       end
     end
+  end
+
+  test "the list of causes is what the type says and the documentation has" do
+    {:ok, types} = Code.Typespec.fetch_types(NetRunner.Result)
+    [{:type, _, :union, members}] = for {:type, {:cause, type, []}} <- types, do: type
+    assert for({:atom, _, name} <- members, do: name) == NetRunner.Result.causes()
+    {:docs_v1, _, _, _, %{"en" => text}, _, _} = Code.fetch_docs(NetRunner.Result)
+    rows = Regex.scan(~r/^ *\| `:(\w+)` \| \w.+ \|$/m, text)
+    assert for([_, name] <- rows, do: String.to_atom(name)) == NetRunner.Result.causes()
   end
 
   test "nothing that a command wrote or was given reaches a terminal as a control character" do
