@@ -828,7 +828,7 @@ defmodule NetRunner.DaemonTest do
 
       back_at_baseline(fn ->
         assert D.start_link(cmd: @sleep, env: env, ready: fn -> Process.exit(self(), :kill) end) ==
-                 {:error, :killed}
+                 {:error, {:ready, :killed}}
 
         assert tagged(tag) == []
       end)
@@ -993,6 +993,97 @@ defmodule NetRunner.DaemonTest do
     end
   end
 
+  describe "the list of what may go wrong" do
+    test "is what the type of start_link says, and both documentations have" do
+      {:ok, types} = Code.Typespec.fetch_types(D)
+      [{:type, _, :union, members}] = for {:type, {:start_error, type, []}} <- types, do: type
+      # All of NetRunner.Error's are one of them.
+      assert [{:remote_type, _, [{:atom, _, NetRunner.Error}, {:atom, _, :reason}, []]}] =
+               Enum.filter(members, &match?({:remote_type, _, _}, &1))
+
+      assert length(members) == 1 + length(D.reasons())
+      refute Enum.any?(members, &match?({:type, _, :term, _}, &1))
+
+      {:docs_v1, _, _, _, %{"en" => moduledoc}, _, docs} = Code.fetch_docs(D)
+      [start_link] = for {{:function, :start_link, 1}, _, _, %{"en" => doc}, _} <- docs, do: doc
+
+      for {type, meaning} <- D.reasons() do
+        row = "* `#{NetRunner.Reason.text_of(type)}` - #{meaning}"
+        assert start_link =~ row
+        # What may come later, too, stands with the ends of a daemon.
+        tag = with {:{}, _, [tag | _]} <- type, do: tag
+        tag = with {tag, _} <- tag, do: tag
+
+        if tag in ~w(guardian_lost unkillable down input output line_too_long)a,
+          do: assert(moduledoc =~ row)
+      end
+    end
+
+    on_backends "has what a start says when something is killed, or cannot be" do
+      {tag, env} = tag()
+
+      for {harm, expected} <- [
+            {fn %{command: command} -> Process.exit(command, :kill) end, {:down, :killed}},
+            {fn %{command: command} -> unkillable(command) end, {:unkillable, [1]}},
+            {fn %{state: state} -> Process.exit(state.reader, :kill) end, {:output, :killed}},
+            {fn %{guardian: guardian} -> System.cmd("kill", ["-KILL", guardian]) end,
+             :guardian_lost},
+            {fn %{daemon: daemon} -> GenServer.stop(daemon, :shutdown) end, :shutdown},
+            {fn %{daemon: daemon} -> GenServer.stop(daemon, :why_not) end, {:stopped, :why_not}},
+            {fn %{daemon: daemon} -> Process.exit(daemon, {:shutdown, :enoent}) end,
+             {:stopped, {:shutdown, :enoent}}},
+            {fn %{daemon: daemon} -> Process.exit(daemon, :kill) end, {:stopped, :killed}}
+          ] do
+        back_at_baseline(fn ->
+          capture_log(fn ->
+            name = __MODULE__.Harmed
+            opts = [cmd: @sleep, ready: {:output, "never"}, name: name, env: env]
+
+            task =
+              Task.async(fn -> D.start_link(opts ++ [ready_timeout: 60_000, backend: backend]) end)
+
+            daemon = eventually("it is registered", fn -> GenServer.whereis(name) end)
+            eventually("it runs", fn -> D.alive?(daemon) end)
+            %{process: command} = state = :sys.get_state(daemon)
+            guardian = to_string(:sys.get_state(command).guardian_pid)
+            harm.(%{daemon: daemon, command: command, state: state, guardian: guardian})
+            assert Task.await(task, 10_000) == {:error, expected}
+          end)
+        end)
+      end
+
+      assert tagged(tag) == []
+    end
+
+    on_backends "has the same for one that was up" do
+      {tag, env} = tag()
+
+      for {harm, expected} <- [
+            {fn command -> Process.exit(command, :kill) end, {:down, :killed}},
+            {&unkillable/1, {:unkillable, [1]}}
+          ] do
+        back_at_baseline(fn ->
+          d = start_apart(cmd: @sleep, env: env, backend: backend)
+          harm.(:sys.get_state(d).process)
+          assert reason_of(d) == expected
+        end)
+      end
+
+      assert tagged(tag) == []
+    end
+
+    # As root nothing here survives SIGKILL: the command's server says so all the same. Its guardian gets no better
+    # news, and ends the command once it is told to.
+    defp unkillable(command) do
+      :sys.replace_state(command, fn state ->
+        for {{:end, _ref}, from} <- state.awaiting,
+            do: GenServer.reply(from, {{:error, {:unkillable, [1]}}, state.fed})
+
+        %{state | awaiting: [], unkillable: [1]}
+      end)
+    end
+  end
+
   test "a start that is stopped before it could begin says :shutdown, and runs nothing" do
     path = tmp_path("never")
     nobody = spawn(fn -> :ok end)
@@ -1033,11 +1124,16 @@ defmodule NetRunner.DaemonTest do
       start = fn wait_for -> D.start_link(cmd: @sleep, wait_for: wait_for) end
 
       back_at_baseline(fn ->
-        assert {:error, {%RuntimeError{message: "no"}, [_ | _]}} = start.(fn -> raise "no" end)
-        assert {:error, :no} = start.(fn -> exit(:no) end)
-        assert {:error, {{:nocatch, :no}, [_ | _]}} = start.(fn -> throw(:no) end)
-        assert {:error, :killed} = start.(fn -> Process.exit(self(), :kill) end)
-        assert {:error, :normal} = start.(fn -> Process.exit(self(), :normal) end)
+        failed = fn wait_for ->
+          {:error, {:wait_for, reason}} = start.(wait_for)
+          reason
+        end
+
+        assert {%RuntimeError{message: "no"}, [_ | _]} = failed.(fn -> raise "no" end)
+        assert :no = failed.(fn -> exit(:no) end)
+        assert {{:nocatch, :no}, [_ | _]} = failed.(fn -> throw(:no) end)
+        assert :killed = failed.(fn -> Process.exit(self(), :kill) end)
+        assert :normal = failed.(fn -> Process.exit(self(), :normal) end)
       end)
     end
   end
