@@ -255,6 +255,36 @@ defmodule NetRunner.DaemonTest do
       end
     end
 
+    on_backends "are over, whoever of the two that deal with them is heard of first" do
+      wait = tell_and_wait()
+      cmd = sh("echo a; read x; echo b; read x")
+      opts = [input: :pipe, overflow: :drop, on_output: wait, backend: backend]
+      d = start_apart([cmd: cmd] ++ opts)
+      assert_receive {:line, consumer, :stdout, "a"}, 5_000
+
+      assert D.write(d, "\n") == :ok
+
+      # It is told that there are no more lines, as if its reader slept between that and its own end.
+      ref = eventually("b has come", fn -> b_in(consumer) end)
+      send(consumer, {ref, :over})
+      monitor = Process.monitor(consumer)
+      send(consumer, :go_on)
+      assert_receive {:line, ^consumer, :stdout, "b"}, 5_000
+      send(consumer, :go_on)
+      assert_receive {:DOWN, ^monitor, :process, ^consumer, {:shutdown, :over}}, 5_000
+      assert D.alive?(d)
+      assert D.write(d, "\n") == :ok
+      assert reason_of(d) == :normal
+    end
+
+    defp b_in(consumer) do
+      {:messages, messages} = Process.info(consumer, :messages)
+
+      Enum.find_value(messages, fn message ->
+        match?({_ref, {:lines, :stdout, ["b"], nil}}, message) && elem(message, 0)
+      end)
+    end
+
     on_backends "of one stream come while the other never runs dry" do
       me = self()
 

@@ -306,19 +306,25 @@ defmodule NetRunner.Daemon.Server do
   defp ended(pid, reason, %{asked: {pid, what}} = state),
     do: answered(what, {:raised, :exit, reason, []}, disarm(%{state | asked: nil}))
 
-  # The reader is done first, then the consumer, or it would not get the rest.
-  defp ended(pid, reason, %{output: [pid | rest]} = state) do
-    if reason == :normal,
-      do: %{state | output: rest},
-      else: output_lost(reason, %{state | output: rest})
+  # The reader is done first, then the consumer, or it would not get the rest: but what is told of it need not come in
+  # that order.
+  defp ended(pid, :normal, %{reader: pid} = state), do: output_done(pid, state)
+
+  defp ended(pid, reason, %{output: [_ | _] = output} = state) do
+    cond do
+      pid not in output -> ended_stranger(reason, state)
+      pid != state.reader and Consumer.over?(reason) -> output_done(pid, state)
+      true -> output_lost(reason, output_done(pid, state))
+    end
   end
 
-  defp ended(pid, reason, %{output: [reader, pid]} = state),
-    do: output_lost(reason, %{state | output: [reader]})
+  defp ended(_stranger, reason, state), do: ended_stranger(reason, state)
+
+  defp output_done(pid, state), do: %{state | output: List.delete(state.output, pid)}
 
   # Of others a link is no more than what it is everywhere.
-  defp ended(_stranger, :normal, state), do: state
-  defp ended(_stranger, reason, state), do: stopped(state, reason)
+  defp ended_stranger(:normal, state), do: state
+  defp ended_stranger(reason, state), do: stopped(state, reason)
 
   defp output_lost(reason, state) do
     state = drop_output(state)
