@@ -304,10 +304,12 @@ defmodule NetRunner do
   defp ok!({:ok, %{error: reason} = result, _broke_off}, _cmd, _options) when reason != nil,
     do: raise(NetRunner.Error, reason: reason, cmd: result.cmd, stderr: result.stderr)
 
-  defp ok!({:ok, result, _broke_off}, _cmd, options) do
+  defp ok!({:ok, result, broke_off}, _cmd, options) do
+    limit = if result.cause == :output_limit, do: broke_off
+
     if Result.ok?(result, options.ok),
       do: result,
-      else: raise(%{NetRunner.ExitError.of(result, options) | result: result})
+      else: raise(%{NetRunner.ExitError.of(result, options) | result: result, limit: limit})
   end
 
   defp printable(%Command{} = command), do: printable([command.exe | command.args])

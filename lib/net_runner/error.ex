@@ -40,19 +40,21 @@ defmodule NetRunner.ExitError do
 
     * `cmd`, `exit`, `cause`, `os_pid`, `duration_ms`, `stderr` as in `NetRunner.Result`.
     * `status` - the shell's number for the end (the code, or 128 + signal), nil if it is not known.
-    * `cd` - the command's working directory if one was given, else nil.
-    * `env` - the names of the environment variables that were given; never their values.
+    * `cd` - where it ran: `cd:`, or the BEAM's working directory (of when the exception was made).
+    * `env` - the names of the environment variables that were set by `env:`, and `unset` of those that were unset; never
+      their values.
+    * `limit` - what a command with the cause `:output_limit` passed: `:max_output_exceeded` or `{:line_too_long, bytes}`.
     * `result` - the whole `NetRunner.Result`, nil for streams.
 
   The message reads like a shell's report:
 
       iex> try do
-      ...>   NetRunner.run!(["sh", "-c", "echo oops >&2; exit 3"], cd: "/tmp", env: [A: "secret"])
+      ...>   NetRunner.run!(["sh", "-c", "echo oops >&2; exit 3"], cd: "/tmp", env: [A: "secret", B: nil])
       ...> rescue
       ...>   error -> error |> Exception.message() |> String.replace(~r/\\d+ ms/, "7 ms") |> String.split("\\n")
       ...> end
       ["sh -c 'echo oops >&2; exit 3' exited with status 3 after 7 ms",
-       "in /tmp, with A set",
+       "in /tmp, with A set, B unset",
        "stderr ended with:",
        "oops"]
 
@@ -61,7 +63,7 @@ defmodule NetRunner.ExitError do
   characters are shown as `\\xHH`; newlines and tabs of stderr stay what they are.
   """
 
-  alias NetRunner.{Quote, Text}
+  alias NetRunner.{Quote, Reason, Text}
 
   @type t :: %__MODULE__{
           cmd: [binary],
@@ -73,6 +75,8 @@ defmodule NetRunner.ExitError do
           duration_ms: non_neg_integer | nil,
           cd: binary | nil,
           env: [binary],
+          unset: [binary],
+          limit: :max_output_exceeded | {:line_too_long, pos_integer} | nil,
           result: NetRunner.Result.t() | nil
         }
 
@@ -84,8 +88,10 @@ defmodule NetRunner.ExitError do
     :os_pid,
     :duration_ms,
     :cd,
+    :limit,
     :result,
     env: [],
+    unset: [],
     stderr: ""
   ]
 
@@ -93,6 +99,8 @@ defmodule NetRunner.ExitError do
   # From a result and the options it was run with.
   @spec of(NetRunner.Result.t(), NetRunner.Options.t()) :: t
   def of(result, options) do
+    {env, unset} = names(options.env)
+
     %__MODULE__{
       cmd: result.cmd,
       exit: result.exit,
@@ -101,13 +109,27 @@ defmodule NetRunner.ExitError do
       stderr: result.stderr,
       os_pid: result.os_pid,
       duration_ms: result.duration_ms,
-      cd: options.cd,
-      env: names(options.env)
+      cd: options.cd || cwd(),
+      env: env,
+      unset: unset
     }
   end
 
+  # Of a name that was given more than once, the last counts.
   defp names({:replace, env}), do: names(env)
-  defp names(env), do: for({name, _value} <- env, uniq: true, do: name)
+
+  defp names(env) do
+    last = Map.new(env)
+    for({name, _value} <- env, uniq: true, do: name) |> Enum.split_with(&(last[&1] != nil))
+  end
+
+  # It may have been removed under the BEAM.
+  defp cwd do
+    case File.cwd() do
+      {:ok, cwd} -> cwd
+      {:error, _reason} -> nil
+    end
+  end
 
   @impl true
   def message(error) do
@@ -125,13 +147,19 @@ defmodule NetRunner.ExitError do
   defp how(%{cause: :idle_timeout} = error),
     do: "wrote nothing for too long and #{ending(error.exit)}"
 
-  defp how(%{cause: :output_limit} = error), do: "wrote too much and #{ending(error.exit)}"
+  defp how(%{cause: :output_limit} = error),
+    do: "#{passed(error.limit)} and #{ending(error.exit)}"
+
   defp how(%{cause: :oom} = error), do: "ran out of memory and #{ending(error.exit)}"
   defp how(%{cause: :stopped} = error), do: "was stopped and #{ending(error.exit)}"
   defp how(%{cause: :owner_down} = error), do: "lost its owner and #{ending(error.exit)}"
   defp how(%{cause: :io_error} = error), do: "had a pipe that failed and #{ending(error.exit)}"
   defp how(%{cause: :unkillable}), do: "cannot be killed"
   defp how(%{exit: exit}), do: ending(exit)
+
+  defp passed(nil), do: "wrote too much"
+  defp passed(:max_output_exceeded), do: Reason.text({:max_output_exceeded, ""})
+  defp passed({:line_too_long, _bytes} = reason), do: Reason.text(reason)
 
   defp ending({:exited, code}), do: "exited with status #{code}"
   defp ending({:signaled, signal}), do: "was ended by #{signal_name(signal)}"
@@ -144,72 +172,16 @@ defmodule NetRunner.ExitError do
   defp duration(%{duration_ms: ms}) when ms < 10_000, do: " after #{ms} ms"
   defp duration(%{duration_ms: ms}), do: " after #{Float.round(ms / 1000, 1)} s"
 
-  defp surroundings(%{cd: nil, env: []}), do: ""
-  defp surroundings(%{cd: cd, env: []}), do: "in #{Quote.excerpt([cd])}"
-  defp surroundings(%{cd: nil, env: env}), do: "with #{set(env)}"
-  defp surroundings(%{cd: cd, env: env}), do: "in #{Quote.excerpt([cd])}, with #{set(env)}"
+  # "in /tmp, with A, B set, C unset", as far as there is something of it.
+  defp surroundings(error) do
+    place = for cd <- List.wrap(error.cd), do: "in #{Quote.list([cd])}"
 
-  defp set(env), do: "#{Quote.excerpt(env, ", ")} set"
-end
+    changes =
+      for {names, what} <- [{error.env, "set"}, {error.unset, "unset"}],
+          names != [],
+          do: "#{Quote.list(names)} #{what}"
 
-defmodule NetRunner.Quote do
-  @moduledoc false
-  # Commands in messages, quoted as a POSIX shell would need them.
-
-  @spec cmd([binary]) :: binary
-  def cmd(words), do: Enum.map_join(words, " ", &word/1)
-
-  @doc """
-      iex> NetRunner.Quote.word("plain-word_1.txt")
-      "plain-word_1.txt"
-      iex> NetRunner.Quote.word("it's")
-      ~S('it'\\''s')
-  """
-  @spec word(binary) :: binary
-  def word(""), do: "''"
-
-  def word(word) do
-    cond do
-      not String.valid?(word) -> inspect(word)
-      word =~ ~r/\A[\w@%+=:,.\/-]+\z/ -> word
-      true -> "'" <> String.replace(word, "'", ~S('\'')) <> "'"
-    end
-  end
-
-  # A command may have two million bytes, which nobody reads and a log has to keep.
-  @words 50
-  @bytes 4096
-
-  @doc ~S"""
-  As `cmd/1`, for messages: of words without number, or without an end, the first, and `...` for the rest.
-
-      iex> NetRunner.Quote.excerpt(["echo", "a b"])
-      "echo 'a b'"
-      iex> ["echo" | List.duplicate("x", 49)] |> NetRunner.Quote.excerpt() |> String.ends_with?("x x")
-      true
-      iex> ["echo" | List.duplicate("x", 50)] |> NetRunner.Quote.excerpt() |> String.ends_with?("x x ...")
-      true
-      iex> NetRunner.Quote.excerpt(["echo", String.duplicate("x", 5000)]) |> byte_size()
-      4100
-  """
-  @spec excerpt([binary], binary) :: binary
-  def excerpt(words, joiner \\ " "), do: words |> fit(@words, @bytes) |> Enum.join(joiner)
-
-  defp fit([], _words, _bytes), do: []
-  defp fit(_rest, words, bytes) when words == 0 or bytes <= 0, do: ["..."]
-
-  defp fit([word | rest], words, bytes) when byte_size(word) <= bytes,
-    do: [word(word) | fit(rest, words - 1, bytes - byte_size(word))]
-
-  defp fit([word | _rest], _words, bytes), do: [word(start(word, bytes)) <> "..."]
-
-  # Not with half a character at its end, or all of it would be shown as bytes.
-  defp start(word, bytes) do
-    start = binary_part(word, 0, bytes)
-    if String.valid?(word), do: valid(start), else: start
-  end
-
-  defp valid(start) do
-    if String.valid?(start), do: start, else: valid(binary_part(start, 0, byte_size(start) - 1))
+    with_them = if changes == [], do: [], else: ["with #{Enum.join(changes, ", ")}"]
+    Enum.join(place ++ with_them, ", ")
   end
 end

@@ -119,7 +119,7 @@ defmodule NetRunner.Reason do
   def text({:cd, posix}), do: "cannot change directory: #{posix_text(posix)}"
 
   def text({:file, path, posix}),
-    do: "cannot open #{NetRunner.Quote.excerpt([path])}: #{posix_text(posix)}"
+    do: "cannot open #{NetRunner.Quote.list([path])}: #{posix_text(posix)}"
 
   def text({:pty, posix}), do: "cannot have a terminal: #{posix_text(posix)}"
   def text({:user, posix}), do: "cannot take on user and groups: #{posix_text(posix)}"

@@ -121,12 +121,29 @@ defmodule NetRunner.ErrorTest do
     assert String.split(output, <<0>>) == words ++ [""]
   end
 
+  test "what would be the shell's own or an assignment is quoted where a command's name stands" do
+    for name <- ~w(A=b a_1+=2 _= if while [[ { ! function time) do
+      line = NetRunner.Quote.cmd([name, "x"])
+      assert {_, 127} = System.cmd("bash", ["-c", line], stderr_to_stdout: true)
+      # And nothing else is read in another way than it was.
+      {shown, 0} = System.cmd("bash", ["-c", "printf %s " <> NetRunner.Quote.cmd([name])])
+      assert shown == name
+    end
+
+    assert NetRunner.Quote.cmd(["make", "A=b", "if"]) == "make A=b if"
+    assert to_string(NetRunner.Command.new("x=y", ["z"])) == "'x=y' z"
+    assert message(cmd: ["x=y", "z"], exit: {:exited, 3}) == "'x=y' z exited with status 3"
+    assert NetRunner.Quote.cmd(["--a=b", "1a=b", "./if"]) == "--a=b 1a=b ./if"
+    assert NetRunner.Quote.cmd([]) == ""
+  end
+
   test "what is no text is shown as Elixir shows it" do
     assert Exception.message(%NetRunner.Error{reason: :enoent, cmd: [<<"x", 255>>]}) =~
              ~s(<<120, 255>>)
   end
 
   describe "ExitError" do
+    # All of those made here without cd: tell no place.
     defp message(fields) do
       fields
       |> Keyword.put_new(:cmd, ["gcc", "a b.c"])
@@ -157,6 +174,13 @@ defmodule NetRunner.ErrorTest do
       assert how.(cause: :timeout) == "gcc 'a b.c' timed out and was ended by SIGTERM"
       assert how.(cause: :idle_timeout) =~ "wrote nothing for too long and was ended by SIGTERM"
       assert how.(cause: :output_limit) =~ "wrote too much and was ended by SIGTERM"
+
+      assert how.(cause: :output_limit, limit: :max_output_exceeded) =~
+               "wrote more than max_output_size: allows and was ended by SIGTERM"
+
+      assert how.(cause: :output_limit, limit: {:line_too_long, 80}) =~
+               "wrote a line of more than 80 bytes and was ended by SIGTERM"
+
       assert how.(cause: :stopped) =~ "was stopped and was ended by SIGTERM"
       assert how.(cause: :owner_down) =~ "lost its owner and was ended by SIGTERM"
       assert how.(cause: :signaled) == "gcc 'a b.c' was ended by SIGTERM"
@@ -166,6 +190,49 @@ defmodule NetRunner.ErrorTest do
       assert how.(cd: "/a b") == "gcc 'a b.c' was ended by SIGTERM\nin '/a b'"
       assert how.(env: ["A", "B"]) == "gcc 'a b.c' was ended by SIGTERM\nwith A, B set"
       assert how.(cd: "/", env: ["A"]) == "gcc 'a b.c' was ended by SIGTERM\nin /, with A set"
+      assert how.(unset: ["A", "B"]) == "gcc 'a b.c' was ended by SIGTERM\nwith A, B unset"
+
+      assert how.(cd: "/", env: ["A"], unset: ["B"]) ==
+               "gcc 'a b.c' was ended by SIGTERM\nin /, with A set, B unset"
+    end
+
+    test "says where it ran and what was changed, of runs and of streams" do
+      raised = fn script, opts ->
+        by_run = catch_error(NetRunner.run!(["sh", "-c", script], opts))
+        by_stream = catch_error(["sh", "-c", script] |> NetRunner.stream!(opts) |> Enum.to_list())
+        fields = &Map.take(&1, [:cd, :env, :unset])
+        assert fields.(by_run) == fields.(by_stream)
+        by_run
+      end
+
+      error = raised.("exit 3", [])
+      assert %{cd: cd, env: [], unset: []} = error
+      assert cd == File.cwd!()
+      assert Exception.message(error) =~ ~r/after \d+ ms\nin #{Regex.escape(cd)}\z/
+      assert raised.("exit 3", cd: "/tmp").cd == "/tmp"
+      assert %{env: ["A"], unset: ["B"]} = raised.("exit 3", env: [A: "x", B: nil])
+      # The last of the same name is the one that the command sees.
+      env = [{"A", "x"}, {"B", nil}, {"A", nil}, {"B", "y"}]
+
+      assert %{env: ["B"], unset: ["A"]} =
+               raised.(~S([ "$B-${A-none}" = y-none ] && exit 3), env: env)
+
+      env = {:replace, [{"A", "x"}, {"B", nil}]}
+      assert %{env: ["A"], unset: ["B"], status: 3} = raised.("exit 3", env: env)
+    end
+
+    test "says which limit it was" do
+      message = fn script, opts ->
+        Exception.message(catch_error(NetRunner.exec!(["sh", "-c", script], opts)))
+      end
+
+      opts = [lines: true, max_line_length: {8, :error}]
+      long = message.("echo 123456789; exec sleep 60", opts)
+      assert long =~ "wrote a line of more than 8 bytes and was ended by SIGTERM"
+      # One that is too long only at its end has ended by itself.
+      assert message.("printf 123456789", opts) =~ "wrote a line of more than 8 bytes and "
+      much = message.("echo 123456789; exec sleep 60", max_output_size: 4)
+      assert much =~ "wrote more than max_output_size: allows and was ended by SIGTERM"
     end
 
     test "ends with the last of stderr, as text if it is" do
