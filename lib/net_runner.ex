@@ -35,7 +35,18 @@ defmodule NetRunner do
       config :logger, :console, metadata: [:command, :os_pid]
   """
 
-  alias NetRunner.{Backend, Collector, Command, Executable, Options, Result, Settings, Stats, Top}
+  alias NetRunner.{
+    Backend,
+    Collector,
+    Command,
+    Executable,
+    Options,
+    Result,
+    Settings,
+    Stats,
+    Terminal,
+    Top
+  }
 
   @type cmd :: [binary, ...] | Command.t()
 
@@ -194,7 +205,7 @@ defmodule NetRunner do
 
     with {:ok, options} <- Options.validate(opts, :stream),
          {:ok, cmd} <- Executable.check_cmd(cmd),
-         {:ok, _mode} <- Backend.mode(options.backend),
+         {:ok, _mode} <- Terminal.mode(options),
          {:ok, _path} <- Executable.check(hd(cmd), Executable.env(options.env)),
          {:ok, _settings} <- Settings.resolve(options) do
       {:ok, NetRunner.Stream.new(cmd, options)}
