@@ -295,6 +295,7 @@ defmodule NetRunner.Daemon do
   defp with_command(opts) do
     case is_list(opts) and List.keyfind(opts, :cmd, 0) do
       {:cmd, %Command{} = command} ->
+        command = Command.for_call(command, :daemon)
         {cmd, opts} = Command.resolve(command, List.keydelete(opts, :cmd, 0))
         Keyword.put(opts, :cmd, cmd)
 

@@ -92,7 +92,9 @@ defmodule NetRunner.Process do
   defp start_args({[exe | args], opts}), do: [exe, args, opts]
   defp start_args({%Command{} = command, opts}), do: [command, [], opts]
 
-  defp resolve(%Command{} = command, args, opts), do: Command.resolve(command, args, opts)
+  defp resolve(%Command{} = command, args, opts),
+    do: command |> Command.for_call(:process) |> Command.resolve(args, opts)
+
   defp resolve(exe, args, opts), do: Command.resolve([exe | args], opts)
 
   defp do_start(exe, args, opts, link?) do
