@@ -393,8 +393,11 @@ defmodule NetRunner.Process do
     end
   end
 
-  @doc "Stops the command by the ladder, if it still runs, and this server. Returns when both are gone."
-  @spec stop(t) :: :ok
+  @doc """
+  Stops the command by the ladder, if it still runs, and this server. Returns when both are gone, or `{:error, {:unkillable,
+  pids}}` when SIGKILL has not ended these: then the server stays until they end, and leaves with them.
+  """
+  @spec stop(t) :: :ok | {:error, {:unkillable, [pos_integer]}}
   def stop(p) do
     monitor = Process.monitor(p)
 
@@ -404,8 +407,12 @@ defmodule NetRunner.Process do
           {:DOWN, ^monitor, :process, _pid, _reason} -> :ok
         end
 
-      # It was gone already, or the command cannot be killed: then the server stays until it ends.
-      _closed_or_unkillable ->
+      {:error, {:unkillable, _pids}} = error ->
+        Process.demonitor(monitor, [:flush])
+        error
+
+      # It was gone already.
+      {:error, :closed} ->
         Process.demonitor(monitor, [:flush])
         :ok
     end

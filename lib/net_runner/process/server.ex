@@ -568,8 +568,8 @@ defmodule NetRunner.Process.Server do
   defp answer({:conclude, from}, _outcome, state),
     do: GenServer.reply(from, {:ok, %{result: result_now(state), fed: state.fed}})
 
-  defp answer({:stop, from}, {:error, {:unkillable, _pids}}, _state),
-    do: GenServer.reply(from, :unkillable)
+  defp answer({:stop, from}, {:error, {:unkillable, _pids}} = error, _state),
+    do: GenServer.reply(from, error)
 
   defp answer({:stop, from}, _result, _state), do: GenServer.reply(from, :ended)
   defp answer({{:end, _ref}, from}, result, state), do: GenServer.reply(from, {result, state.fed})
