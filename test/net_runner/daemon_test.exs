@@ -182,11 +182,12 @@ defmodule NetRunner.DaemonTest do
             Process.put(:seen, seen)
             if elem(seen, 1) == count, do: send(me, {:hash, :crypto.hash_final(elem(seen, 0))})
           end,
+          flush_timeout: 60_000,
           backend: backend
         )
 
       expected = 1..count |> Stream.map(&"#{&1}\n") |> sha()
-      assert_receive {:hash, ^expected}, 20_000
+      assert_receive {:hash, ^expected}, 60_000
       assert reason_of(d) == :normal
     end
 
@@ -236,8 +237,57 @@ defmodule NetRunner.DaemonTest do
           )
 
         assert reason_of(d) == {:line_too_long, :stdout, 10}
+        assert_received {:stdout, "before"}
         assert tagged(tag) == []
       end)
+    end
+
+    on_backends "before one that ends the daemon come, however far behind on_output is" do
+      {tag, env} = tag()
+
+      for overflow <- [:block, :drop] do
+        back_at_baseline(fn ->
+          d =
+            start_apart(
+              cmd: sh("echo first; read x; echo before; echo 0123456789a; exec sleep 1000"),
+              input: :pipe,
+              on_output: tell_and_wait(),
+              overflow: overflow,
+              max_line_length: {10, :error},
+              flush_timeout: 60_000,
+              env: env,
+              backend: backend
+            )
+
+          assert_receive {:line, consumer, :stdout, "first"}, 5_000
+          reader = Process.monitor(:sys.get_state(d).reader)
+          assert D.write(d, "\n") == :ok
+
+          # With :drop it waits for nobody: the daemon hears of the line while "first" is still dealt with.
+          long = {:shutdown, {:line_too_long, :stdout, 10}}
+          if overflow == :drop, do: assert_receive({:DOWN, ^reader, _, _, ^long}, 5_000)
+          assert {:ok, _} = D.stats(d)
+          send(consumer, :go_on)
+          assert_receive {:line, ^consumer, :stdout, "before"}, 5_000
+          send(consumer, :go_on)
+          assert reason_of(d) == {:line_too_long, :stdout, 10}
+          refute_received {:line, _, _, _}
+        end)
+
+        assert tagged(tag) == []
+      end
+    end
+
+    on_backends "before one that is too long come also while it is waited for the one that says ready" do
+      opts = [
+        cmd: sh("echo before; echo 0123456789a; exec sleep 1000"),
+        on_output: tell(),
+        backend: backend
+      ]
+
+      opts = [ready: {:output, "never"}, max_line_length: {10, :error}] ++ opts
+      assert D.start_link(opts) == {:error, {:line_too_long, :stdout, 10}}
+      assert_received {:stdout, "before"}
     end
 
     on_backends "of a stderr that goes elsewhere do not come; merged they come in order" do

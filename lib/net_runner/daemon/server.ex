@@ -310,6 +310,10 @@ defmodule NetRunner.Daemon.Server do
   # that order.
   defp ended(pid, :normal, %{reader: pid} = state), do: output_done(pid, state)
 
+  # It found what ends the daemon. What came before that is delivered, as at any end.
+  defp ended(pid, {:shutdown, reason}, %{reader: pid} = state),
+    do: pid |> output_done(state) |> leave(reason)
+
   defp ended(pid, reason, %{output: [_ | _] = output} = state) do
     cond do
       pid not in output -> ended_stranger(reason, state)
@@ -329,11 +333,8 @@ defmodule NetRunner.Daemon.Server do
   defp output_lost(reason, state) do
     state = drop_output(state)
     phase = if state.phase == :launching, do: :idle, else: state.phase
-    leave(%{state | phase: phase}, output_reason(reason))
+    leave(%{state | phase: phase}, {:output, reason})
   end
-
-  defp output_reason({:shutdown, reason}), do: reason
-  defp output_reason(reason), do: {:output, reason}
 
   ## What follows
 
