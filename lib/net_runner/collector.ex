@@ -77,7 +77,7 @@ defmodule NetRunner.Collector do
   defp read_and_conclude(run, {deadline, idle}, handles, outputs) do
     case read_all(handles, deadline, idle, outputs) do
       {:eof, outputs} ->
-        await(run, deadline, idle, outputs)
+        await(run, deadline, Idle.heard(idle), outputs)
 
       {why, handles, outputs} when why in [:timeout, :idle_timeout] ->
         NetRunner.Process.stop_for(run.process, why)
@@ -217,7 +217,7 @@ defmodule NetRunner.Collector do
 
       {:timeout, armed} ->
         with false <- Pipe.over?(deadline),
-             {:heard, idle} <- Idle.over(idle) do
+             {:waiting, idle} <- Idle.over(idle) do
           read_all(handles, deadline, idle, armed, outputs)
         else
           why ->
@@ -229,6 +229,7 @@ defmodule NetRunner.Collector do
 
   defp took({:ok, output}, tag, handles, deadline, idle, armed, outputs) do
     outputs = %{outputs | tag => output}
+    idle = Idle.heard(idle)
 
     # A command that never lets us wait has its time-out all the same.
     if Pipe.over?(deadline) do

@@ -82,10 +82,12 @@ defmodule NetRunner.Options do
       "a stream cannot give a captured stderr: use :tagged, :consume, :merge or :discard"}}
   end
 
-  defp cross_check({:ok, %{idle_timeout: ms, stdout: elsewhere}}, _call)
-       when ms != :infinity and elsewhere != :pipe do
+  # A terminal's stderr goes to the terminal, unless it is kept apart.
+  defp cross_check({:ok, %{idle_timeout: ms, stdout: elsewhere, stderr: stderr, pty: pty}}, _call)
+       when ms != :infinity and elsewhere != :pipe and stderr not in [:capture, :tagged] and
+              (stderr != :consume or pty != false) do
     {:error,
-     {:invalid, :idle_timeout, "nobody sees whether a stdout that goes elsewhere is idle"}}
+     {:invalid, :idle_timeout, "nobody sees whether an output that goes elsewhere is idle"}}
   end
 
   defp cross_check({:ok, %{lines: nil, max_line_length: {_, _}}}, _call),

@@ -86,7 +86,7 @@ defmodule NetRunner.ExecTest do
 
     on_backends "of one that talks on a consumed stderr: that is not silent" do
       script = "for i in 1 2 3 4 5 6 7 8; do echo $i >&2; sleep 0.1; done; echo done"
-      opts = [idle_timeout: 300, backend: backend]
+      opts = [idle_timeout: 1_000, backend: backend]
       assert {:ok, %{cause: :exited, stdout: "done\n"}} = exec(script, opts)
       assert {:ok, %{cause: :exited}} = exec("exec >&-; " <> script, opts)
       assert {:ok, %{cause: :idle_timeout}} = exec("echo x >&2; exec sleep 60", opts)
@@ -95,6 +95,31 @@ defmodule NetRunner.ExecTest do
       assert_raise NetRunner.Error, fn ->
         Enum.to_list(NetRunner.stream!(["sh", "-c", "exec >&-; exec sleep 60"], opts))
       end
+    end
+
+    on_backends "of one whose stdout goes elsewhere, and whose stderr says whether it is silent" do
+      script = "for i in 1 2 3 4 5 6 7 8; do echo $i >&2; sleep 0.2; done"
+
+      for stderr <- [:capture, :consume] do
+        opts = [stdout: :discard, stderr: stderr, idle_timeout: 1_000, backend: backend]
+        assert {:ok, %{cause: :exited, stderr: "1\n2\n" <> _}} = exec(script, opts)
+
+        assert {:ok, %{cause: :idle_timeout, stderr: "1\n"}} =
+                 exec("echo 1 >&2; exec sleep 60", opts)
+      end
+    end
+
+    on_backends "of one that was silent after a word on a consumed stderr: soon after its time" do
+      # Looked at only when the time is over, it would have as much again.
+      script = "sleep 0.1; echo x >&2; exec sleep 60"
+      opts = [idle_timeout: 2_000, backend: backend]
+      {us, {:ok, result}} = :timer.tc(fn -> exec(script, opts) end)
+      assert result.cause == :idle_timeout
+      assert us in 2_100_000..3_800_000
+      stream = NetRunner.stream!(["sh", "-c", "exec >&-; " <> script], opts)
+      {us, error} = :timer.tc(fn -> catch_error(Enum.to_list(stream)) end)
+      assert %NetRunner.Error{reason: :timeout} = error
+      assert us in 2_100_000..3_800_000
     end
 
     on_backends "of one that writes without an end within its time" do

@@ -103,8 +103,9 @@ defmodule NetRunner.Options.Schema do
     {:idle_timeout, @read_for_you, :infinity, :timeout,
      "Milliseconds without any output after which the command is stopped, as by `timeout:` (the cause is " <>
        "`:idle_timeout`; a stream raises a `NetRunner.Error` with `:timeout`). Output on a consumed stderr is " <>
-       "output too, but looked at only when the time is over: a silence may last twice as long. Time in which " <>
-       "you do not ask for output does not count. Only with `stdout: :pipe`. Default: none."},
+       "output too, but looked at only now and then: a silence may last an eighth longer. Time in which " <>
+       "you do not ask for output does not count. Only where stdout or stderr comes here (`:pipe`; `:consume`, `:capture`, " <>
+       "`:tagged`). Default: none."},
     {:max_output_size, @to_the_end, :infinity, :limit,
      "Bytes of stdout, and of captured stderr, after which `overflow:` says what happens. Default: none."},
     {:overflow, @to_the_end, :kill, {:one_of, [:kill, :head, :tail]},
