@@ -364,7 +364,8 @@ defmodule NetRunner.Daemon do
 
   @doc """
   Stops the command by the ladder, and the daemon, with reason `:normal`. Returns when both are gone;
-  `{:error, :timeout}` if that took longer than `timeout` milliseconds (it goes on all the same).
+  `{:error, :timeout}` if that took longer than `timeout` milliseconds (it goes on all the same). Processes that
+  SIGKILL does not end keep nobody waiting: they are left to the guardian, which ends them as soon as that works.
 
   A supervisor starts a `:permanent` daemon again. To have it stay away, ask the supervisor:
   `Supervisor.terminate_child/2`.
