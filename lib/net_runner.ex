@@ -43,10 +43,11 @@ defmodule NetRunner do
     Executable,
     Options,
     Result,
-    Settings
+    Settings,
+    Stats,
+    Terminal,
+    Top
   }
-
-  alias NetRunner.{Stats, Top}
 
   @type cmd :: [binary, ...] | Command.t()
 
@@ -88,8 +89,8 @@ defmodule NetRunner do
   @doc """
   As `run/2`, for commands that must not fail: raises `NetRunner.ExitError` unless the command ended by itself
   with an exit code that is in `ok:`. One that was stopped by a time-out or a limit, or whose guardian was lost,
-  raises it, too, with that `cause`. `NetRunner.Error` is raised for the errors of `exec/2`: nothing ran,
-  nobody can kill it, or its input broke off.
+  raises it, too, with that `cause`. `NetRunner.Error` is raised where nothing ran, and for the `error` of a
+  `NetRunner.Result`: nobody can kill it, or its pipes failed.
 
       iex> NetRunner.run!(["echo", "hello"])
       {"hello\\n", 0}
@@ -113,10 +114,10 @@ defmodule NetRunner do
   @doc """
   Runs a command to its end and tells all about it: output, exit, cause, time and resources used, in a
   `NetRunner.Result`. Also a command that fails, is stopped by `timeout:` or passes a limit is `{:ok, result}`,
-  with what it wrote until then. `{:error, reason}` only if nothing ran, if it cannot be
-  killed (`{:unkillable, pids}`), or if its input broke off.
+  with what it wrote until then, and so is one that cannot be killed or whose pipes fail (then the result has an
+  `error`). `{:error, reason}` only if nothing ran.
 
-      iex> {:ok, result} = NetRunner.exec(["sh", "-c", "echo half; echo oops >&2; sleep 60"], timeout: 100)
+      iex> {:ok, result} = NetRunner.exec(["sh", "-c", "echo half; echo oops >&2; sleep 60"], timeout: 500)
       iex> {result.stdout, result.stderr, result.exit, result.cause}
       {"half\\n", "oops\\n", {:signaled, :sigterm}, :timeout}
       iex> {:ok, result} = NetRunner.exec(["seq", "100000"], max_output_size: 4, overflow: :tail)
@@ -137,7 +138,7 @@ defmodule NetRunner do
 
   @doc """
   As `exec/2`, but raises `NetRunner.ExitError` unless the command ended by itself with an exit code that
-  is in `ok:`, and `NetRunner.Error` for what `exec/2` gives as `{:error, reason}`.
+  is in `ok:`, and `NetRunner.Error` for what `exec/2` gives as `{:error, reason}` or as a result with an `error`.
 
       iex> NetRunner.exec!(["echo", "hello"]).stdout
       "hello\\n"
@@ -205,7 +206,7 @@ defmodule NetRunner do
 
     with {:ok, options} <- Options.validate(opts, :stream),
          {:ok, cmd} <- Executable.check_cmd(cmd),
-         {:ok, _mode} <- Backend.mode(options.backend),
+         {:ok, _mode} <- Terminal.mode(options),
          {:ok, _path} <- Executable.check(hd(cmd), Environment.path(options.env)),
          {:ok, _settings} <- Settings.resolve(options) do
       {:ok, NetRunner.Stream.new(cmd, options)}
@@ -292,6 +293,9 @@ defmodule NetRunner do
     end
   end
 
+  defp answer({:ok, %Result{error: reason}, _broke_off}, _options) when reason != nil,
+    do: {:error, reason}
+
   defp answer({:ok, %Result{cause: :guardian_lost}, _broke_off}, _options),
     do: {:error, :guardian_lost}
 
@@ -309,10 +313,15 @@ defmodule NetRunner do
   defp ok!({:error, reason}, cmd, _options),
     do: raise(NetRunner.Error, reason: reason, cmd: printable(cmd))
 
-  defp ok!({:ok, result, _broke_off}, _cmd, options) do
+  defp ok!({:ok, %{error: reason} = result, _broke_off}, _cmd, _options) when reason != nil,
+    do: raise(NetRunner.Error, reason: reason, cmd: result.cmd, stderr: result.stderr)
+
+  defp ok!({:ok, result, broke_off}, _cmd, options) do
+    limit = if result.cause == :output_limit, do: broke_off
+
     if Result.ok?(result, options.ok),
       do: result,
-      else: raise(%{NetRunner.ExitError.of(result, options) | result: result})
+      else: raise(%{NetRunner.ExitError.of(result, options) | result: result, limit: limit})
   end
 
   defp printable(%Command{} = command), do: printable([command.exe | command.args])

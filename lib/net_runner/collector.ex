@@ -4,7 +4,7 @@ defmodule NetRunner.Collector do
   # Outputs, sets off the stop ladder for time-outs and limits, and gives its Result. The command is gone
   # when this returns, however it returns.
 
-  alias NetRunner.{Idle, Lines, Output, Pipe, Result}
+  alias NetRunner.{Idle, Lines, Output, Pipe, Result, Stats}
 
   @read_max 262_144
   # After the grace of a time-out's ladder: when SIGKILL has not ended all of them by then, the guardian says
@@ -12,38 +12,56 @@ defmodule NetRunner.Collector do
   @after_grace 2_000
 
   @typedoc """
-  Why the reading ended before the output did, with what `run/2` says of it; nil if it did not.
+  Why the reading ended before the output did, as `run/2` says it; nil if it did not.
   """
   @type broke_off ::
           nil | :timeout | :max_output_exceeded | {:line_too_long, pos_integer}
 
   @doc """
-  `{:ok, result, broke_off}`, or `{:error, reason}` if nothing ran or its end cannot be told (nobody can
-  kill it, its input broke off). An exception of the input or of the collectable is raised here.
+  `{:ok, result, broke_off}`, or `{:error, reason}` if nothing ran. What went wrong with a command that did run is its
+  result's `error`. An exception of the input or of the collectable is raised here.
   """
   @spec run([binary, ...], NetRunner.Options.t()) ::
           {:ok, Result.t(), broke_off} | {:error, NetRunner.Error.reason()}
   def run(cmd, options) do
     deadline = Pipe.deadline(options.timeout)
 
-    with {:ok, process} <- NetRunner.Process.start_checked(cmd, options, false) do
+    with {:ok, process} <- start(cmd, options, deadline) do
       try do
-        collect(process, options, deadline)
+        collect(process, cmd, options, deadline)
       after
         NetRunner.Process.stop(process)
       end
     end
   end
 
-  defp collect(process, options, deadline) do
+  # A start may wait, for its turn or for the other end of a FIFO: in the command's own time.
+  defp start(cmd, %{spawn_timeout: spawn_timeout} = options, deadline) do
+    case Pipe.left(deadline) do
+      0 ->
+        {:error, :timeout}
+
+      left when left < spawn_timeout ->
+        with {:error, :spawn_timeout} <- start_within(left, cmd, options), do: {:error, :timeout}
+
+      _longer ->
+        start_within(spawn_timeout, cmd, options)
+    end
+  end
+
+  defp start_within(ms, cmd, options),
+    do: NetRunner.Process.start_checked(cmd, %{options | spawn_timeout: ms}, false)
+
+  defp collect(process, cmd, options, deadline) do
     wanted = if options.stderr == :capture, do: [:stdout, :stderr], else: [:stdout]
 
+    # Its server was killed before anything of the command was known here.
     with {:ok, pipes} <- NetRunner.Process.pipes(process) do
       # A stdout that is a file has no handle.
       handles = for name <- wanted, handle = pipes[name], do: {name, handle}
-      within = {deadline, Idle.new(options, pipes)}
+      run = %{process: process, cmd: cmd, options: options, pipes: pipes, began: now()}
 
-      read_and_conclude(process, options, within, handles, %{
+      read_and_conclude(run, {deadline, Idle.new(options, pipes)}, handles, %{
         stdout: stdout(options),
         stderr: Output.new("", nil, options.max_output_size, options.overflow)
       })
@@ -56,72 +74,116 @@ defmodule NetRunner.Collector do
     Output.new(into, lines, options.max_output_size, options.overflow)
   end
 
-  defp read_and_conclude(process, options, {deadline, idle}, handles, outputs) do
+  defp read_and_conclude(run, {deadline, idle}, handles, outputs) do
     case read_all(handles, deadline, idle, outputs) do
       {:eof, outputs} ->
-        await(process, options, deadline, idle, outputs)
+        await(run, deadline, Idle.heard(idle), outputs)
 
       {why, handles, outputs} when why in [:timeout, :idle_timeout] ->
-        NetRunner.Process.stop_for(process, why)
+        NetRunner.Process.stop_for(run.process, why)
         # What it says while it is being stopped is part of its output.
-        ladder = Pipe.deadline(options.kill_timeout + @after_grace)
-
-        case read_all(handles, ladder, Idle.never(), outputs) do
-          {:error, reason} -> {:error, reason}
-          read -> conclude(process, options, outputs(read), {why, :timeout})
-        end
+        ladder = Pipe.deadline(run.options.kill_timeout + @after_grace)
+        {outputs, failed} = handles |> read_all(ladder, Idle.never(), outputs) |> last_words()
+        conclude(run, outputs, {why, :timeout}, failed)
 
       {:output_limit, outputs, what} ->
-        NetRunner.Process.stop_for(process, :output_limit)
-        conclude(process, options, outputs, {:output_limit, what})
+        NetRunner.Process.stop_for(run.process, :output_limit)
+        conclude(run, outputs, {:output_limit, what}, nil)
 
-      {:error, reason} ->
-        {:error, reason}
+      # Nobody sees what it goes on to say.
+      {:failed, outputs, reason} ->
+        NetRunner.Process.stop_for(run.process, :io_error)
+        conclude(run, outputs, nil, {:io_error, reason})
     end
   end
 
-  defp outputs({:eof, outputs}), do: outputs
-  defp outputs({_why, _handles, outputs}) when is_map(outputs), do: outputs
-  defp outputs({:output_limit, outputs, _what}), do: outputs
+  defp last_words({:eof, outputs}), do: {outputs, nil}
+  defp last_words({:failed, outputs, reason}), do: {outputs, {:io_error, reason}}
+  defp last_words({:output_limit, outputs, _what}), do: {outputs, nil}
+  defp last_words({_why, _handles, outputs}), do: {outputs, nil}
 
   # Its output is closed, or does not come here; it may run on, within its time.
-  defp await(process, options, deadline, idle, outputs) do
-    case Idle.await_exit(process, deadline, idle) do
+  defp await(run, deadline, idle, outputs) do
+    case Idle.await_exit(run.process, deadline, idle) do
       :ended ->
-        conclude(process, options, outputs, nil)
+        conclude(run, outputs, nil, nil)
 
       why ->
-        NetRunner.Process.stop_for(process, why)
-        conclude(process, options, outputs, {why, :timeout})
+        NetRunner.Process.stop_for(run.process, why)
+        conclude(run, outputs, {why, :timeout}, nil)
     end
   end
 
-  defp conclude(process, options, outputs, broke_off) do
-    with {:ok, conclusion} <- Output.or_halt(outputs.stdout, fn -> conclusion(process) end) do
-      {stdout, cut?, too_long} = Output.finish(outputs.stdout)
-      {captured, captured_cut?, nil} = Output.finish(outputs.stderr)
-      result = conclusion.result
+  # `limit` is what was met, with what run/2 says of it, and `failed` what went wrong with its pipes.
+  defp conclude(run, outputs, limit, failed) do
+    {result, unseen} = Output.or_halt(outputs.stdout, fn -> ending(run) end)
+    {stdout, cut?, too_long} = Output.finish(outputs.stdout)
+    {captured, captured_cut?, nil} = Output.finish(outputs.stderr)
 
-      {stderr, stderr_cut?} =
-        if options.stderr == :capture,
-          do: {captured, captured_cut?},
-          else: {result.stderr, result.truncated?}
+    {stderr, stderr_cut?} =
+      if run.options.stderr == :capture,
+        do: {captured, captured_cut?},
+        else: {result.stderr, result.truncated?}
 
-      result = %{result | stdout: stdout, stderr: stderr, truncated?: cut? or stderr_cut?}
+    result = %{result | stdout: stdout, stderr: stderr, truncated?: cut? or stderr_cut?}
+    limit = limit || (too_long && {:output_limit, too_long})
+    {:ok, result |> because(unseen || failed) |> because(limit), limit && elem(limit, 1)}
+  end
 
-      # Whether the command was quicker than the ladder is chance.
-      case broke_off || (too_long && {:output_limit, too_long}) do
-        nil -> {:ok, result, nil}
-        {cause, reason} -> {:ok, %{result | cause: cause}, reason}
-      end
+  # Whether the command was quicker than the ladder is chance.
+  defp because(result, nil), do: result
+
+  defp because(result, {cause, _said}) when cause in [:timeout, :idle_timeout, :output_limit],
+    do: %{result | cause: cause}
+
+  defp because(result, {cause, reason}), do: %{result | cause: cause, error: reason}
+
+  defp ending(run) do
+    case NetRunner.Process.conclude(run.process, :infinity) do
+      {:ok, conclusion} ->
+        case fed(conclusion) do
+          :ok -> {conclusion.result, nil}
+          {:error, reason} -> {conclusion.result, {:io_error, reason}}
+        end
+
+      {:error, {:unkillable, _pids} = reason} ->
+        {so_far(run, :unkillable), {:unkillable, reason}}
+
+      # Its server was killed, and took what it knew with it. The guardian ends the command.
+      {:error, reason} ->
+        {so_far(run, :guardian_lost), {:guardian_lost, reason}}
     end
   end
 
-  defp conclusion(process) do
-    with {:ok, conclusion} <- NetRunner.Process.conclude(process, :infinity),
-         :ok <- fed(conclusion),
-         do: {:ok, conclusion}
+  # What is known of a command whose end nobody tells.
+  defp so_far(%{pipes: pipes} = run, cause) do
+    stats = Stats.counters(pipes.counted)
+    tail = so_far_on_stderr(run)
+
+    %Result{
+      cmd: run.cmd,
+      cause: cause,
+      os_pid: pipes.os_pid,
+      containment: pipes.containment,
+      duration_ms: now() - run.began,
+      stderr: tail,
+      truncated?: run.options.stderr == :consume and bytes(stats.stderr) > byte_size(tail),
+      stats: stats
+    }
   end
+
+  defp so_far_on_stderr(run) do
+    case NetRunner.Process.stderr_tail(run.process) do
+      {:ok, tail} -> tail
+      {:error, :closed} -> ""
+    end
+  end
+
+  # That of a terminal is none of its own.
+  defp bytes(nil), do: 0
+  defp bytes(%{bytes: bytes}), do: bytes
+
+  defp now, do: System.monotonic_time(:millisecond)
 
   @doc "How the input went. An exception of what was given as `input:` belongs to the caller."
   @spec fed(map) :: :ok | {:error, atom}
@@ -151,12 +213,11 @@ defmodule NetRunner.Collector do
 
       {_tag, {:error, reason}, armed} ->
         Pipe.disarm(armed)
-        Output.halt(outputs.stdout)
-        {:error, reason}
+        {:failed, outputs, reason}
 
       {:timeout, armed} ->
         with false <- Pipe.over?(deadline),
-             {:heard, idle} <- Idle.over(idle) do
+             {:waiting, idle} <- Idle.over(idle) do
           read_all(handles, deadline, idle, armed, outputs)
         else
           why ->
@@ -168,6 +229,7 @@ defmodule NetRunner.Collector do
 
   defp took({:ok, output}, tag, handles, deadline, idle, armed, outputs) do
     outputs = %{outputs | tag => output}
+    idle = Idle.heard(idle)
 
     # A command that never lets us wait has its time-out all the same.
     if Pipe.over?(deadline) do

@@ -1,5 +1,39 @@
 defmodule NetRunner.Daemon do
-  @moduledoc ~S"""
+  # {type, meaning}: what may go wrong while it is started as well as later, and what only at the start. The types and
+  # the documentation come from these lists.
+  @goes_wrong [
+    {quote(do: :guardian_lost), "somebody killed the command's guardian, see `NetRunner.Error`"},
+    {quote(do: {:unkillable, pids :: [pos_integer]}),
+     "the command ended, and SIGKILL does not end these processes of it"},
+    {quote(do: {:down, reason :: term}), "the command's own server was killed"},
+    {quote(do: {:input, reason :: term}),
+     "what `input:` is raised: `reason` is `{exception, stacktrace}`, and the command was stopped, because what it " <>
+       "had read was not all; or it could not be written"},
+    {quote(do: {:output, reason :: term}),
+     "a process that deals with the output was killed, or a pipe cannot be read"},
+    {quote(do: {:line_too_long, stream, max_bytes :: pos_integer}),
+     "with `max_line_length: {bytes, :error}`; the lines before that one have come"}
+  ]
+  @never_starts [
+    {quote(do: {:exit, exit_reason}), "the command ended before it was ready"},
+    {quote(do: :wait_timeout), "`wait_for:` did not return in time"},
+    {quote(do: {:wait_for, reason :: term}),
+     "`wait_for:` failed: `{exception, stacktrace}`, or what else a process would have ended with"},
+    {quote(do: {:ready, reason :: term}),
+     "the process in which the function of `ready:` runs was killed"},
+    {quote(do: {:already_started, pid}), "there is one of that name"},
+    {quote(do: :shutdown), "it was stopped meanwhile"},
+    {quote(do: {:stopped, reason :: term}),
+     "it was ended from outside meanwhile, with another reason than `:normal` or `:shutdown`"}
+  ]
+
+  list = fn rows ->
+    Enum.map_join(rows, "\n", fn {type, meaning} ->
+      "  * `#{NetRunner.Reason.text_of(type)}` - #{meaning}"
+    end)
+  end
+
+  @moduledoc """
   A long-running command under a supervisor: a database, a web server, a tunnel, a watcher. It starts
   with your application, what it writes comes to you line by line, it is restarted when it crashes, and
   gone when your application is.
@@ -45,7 +79,7 @@ defmodule NetRunner.Daemon do
   order. How those of stdout and those of stderr lay between each other is not known, unless
   `stderr: :merge` makes them one stream, `:stdout`.
 
-  With `:log`, bytes that are no UTF-8 are written as `\xHH`, and each line carries the Logger metadata
+  With `:log`, bytes that are no UTF-8 are written as `\\xHH`, and each line carries the Logger metadata
   `daemon` (its name, or pid), `command`, `os_pid` and `stream`. `log: [level:, stderr_level:, prefix:,
   metadata:]` changes the rest; the prefix is the command's name and a colon unless you say otherwise.
 
@@ -115,10 +149,8 @@ defmodule NetRunner.Daemon do
       #=> {:shutdown, :nothing_to_do}
 
   How often a supervisor restarts is the supervisor's `max_restarts:`. The other reasons:
-  `:guardian_lost` (somebody killed the command's guardian, see `NetRunner.Error`), `{:line_too_long,
-  stream, bytes}`, `{:output, reason}` (a process that deals with the output was killed, or a pipe
-  cannot be read), `{:input, reason}` (what `input:` is raised: `reason` is `{exception, stacktrace}`, and the
-  command was stopped, because what it had read was not all).
+
+  #{list.(@goes_wrong)}
 
   ## Stopping
 
@@ -162,13 +194,14 @@ defmodule NetRunner.Daemon do
   @type stream :: :stdout | :stderr
   @type exit_reason :: {:exited, 0..255} | {:signaled, atom | 32..64}
 
-  @typedoc "Why there is no daemon: see `start_link/1`."
+  @typedoc "Why there is no daemon: the closed list of `start_link/1`."
   @type start_error ::
           NetRunner.Error.reason()
-          | {:exit, exit_reason}
-          | :wait_timeout
-          | {:already_started, pid}
-          | term
+          | unquote(
+              (@never_starts ++ @goes_wrong)
+              |> Enum.map(&elem(&1, 0))
+              |> NetRunner.Reason.union()
+            )
 
   @doc """
   A child specification. Its id is the daemon's name, or `{NetRunner.Daemon, cmd}`; its restart that of
@@ -217,6 +250,11 @@ defmodule NetRunner.Daemon do
     end
   end
 
+  @doc false
+  # Both lists, for the test that holds them against the code.
+  @spec reasons :: [{Macro.t(), String.t()}]
+  def reasons, do: unquote(Macro.escape(@never_starts ++ @goes_wrong))
+
   @doc """
   Starts a daemon, linked to the caller, once its command is ready.
 
@@ -234,11 +272,10 @@ defmodule NetRunner.Daemon do
       iex> NetRunner.Daemon.start_link(cmd: ["no-such-program"])
       {:error, :enoent}
 
-  `{:error, reason}` if nothing runs, and then nothing is left: a reason of `NetRunner.Error`,
-  `{:exit, exit}` (the command ended before it was ready), `:timeout` (it was not ready in time),
-  `:wait_timeout` (`wait_for:` did not return in time), `{:already_started, pid}` (of that name), `:shutdown`
-  (stopped meanwhile). If `wait_for:` raises, it is what a process would have ended with: `{exception,
-  stacktrace}`. The caller is never sent an exit signal for it.
+  `{:error, reason}` if nothing runs, and then nothing is left: a reason of `NetRunner.Error` (`:timeout`: it was not
+  ready in time), or one of these. The caller is never sent an exit signal for it.
+
+  #{list.(@never_starts ++ @goes_wrong)}
 
   ## Options
 
@@ -258,6 +295,7 @@ defmodule NetRunner.Daemon do
   defp with_command(opts) do
     case is_list(opts) and List.keyfind(opts, :cmd, 0) do
       {:cmd, %Command{} = command} ->
+        command = Command.for_call(command, :daemon)
         {cmd, opts} = Command.resolve(command, List.keydelete(opts, :cmd, 0))
         Keyword.put(opts, :cmd, cmd)
 
@@ -295,7 +333,13 @@ defmodule NetRunner.Daemon do
   """
   @spec write(t, iodata, timeout) ::
           :ok
-          | {:error, {:timeout, non_neg_integer} | :epipe | :busy | :closed | :not_running | atom}
+          | {:error,
+             {:timeout, non_neg_integer}
+             | :epipe
+             | :busy
+             | :closed
+             | :not_running
+             | NetRunner.Error.posix()}
   def write(daemon, iodata, timeout \\ :infinity) do
     with {:ok, process} <- call(daemon, :process),
          do: NetRunner.Process.write(process, iodata, timeout)
@@ -305,7 +349,8 @@ defmodule NetRunner.Daemon do
   Sends a signal, to the command's process group or to the command itself (`:leader`). A command that ends
   of it has ended by itself: the daemon ends as under "Ends and restarts".
   """
-  @spec signal(t, Signal.t(), :group | :leader) :: :ok | {:error, :not_running | :timeout | atom}
+  @spec signal(t, Signal.t(), :group | :leader) ::
+          :ok | {:error, :not_running | :timeout | NetRunner.Error.posix()}
   def signal(daemon, signal, scope \\ :group) when scope in [:group, :leader] do
     signal = Signal.resolve(signal)
 
@@ -314,12 +359,13 @@ defmodule NetRunner.Daemon do
   end
 
   @doc "Has the command read its configuration again: SIGHUP to the command itself."
-  @spec reload(t) :: :ok | {:error, :not_running | :timeout | atom}
+  @spec reload(t) :: :ok | {:error, :not_running | :timeout | NetRunner.Error.posix()}
   def reload(daemon), do: signal(daemon, :sighup, :leader)
 
   @doc """
   Stops the command by the ladder, and the daemon, with reason `:normal`. Returns when both are gone;
-  `{:error, :timeout}` if that took longer than `timeout` milliseconds (it goes on all the same).
+  `{:error, :timeout}` if that took longer than `timeout` milliseconds (it goes on all the same). Processes that
+  SIGKILL does not end keep nobody waiting: they are left to the guardian, which ends them as soon as that works.
 
   A supervisor starts a `:permanent` daemon again. To have it stay away, ask the supervisor:
   `Supervisor.terminate_child/2`.

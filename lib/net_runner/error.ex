@@ -2,110 +2,34 @@ defmodule NetRunner.Error do
   @moduledoc """
   A command could not be started, or its pipes failed. `reason` is from one closed list.
 
-  From the arguments: `{:invalid_cmd, message}`, `{:invalid_args, message}`,
-  `{:invalid, option, message}`.
+  #{NetRunner.Reason.docs()}
 
-  From starting: a POSIX atom (`:enoent`, `:eacces`, `:enoexec`, `:e2big`, `:eagain`, `:emfile`,
-  `:enfile`, `:enomem`, ...), `{:cd, posix}`, `{:file, path, posix}`, `:spawn_timeout`, `:shepherd_lost`,
-  `{:backend, why}`; from options that could not be had: `{:pty, posix}`, `{:user, posix}` (`user:`, `group:` or `groups:`),
-  `{:rlimit, name, posix}`, `{:nice, posix}`, `{:oom_score_adj, posix}`, `{:no_new_privs, posix}`,
-  `{:cgroup, step, posix}` (the steps: `NetRunner.Cgroup`).
-
-  Later: `:timeout`, `{:timeout, bytes_taken}` (writes), `{:max_output_exceeded, partial}`,
-  `{:line_too_long, max_bytes}` (`max_line_length:`), `:guardian_lost`, `{:unkillable, pids}`,
-  `:not_running` (signals after the end), `:closed`, `:epipe` (writes), `:busy`, `:no_match`
-  (`NetRunner.Process.await_output/3`), `:enotty` (`NetRunner.Process.set_window_size/3`).
+  A `posix` is one of the system's errors (errno(3)) in small letters: `:enoent`, `:eacces`, `:enoexec`, `:e2big`, `:eagain`,
+  `:emfile`, `:enfile`, `:enomem`, `:epipe` (writes), `:enotty` (`NetRunner.Process.set_window_size/3`), ..., or `:eunknown` for
+  one without a name.
 
   `stderr` are the last bytes of a consumed stderr, where a stream broke off (a time-out, a line that is too
-  long): often they say why.
+  long) or a run failed: often they say why.
   """
 
-  @type posix :: atom
+  alias NetRunner.Reason
 
-  @type reason ::
-          {:invalid_cmd, String.t()}
-          | {:invalid_args, String.t()}
-          | {:invalid, atom, String.t()}
-          | posix
-          | {:cd, posix}
-          | {:file, Path.t(), posix}
-          | {:pty, posix}
-          | {:user, posix}
-          | {:rlimit, atom, posix}
-          | {:nice, posix}
-          | {:oom_score_adj, posix}
-          | {:no_new_privs, posix}
-          | {:cgroup, step :: atom, posix}
-          | :spawn_timeout
-          | :shepherd_lost
-          | {:backend, String.t()}
-          | :timeout
-          | {:timeout, non_neg_integer}
-          | {:max_output_exceeded, partial :: term}
-          | {:line_too_long, pos_integer}
-          | :guardian_lost
-          | {:unkillable, [pos_integer]}
-          | :not_running
-          | :closed
-          | :epipe
-          | :busy
-          | :no_match
+  @typedoc "An error of the system, see errno(3)."
+  @type posix :: unquote(Reason.union(Reason.posix()))
+
+  @typedoc "The closed list: see the table above."
+  @type reason :: unquote(Reason.type())
 
   @type t :: %__MODULE__{reason: reason, cmd: [binary] | nil, stderr: binary}
 
   defexception [:reason, :cmd, stderr: ""]
 
   @impl true
-  def message(%{reason: reason, cmd: nil}), do: NetRunner.Text.visible(text(reason))
+  def message(%{reason: reason, cmd: nil}), do: NetRunner.Text.visible(Reason.text(reason))
 
   def message(%{reason: reason, cmd: cmd, stderr: stderr}) do
-    said = NetRunner.Text.visible("#{NetRunner.Quote.cmd(cmd)}: #{text(reason)}")
+    said = NetRunner.Text.visible("#{NetRunner.Quote.excerpt(cmd)}: #{Reason.text(reason)}")
     Enum.join([said | NetRunner.Text.ending(stderr)], "\n")
-  end
-
-  defp text({:invalid_cmd, message}), do: "invalid command: #{message}"
-  defp text({:invalid_args, message}), do: "invalid arguments: #{message}"
-  defp text({:invalid, option, message}), do: "invalid #{inspect(option)}: #{message}"
-  defp text({:cd, posix}), do: "cannot change directory: #{posix_text(posix)}"
-
-  defp text({:file, path, posix}),
-    do: "cannot open #{NetRunner.Quote.word(path)}: #{posix_text(posix)}"
-
-  defp text({:pty, posix}), do: "cannot have a terminal: #{posix_text(posix)}"
-  defp text({:user, posix}), do: "cannot take on user and groups: #{posix_text(posix)}"
-
-  defp text({:rlimit, name, posix}),
-    do: "cannot set the resource limit #{name}: #{posix_text(posix)}"
-
-  defp text({option, posix}) when option in [:nice, :oom_score_adj, :no_new_privs],
-    do: "cannot set #{option}: #{posix_text(posix)}"
-
-  defp text({:cgroup, step, posix}), do: NetRunner.Cgroup.text(step, posix_text(posix))
-  defp text(:spawn_timeout), do: "was not started in time"
-  defp text(:shepherd_lost), do: "the shepherd ended before it could start the command"
-  defp text({:backend, why}), do: "the :io_uring backend cannot be used: #{why}"
-  defp text(:timeout), do: "timed out"
-  defp text({:timeout, bytes}), do: "writing timed out after #{bytes} bytes"
-
-  defp text({:max_output_exceeded, _partial}), do: "wrote more than max_output_size: allows"
-
-  defp text({:line_too_long, max}), do: "wrote a line of more than #{max} bytes"
-  defp text(:guardian_lost), do: "its guardian was lost, the exit status is not known"
-
-  defp text({:unkillable, pids}),
-    do: "cannot be killed: #{Enum.map_join(pids, ", ", &"pid #{&1}")}"
-
-  defp text(:not_running), do: "is not running"
-  defp text(:closed), do: "is closed"
-  defp text(:busy), do: "another process uses this end already"
-  defp text(:no_match), do: "the output ended without what was awaited"
-  defp text(posix) when is_atom(posix), do: posix_text(posix)
-
-  defp posix_text(posix) do
-    case :file.format_error(posix) do
-      ~c"unknown POSIX error" ++ _ -> to_string(posix)
-      text -> "#{text} (#{posix})"
-    end
   end
 end
 
@@ -116,27 +40,30 @@ defmodule NetRunner.ExitError do
 
     * `cmd`, `exit`, `cause`, `os_pid`, `duration_ms`, `stderr` as in `NetRunner.Result`.
     * `status` - the shell's number for the end (the code, or 128 + signal), nil if it is not known.
-    * `cd` - the command's working directory if one was given, else nil.
-    * `env` - the names of the environment variables that were given; never their values.
+    * `cd` - where it ran: `cd:`, or the BEAM's working directory (of when the exception was made).
+    * `env` - the names of the environment variables that were set by `env:`, and `unset` of those that were unset; never
+      their values.
+    * `limit` - what a command with the cause `:output_limit` passed: `:max_output_exceeded` or `{:line_too_long, bytes}`.
     * `result` - the whole `NetRunner.Result`, nil for streams.
 
   The message reads like a shell's report:
 
       iex> try do
-      ...>   NetRunner.run!(["sh", "-c", "echo oops >&2; exit 3"], cd: "/tmp", env: [A: "secret"])
+      ...>   NetRunner.run!(["sh", "-c", "echo oops >&2; exit 3"], cd: "/tmp", env: [A: "secret", B: nil])
       ...> rescue
       ...>   error -> error |> Exception.message() |> String.replace(~r/\\d+ ms/, "7 ms") |> String.split("\\n")
       ...> end
       ["sh -c 'echo oops >&2; exit 3' exited with status 3 after 7 ms",
-       "in /tmp, with A set",
+       "in /tmp, with A set, B unset",
        "stderr ended with:",
        "oops"]
 
-  What the command wrote or was given may be anything. In the message, bytes that are no UTF-8 and control
+  What the command wrote or was given may be anything, and of any length. The message has the last 8 KiB of stderr and the
+  beginning of a long command, with `...` where something was cut; `stderr` and `cmd` have all of it. In the message, bytes that are no UTF-8 and control
   characters are shown as `\\xHH`; newlines and tabs of stderr stay what they are.
   """
 
-  alias NetRunner.Text
+  alias NetRunner.{Quote, Reason, Text}
 
   @type t :: %__MODULE__{
           cmd: [binary],
@@ -148,6 +75,8 @@ defmodule NetRunner.ExitError do
           duration_ms: non_neg_integer | nil,
           cd: binary | nil,
           env: [binary],
+          unset: [binary],
+          limit: :max_output_exceeded | {:line_too_long, pos_integer} | nil,
           result: NetRunner.Result.t() | nil
         }
 
@@ -159,8 +88,10 @@ defmodule NetRunner.ExitError do
     :os_pid,
     :duration_ms,
     :cd,
+    :limit,
     :result,
     env: [],
+    unset: [],
     stderr: ""
   ]
 
@@ -168,6 +99,8 @@ defmodule NetRunner.ExitError do
   # From a result and the options it was run with.
   @spec of(NetRunner.Result.t(), NetRunner.Options.t()) :: t
   def of(result, options) do
+    {env, unset} = names(options.env)
+
     %__MODULE__{
       cmd: result.cmd,
       exit: result.exit,
@@ -176,18 +109,32 @@ defmodule NetRunner.ExitError do
       stderr: result.stderr,
       os_pid: result.os_pid,
       duration_ms: result.duration_ms,
-      cd: options.cd,
-      env: names(options.env)
+      cd: options.cd || cwd(),
+      env: env,
+      unset: unset
     }
   end
 
+  # Of a name that was given more than once, the last counts.
   defp names({:replace, env}), do: names(env)
-  defp names(env), do: for({name, _value} <- env, uniq: true, do: name)
+
+  defp names(env) do
+    last = Map.new(env)
+    for({name, _value} <- env, uniq: true, do: name) |> Enum.split_with(&(last[&1] != nil))
+  end
+
+  # It may have been removed under the BEAM.
+  defp cwd do
+    case File.cwd() do
+      {:ok, cwd} -> cwd
+      {:error, _reason} -> nil
+    end
+  end
 
   @impl true
   def message(error) do
     [
-      Text.visible("#{NetRunner.Quote.cmd(error.cmd)} #{how(error)}#{duration(error)}"),
+      Text.visible("#{Quote.excerpt(error.cmd)} #{how(error)}#{duration(error)}"),
       Text.visible(surroundings(error))
       | Text.ending(error.stderr)
     ]
@@ -200,11 +147,19 @@ defmodule NetRunner.ExitError do
   defp how(%{cause: :idle_timeout} = error),
     do: "wrote nothing for too long and #{ending(error.exit)}"
 
-  defp how(%{cause: :output_limit} = error), do: "wrote too much and #{ending(error.exit)}"
+  defp how(%{cause: :output_limit} = error),
+    do: "#{passed(error.limit)} and #{ending(error.exit)}"
+
   defp how(%{cause: :oom} = error), do: "ran out of memory and #{ending(error.exit)}"
   defp how(%{cause: :stopped} = error), do: "was stopped and #{ending(error.exit)}"
   defp how(%{cause: :owner_down} = error), do: "lost its owner and #{ending(error.exit)}"
+  defp how(%{cause: :io_error} = error), do: "had a pipe that failed and #{ending(error.exit)}"
+  defp how(%{cause: :unkillable}), do: "cannot be killed"
   defp how(%{exit: exit}), do: ending(exit)
+
+  defp passed(nil), do: "wrote too much"
+  defp passed(:max_output_exceeded), do: Reason.text({:max_output_exceeded, ""})
+  defp passed({:line_too_long, _bytes} = reason), do: Reason.text(reason)
 
   defp ending({:exited, code}), do: "exited with status #{code}"
   defp ending({:signaled, signal}), do: "was ended by #{signal_name(signal)}"
@@ -217,35 +172,16 @@ defmodule NetRunner.ExitError do
   defp duration(%{duration_ms: ms}) when ms < 10_000, do: " after #{ms} ms"
   defp duration(%{duration_ms: ms}), do: " after #{Float.round(ms / 1000, 1)} s"
 
-  defp surroundings(%{cd: nil, env: []}), do: ""
-  defp surroundings(%{cd: cd, env: []}), do: "in #{NetRunner.Quote.word(cd)}"
-  defp surroundings(%{cd: nil, env: env}), do: "with #{set(env)}"
-  defp surroundings(%{cd: cd, env: env}), do: "in #{NetRunner.Quote.word(cd)}, with #{set(env)}"
+  # "in /tmp, with A, B set, C unset", as far as there is something of it.
+  defp surroundings(error) do
+    place = for cd <- List.wrap(error.cd), do: "in #{Quote.list([cd])}"
 
-  defp set(env), do: "#{Enum.map_join(env, ", ", &NetRunner.Quote.word/1)} set"
-end
+    changes =
+      for {names, what} <- [{error.env, "set"}, {error.unset, "unset"}],
+          names != [],
+          do: "#{Quote.list(names)} #{what}"
 
-defmodule NetRunner.Quote do
-  @moduledoc false
-  # Commands in messages, quoted as a POSIX shell would need them.
-
-  @spec cmd([binary]) :: binary
-  def cmd(words), do: Enum.map_join(words, " ", &word/1)
-
-  @doc """
-      iex> NetRunner.Quote.word("plain-word_1.txt")
-      "plain-word_1.txt"
-      iex> NetRunner.Quote.word("it's")
-      ~S('it'\\''s')
-  """
-  @spec word(binary) :: binary
-  def word(""), do: "''"
-
-  def word(word) do
-    cond do
-      not String.valid?(word) -> inspect(word)
-      word =~ ~r/\A[\w@%+=:,.\/-]+\z/ -> word
-      true -> "'" <> String.replace(word, "'", ~S('\'')) <> "'"
-    end
+    with_them = if changes == [], do: [], else: ["with #{Enum.join(changes, ", ")}"]
+    Enum.join(place ++ with_them, ", ")
   end
 end

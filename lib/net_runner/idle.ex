@@ -1,30 +1,47 @@
 defmodule NetRunner.Idle do
   @moduledoc false
   # `idle_timeout:` for who reads a command's output: how long nothing may come. A consumed stderr is read by
-  # the command's server, so what came there is looked up when the time is over: then a silence may last
-  # up to twice as long before it is one.
+  # the command's server, which is busy enough: what came there is looked up a few times while nothing else
+  # comes, so a silence is seen late by at most one of these times.
 
   alias NetRunner.{Nif, Pipe}
 
-  @enforce_keys [:ms]
-  defstruct [:ms, :stderr, heard: 0]
+  # Looks at a consumed stderr in the time that a silence may last.
+  @looks 8
 
-  @type t :: %__MODULE__{ms: timeout, stderr: Pipe.handle() | nil, heard: non_neg_integer}
+  @enforce_keys [:ms, :until]
+  defstruct [:ms, :until, :stderr, heard: 0]
 
-  @doc "From a call's options and the pipes of its command (`NetRunner.Process.pipes/1`)."
+  @type t :: %__MODULE__{
+          ms: timeout,
+          until: Pipe.deadline(),
+          stderr: Pipe.handle() | nil,
+          heard: non_neg_integer
+        }
+
+  @doc "From a call's options and the pipes of its command (`NetRunner.Process.pipes/1`). The silence begins now."
   @spec new(NetRunner.Options.t(), map) :: t
   def new(%{idle_timeout: ms, stderr: :consume}, pipes),
-    do: %__MODULE__{ms: ms, stderr: pipes.counted.stderr}
+    do: heard(%__MODULE__{ms: ms, until: :infinity, stderr: pipes.counted.stderr})
 
-  def new(%{idle_timeout: ms}, _pipes), do: %__MODULE__{ms: ms}
+  def new(%{idle_timeout: ms}, _pipes), do: heard(%__MODULE__{ms: ms, until: :infinity})
 
   @doc "None that ever ends."
   @spec never :: t
-  def never, do: %__MODULE__{ms: :infinity}
+  def never, do: %__MODULE__{ms: :infinity, until: :infinity}
 
-  @doc "When a silence that begins now has lasted too long."
+  @doc "Something came, or is waited for again: a silence begins now."
+  @spec heard(t) :: t
+  def heard(%{ms: :infinity} = idle), do: idle
+  def heard(%{ms: ms} = idle), do: %{idle | until: Pipe.deadline(ms)}
+
+  @doc "When to ask `over/1`."
   @spec deadline(t) :: Pipe.deadline()
-  def deadline(%{ms: ms}), do: Pipe.deadline(ms)
+  def deadline(%{stderr: nil, until: until}), do: until
+  def deadline(%{until: :infinity}), do: :infinity
+
+  def deadline(%{ms: ms, until: until}),
+    do: Pipe.earlier(until, Pipe.deadline(div(ms, @looks) + 1))
 
   @doc "Waits for the end of a command whose output has ended, or does not come here."
   @spec await_exit(pid, Pipe.deadline(), t) :: :ended | :timeout | :idle_timeout
@@ -38,21 +55,21 @@ defmodule NetRunner.Idle do
       {:error, :timeout} ->
         if Pipe.over?(deadline),
           do: :timeout,
-          else: with({:heard, idle} <- over(idle), do: await_exit(process, deadline, idle))
+          else: with({:waiting, idle} <- over(idle), do: await_exit(process, deadline, idle))
 
       _ended ->
         :ended
     end
   end
 
-  @doc "The deadline has come: `:idle_timeout`, or `{:heard, idle}` for the next one."
-  @spec over(t) :: :idle_timeout | {:heard, t}
+  @doc "The deadline has come: `:idle_timeout`, or `{:waiting, idle}` for the next one."
+  @spec over(t) :: :idle_timeout | {:waiting, t}
   def over(%{stderr: nil}), do: :idle_timeout
 
   def over(%{stderr: stderr, heard: heard} = idle) do
     case Nif.handle_info(stderr) do
-      %{bytes: ^heard} -> :idle_timeout
-      %{bytes: bytes} -> {:heard, %{idle | heard: bytes}}
+      %{bytes: ^heard} -> if Pipe.over?(idle.until), do: :idle_timeout, else: {:waiting, idle}
+      %{bytes: bytes} -> {:waiting, heard(%{idle | heard: bytes})}
     end
   end
 end

@@ -13,6 +13,8 @@ defmodule NetRunner.Options do
   @to_the_end Schema.to_the_end()
   @type call :: :run | :run! | :exec | :exec! | :stream | :process | :daemon
 
+  @judging for {:ok, calls, _, _, _} <- @schema, call <- calls, do: call
+
   @aliases %{cwd: :cd}
 
   @type t :: map
@@ -34,16 +36,11 @@ defmodule NetRunner.Options do
   end
 
   @doc """
-  Whether an option means nothing to a call, but something to its like: `ok:` to those that give an exit
-  code and do not raise for it.
+  Whether a command's own option means nothing to a call: `ok:`, which says what is a failure, to those that tell
+  the exit code and do not raise for it. Any other that a call lacks would be missed.
   """
   @spec idle?(atom, call) :: boolean
-  def idle?(name, call) when call in @to_the_end do
-    calls = for {^name, calls, _, _, _} <- @schema, call <- calls, do: call
-    call not in calls and Enum.any?(@to_the_end, &(&1 in calls))
-  end
-
-  def idle?(_name, _call), do: false
+  def idle?(name, call), do: name == :ok and call not in @judging
 
   @doc "`{:ok, options}` with every option of the call present; see the module's first lines."
   @spec validate(keyword, call) ::
@@ -85,10 +82,12 @@ defmodule NetRunner.Options do
       "a stream cannot give a captured stderr: use :tagged, :consume, :merge or :discard"}}
   end
 
-  defp cross_check({:ok, %{idle_timeout: ms, stdout: elsewhere}}, _call)
-       when ms != :infinity and elsewhere != :pipe do
+  # A terminal's stderr goes to the terminal, unless it is kept apart.
+  defp cross_check({:ok, %{idle_timeout: ms, stdout: elsewhere, stderr: stderr, pty: pty}}, _call)
+       when ms != :infinity and elsewhere != :pipe and stderr not in [:capture, :tagged] and
+              (stderr != :consume or pty != false) do
     {:error,
-     {:invalid, :idle_timeout, "nobody sees whether a stdout that goes elsewhere is idle"}}
+     {:invalid, :idle_timeout, "nobody sees whether an output that goes elsewhere is idle"}}
   end
 
   defp cross_check({:ok, %{lines: nil, max_line_length: {_, _}}}, _call),

@@ -73,10 +73,7 @@ defmodule NetRunner.Output do
 
   defp close(output, too_long), do: {close(output.into), output.truncated?, too_long}
 
-  @doc """
-  What `fun` gives. If that is `{:error, _}`, or it raises, there will be no result: the collectable is let
-  go of.
-  """
+  @doc "What `fun` gives. If it raises, there will be no result: the collectable is let go of."
   @spec or_halt(t, (() -> answer)) :: answer when answer: term
   def or_halt(output, fun) do
     fun.()
@@ -84,13 +81,6 @@ defmodule NetRunner.Output do
     kind, reason ->
       halt(output)
       :erlang.raise(kind, reason, __STACKTRACE__)
-  else
-    {:error, _} = error ->
-      halt(output)
-      error
-
-    fine ->
-      fine
   end
 
   @doc "Lets go of the collectable without a result."

@@ -92,7 +92,9 @@ defmodule NetRunner.Process do
   defp start_args({[exe | args], opts}), do: [exe, args, opts]
   defp start_args({%Command{} = command, opts}), do: [command, [], opts]
 
-  defp resolve(%Command{} = command, args, opts), do: Command.resolve(command, args, opts)
+  defp resolve(%Command{} = command, args, opts),
+    do: command |> Command.for_call(:process) |> Command.resolve(args, opts)
+
   defp resolve(exe, args, opts), do: Command.resolve([exe | args], opts)
 
   defp do_start(exe, args, opts, link?) do
@@ -183,12 +185,12 @@ defmodule NetRunner.Process do
   something. `:eof` when no process of the command can write any more.
   """
   @spec read(t, pos_integer, timeout) ::
-          {:ok, binary} | :eof | {:error, :timeout | :busy | :closed | atom}
+          {:ok, binary} | :eof | {:error, :timeout | :busy | :closed | NetRunner.Error.posix()}
   def read(p, max \\ @read_max, timeout \\ :infinity), do: read_from(p, :stdout, max, timeout)
 
   @doc "As `read/3`, from stderr; for a command started with `stderr: :pipe` (or `:capture`)."
   @spec read_stderr(t, pos_integer, timeout) ::
-          {:ok, binary} | :eof | {:error, :timeout | :busy | :closed | atom}
+          {:ok, binary} | :eof | {:error, :timeout | :busy | :closed | NetRunner.Error.posix()}
   def read_stderr(p, max \\ @read_max, timeout \\ :infinity),
     do: read_from(p, :stderr, max, timeout)
 
@@ -197,7 +199,9 @@ defmodule NetRunner.Process do
   `:eof` when both have ended.
   """
   @spec read_any(t, pos_integer, timeout) ::
-          {:ok, {:stdout | :stderr, binary}} | :eof | {:error, :timeout | :busy | :closed | atom}
+          {:ok, {:stdout | :stderr, binary}}
+          | :eof
+          | {:error, :timeout | :busy | :closed | NetRunner.Error.posix()}
   def read_any(p, max \\ @read_max, timeout \\ :infinity) when is_integer(max) and max > 0 do
     with {:ok, pipes} <- lookup(p) do
       handles = for name <- [:stdout, :stderr], handle = pipes[name], do: {name, handle}
@@ -244,7 +248,7 @@ defmodule NetRunner.Process do
   """
   @spec await_output(t, binary | Regex.t(), timeout) ::
           {:ok, {before :: binary, match :: binary}}
-          | {:error, :no_match | :timeout | :busy | :closed | atom}
+          | {:error, :no_match | :timeout | :busy | :closed | NetRunner.Error.posix()}
   def await_output(p, pattern, timeout \\ :infinity) do
     unless is_struct(pattern, Regex) or (is_binary(pattern) and pattern != "") do
       raise ArgumentError,
@@ -260,7 +264,9 @@ defmodule NetRunner.Process do
   did not in time, `{:error, :epipe}` if the command reads no more.
   """
   @spec write(t, iodata, timeout) ::
-          :ok | {:error, {:timeout, non_neg_integer} | :epipe | :busy | :closed | atom}
+          :ok
+          | {:error,
+             {:timeout, non_neg_integer} | :epipe | :busy | :closed | NetRunner.Error.posix()}
   def write(p, iodata, timeout \\ :infinity) do
     case handle(p, :stdin) do
       {:ok, handle} -> Pipe.write(handle, iodata, Pipe.deadline(timeout))
@@ -277,7 +283,7 @@ defmodule NetRunner.Process do
   until the terminal takes it, which one whose output nobody reads may never do: `{:error, {:timeout, bytes_taken}}`.
   """
   @spec close_stdin(t, timeout) ::
-          :ok | {:error, {:timeout, non_neg_integer} | :closed | :busy | atom}
+          :ok | {:error, {:timeout, non_neg_integer} | :closed | :busy | NetRunner.Error.posix()}
   def close_stdin(p, timeout \\ :infinity) do
     with {:ok, %{stdin: stdin}} when stdin != nil <- pipes(p) do
       Terminal.end_input(stdin, Pipe.deadline(timeout))
@@ -300,7 +306,8 @@ defmodule NetRunner.Process do
       iex> NetRunner.Process.stop(p)
       :ok
   """
-  @spec set_window_size(t, 1..65_535, 1..65_535) :: :ok | {:error, :enotty | :closed | atom}
+  @spec set_window_size(t, 1..65_535, 1..65_535) ::
+          :ok | {:error, :enotty | :closed | NetRunner.Error.posix()}
   def set_window_size(p, rows, cols) do
     for {name, number} <- [rows: rows, cols: cols],
         not (is_integer(number) and number in 1..65_535),
@@ -337,7 +344,7 @@ defmodule NetRunner.Process do
   `{:error, :not_running}` after the end, also when the pid has been given to somebody else.
   """
   @spec kill(t, Signal.t(), :group | :leader) ::
-          :ok | {:error, :not_running | :timeout | atom}
+          :ok | {:error, :not_running | :timeout | NetRunner.Error.posix()}
   def kill(p, signal \\ :sigterm, scope \\ :group) when scope in [:group, :leader] do
     case call(p, {:kill, Signal.resolve(signal), scope}, :infinity) do
       {:error, :closed} -> {:error, :not_running}
@@ -385,8 +392,11 @@ defmodule NetRunner.Process do
     end
   end
 
-  @doc "Stops the command by the ladder, if it still runs, and this server. Returns when both are gone."
-  @spec stop(t) :: :ok
+  @doc """
+  Stops the command by the ladder, if it still runs, and this server. Returns when both are gone, or `{:error, {:unkillable,
+  pids}}` when SIGKILL has not ended these: then the server stays until they end, and leaves with them.
+  """
+  @spec stop(t) :: :ok | {:error, {:unkillable, [pos_integer]}}
   def stop(p) do
     monitor = Process.monitor(p)
 
@@ -396,8 +406,12 @@ defmodule NetRunner.Process do
           {:DOWN, ^monitor, :process, _pid, _reason} -> :ok
         end
 
-      # It was gone already, or the command cannot be killed: then the server stays until it ends.
-      _closed_or_unkillable ->
+      {:error, {:unkillable, _pids}} = error ->
+        Process.demonitor(monitor, [:flush])
+        error
+
+      # It was gone already.
+      {:error, :closed} ->
         Process.demonitor(monitor, [:flush])
         :ok
     end
@@ -463,7 +477,8 @@ defmodule NetRunner.Process do
   What the command's cgroup is and uses now, of a command with `cgroup:`; see `t:NetRunner.Cgroup.info/0`.
   """
   @spec cgroup(t) ::
-          {:ok, Cgroup.info()} | {:error, :not_running | :closed | {:cgroup, atom, atom}}
+          {:ok, Cgroup.info()}
+          | {:error, :not_running | :closed | {:cgroup, atom, NetRunner.Error.posix()}}
   def cgroup(p) do
     with {:ok, path} <- call(p, :cgroup, @answer_timeout), do: Cgroup.read(path)
   end
@@ -481,7 +496,10 @@ defmodule NetRunner.Process do
   @spec set_cgroup(t, Cgroup.limits()) ::
           :ok
           | {:error,
-             :not_running | :closed | {:cgroup, atom, atom} | {:invalid, :cgroup, String.t()}}
+             :not_running
+             | :closed
+             | {:cgroup, atom, NetRunner.Error.posix()}
+             | {:invalid, :cgroup, String.t()}}
   def set_cgroup(p, limits) do
     with {:ok, limits} <- Options.cgroup_limits(limits),
          {:ok, path} <- call(p, :cgroup, @answer_timeout),

@@ -1,4 +1,20 @@
 defmodule NetRunner.Result do
+  # {the cause, what it means}: the one list of them, which the type and the documentation come from.
+  @causes [
+    {:exited, "it ended by itself, with an exit code"},
+    {:signaled, "it ended by a signal that NetRunner's stop ladder did not send"},
+    {:timeout, "stopped, for it took longer than `timeout:`"},
+    {:idle_timeout, "stopped, for nothing came from it for `idle_timeout:`"},
+    {:output_limit, "stopped by `max_output_size:` or `max_line_length:`"},
+    {:oom, "killed by the kernel, for its cgroup (`cgroup:`) had no more memory"},
+    {:owner_down, "stopped, for its owner had ended"},
+    {:stopped, "stopped by `stop/1`, `shutdown/3`, a supervisor, or an `input:` that broke off"},
+    {:guardian_lost,
+     "somebody killed a process that kept it: its guardian, or its server in the BEAM"},
+    {:io_error, "stopped, for its output could not be read, or its `input:` not be written"},
+    {:unkillable, "it, or what it left behind, has not ended: SIGKILL does nothing"}
+  ]
+
   @moduledoc """
   How a command ended and what it gave: from `NetRunner.exec/2` and `NetRunner.Process.result/2`.
 
@@ -7,21 +23,18 @@ defmodule NetRunner.Result do
       there you read yourself.
     * `stderr` - all of it with `stderr: :capture`, its last bytes with `:consume` (the default,
       `stderr_tail_bytes:`), else `""`.
-    * `exit` - `{:exited, code}` or `{:signaled, signal}`; nil if nobody could tell (`:guardian_lost`).
+    * `exit` - `{:exited, code}` or `{:signaled, signal}`; nil if nobody could tell (`:guardian_lost`, `:unkillable`).
     * `cause` - why it ended:
 
       | cause | meaning |
       |---|---|
-      | `:exited`, `:signaled` | by itself, or by a signal that NetRunner's stop ladder did not send |
-      | `:timeout`, `:idle_timeout` | stopped, for it took too long |
-      | `:output_limit` | stopped by `max_output_size:` or `max_line_length:` |
-      | `:oom` | killed by the kernel, for its cgroup (`cgroup:`) had no more memory |
-      | `:owner_down` | stopped, for its owner had ended |
-      | `:stopped` | stopped by `stop/1`, `shutdown/3`, a supervisor, or an `input:` that broke off |
-      | `:guardian_lost` | somebody killed the process that kept it |
+      #{Enum.map_join(@causes, "\n      ", fn {cause, meaning} -> "| `#{inspect(cause)}` | #{meaning} |" end)}
 
       A time-out or a limit that was met is the cause, also where the command ended by itself at that
       moment. Other stops are it only if they came before the command's own end.
+    * `error` - what went wrong around the command, a reason of `NetRunner.Error`, else nil: why its pipes failed (`:io_error`),
+      `{:unkillable, pids}`, or `:closed` where its server was killed. `run/2` gives it as `{:error, reason}`, and the bang
+      forms raise it as a `NetRunner.Error`.
     * `os_pid` - its pid in the operating system.
     * `containment` - what held its processes together, so that all of them could be ended: `:subreaper` (a guardian
       that orphans come to, however deep), `:cgroup` (that, and a cgroup of its own), or `:group` (where there is no better: only its process group).
@@ -38,16 +51,8 @@ defmodule NetRunner.Result do
 
   @type exit_reason :: {:exited, 0..255} | {:signaled, atom | 32..64}
 
-  @type cause ::
-          :exited
-          | :signaled
-          | :timeout
-          | :idle_timeout
-          | :output_limit
-          | :oom
-          | :owner_down
-          | :stopped
-          | :guardian_lost
+  @typedoc "The closed list: see the table above."
+  @type cause :: unquote(@causes |> Enum.map(&elem(&1, 0)) |> NetRunner.Reason.union())
 
   @type rusage :: %{
           user_us: non_neg_integer,
@@ -65,6 +70,7 @@ defmodule NetRunner.Result do
           stderr: binary,
           exit: exit_reason | nil,
           cause: cause,
+          error: NetRunner.Error.reason() | nil,
           os_pid: pos_integer,
           containment: :cgroup | :subreaper | :group,
           duration_ms: non_neg_integer,
@@ -81,6 +87,7 @@ defmodule NetRunner.Result do
     :stdout,
     :exit,
     :cause,
+    :error,
     :os_pid,
     :containment,
     :duration_ms,
@@ -91,6 +98,10 @@ defmodule NetRunner.Result do
     truncated?: false,
     orphans_killed: 0
   ]
+
+  @doc false
+  @spec causes :: [cause]
+  def causes, do: unquote(Enum.map(@causes, &elem(&1, 0)))
 
   @doc """
   The shell's number for the end: the exit code, or 128 plus the signal's; nil where the end is not

@@ -42,7 +42,10 @@ defmodule NetRunner.Stream do
   defp next(%{status: {:failed, reason}} = state), do: fail(reason, state)
   defp next(%{handles: []} = state), do: finish(state)
 
-  defp next(state) do
+  # Time in which nobody asked does not count.
+  defp next(state), do: read(%{state | idle: Idle.heard(state.idle)})
+
+  defp read(state) do
     deadline = Idle.deadline(state.idle)
 
     case Pipe.read_one(state.handles, state.options.max_chunk_size, deadline) do
@@ -54,7 +57,7 @@ defmodule NetRunner.Stream do
 
       {:error, :timeout} ->
         case Idle.over(state.idle) do
-          {:heard, idle} -> next(%{state | idle: idle})
+          {:waiting, idle} -> read(%{state | idle: idle})
           :idle_timeout -> time_out(state)
         end
 
@@ -110,7 +113,7 @@ defmodule NetRunner.Stream do
   end
 
   defp finish(state) do
-    with :ended <- Idle.await_exit(state.process, :infinity, state.idle),
+    with :ended <- Idle.await_exit(state.process, :infinity, Idle.heard(state.idle)),
          {:ok, conclusion} <- NetRunner.Process.conclude(state.process, :infinity),
          :ok <- Collector.fed(conclusion) do
       ended(state.options.exit, conclusion.result, %{state | status: :over})

@@ -46,8 +46,12 @@ defmodule NetRunner.Text do
   defp whole(<<0b10::2, _::6, _rest::binary>>, bytes, 0), do: bytes
   defp whole(rest, _bytes, _left), do: rest
 
+  # What is told of a stderr in a message. All of it may be gigabytes, and a message goes into logs.
+  @ending_bytes 8192
+
   @doc """
-  What a message says of the last bytes of a stderr: nothing, or one paragraph.
+  What a message says of a stderr: nothing, or one paragraph with its last 8 KiB. `...` stands where something
+  was cut.
 
       iex> NetRunner.Text.ending("no such host\\n")
       ["stderr ended with:\\nno such host"]
@@ -58,9 +62,13 @@ defmodule NetRunner.Text do
   def ending(""), do: []
 
   def ending(bytes) do
+    {cut, bytes} = last(bytes, @ending_bytes)
     text = bytes |> whole() |> visible(~c"\n\t") |> String.trim_trailing()
-    ["stderr ended with:\n#{text}"]
+    ["stderr ended with:\n#{cut}#{text}"]
   end
+
+  defp last(bytes, max) when byte_size(bytes) <= max, do: {"", bytes}
+  defp last(bytes, max), do: {"...", binary_part(bytes, byte_size(bytes), -max)}
 
   defp escape(<<char::utf8, rest::binary>>, hidden?, done) do
     shown = if hidden?.(char), do: hex(<<char::utf8>>), else: <<char::utf8>>

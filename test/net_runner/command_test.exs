@@ -169,7 +169,20 @@ defmodule NetRunner.CommandTest do
         assert_raise ArgumentError, ~r/keyword/, fn -> call.(%Command{exe: "a", opts: 1}, []) end
       end
 
-      assert_raise ArgumentError, ~r/:ok for/, fn -> P.start(command) end
+      for start <- [&P.start/3, &P.start_link/3] do
+        {:ok, p} = start.(command, [], [])
+        assert P.await_exit(p) == {:ok, 1}
+        assert P.stop(p) == :ok
+        assert_raise ArgumentError, ~r/:ok for/, fn -> start.(command, [], ok: [0]) end
+      end
+
+      assert %{id: {P, "sh"}} = P.child_spec(command)
+      Process.flag(:trap_exit, true)
+      {:ok, d} = NetRunner.Daemon.start_link(cmd: command)
+      assert_receive {:EXIT, ^d, {:exit, {:exited, 1}}}, 5_000
+      assert %{restart: :permanent} = NetRunner.Daemon.child_spec(cmd: command)
+      start = fn -> NetRunner.Daemon.start_link(cmd: command, ok: [0]) end
+      assert_raise ArgumentError, ~r/:ok for/, start
     end
 
     test "and looks at the values of its options as at its own" do

@@ -182,11 +182,12 @@ defmodule NetRunner.DaemonTest do
             Process.put(:seen, seen)
             if elem(seen, 1) == count, do: send(me, {:hash, :crypto.hash_final(elem(seen, 0))})
           end,
+          flush_timeout: 60_000,
           backend: backend
         )
 
       expected = 1..count |> Stream.map(&"#{&1}\n") |> sha()
-      assert_receive {:hash, ^expected}, 20_000
+      assert_receive {:hash, ^expected}, 60_000
       assert reason_of(d) == :normal
     end
 
@@ -236,8 +237,57 @@ defmodule NetRunner.DaemonTest do
           )
 
         assert reason_of(d) == {:line_too_long, :stdout, 10}
+        assert_received {:stdout, "before"}
         assert tagged(tag) == []
       end)
+    end
+
+    on_backends "before one that ends the daemon come, however far behind on_output is" do
+      {tag, env} = tag()
+
+      for overflow <- [:block, :drop] do
+        back_at_baseline(fn ->
+          d =
+            start_apart(
+              cmd: sh("echo first; read x; echo before; echo 0123456789a; exec sleep 1000"),
+              input: :pipe,
+              on_output: tell_and_wait(),
+              overflow: overflow,
+              max_line_length: {10, :error},
+              flush_timeout: 60_000,
+              env: env,
+              backend: backend
+            )
+
+          assert_receive {:line, consumer, :stdout, "first"}, 5_000
+          reader = Process.monitor(:sys.get_state(d).reader)
+          assert D.write(d, "\n") == :ok
+
+          # With :drop it waits for nobody: the daemon hears of the line while "first" is still dealt with.
+          long = {:shutdown, {:line_too_long, :stdout, 10}}
+          if overflow == :drop, do: assert_receive({:DOWN, ^reader, _, _, ^long}, 5_000)
+          assert {:ok, _} = D.stats(d)
+          send(consumer, :go_on)
+          assert_receive {:line, ^consumer, :stdout, "before"}, 5_000
+          send(consumer, :go_on)
+          assert reason_of(d) == {:line_too_long, :stdout, 10}
+          refute_received {:line, _, _, _}
+        end)
+
+        assert tagged(tag) == []
+      end
+    end
+
+    on_backends "before one that is too long come also while it is waited for the one that says ready" do
+      opts = [
+        cmd: sh("echo before; echo 0123456789a; exec sleep 1000"),
+        on_output: tell(),
+        backend: backend
+      ]
+
+      opts = [ready: {:output, "never"}, max_line_length: {10, :error}] ++ opts
+      assert D.start_link(opts) == {:error, {:line_too_long, :stdout, 10}}
+      assert_received {:stdout, "before"}
     end
 
     on_backends "of a stderr that goes elsewhere do not come; merged they come in order" do
@@ -253,6 +303,36 @@ defmodule NetRunner.DaemonTest do
         for event <- expected, do: assert_received(^event)
         refute_received {_stream, _line}
       end
+    end
+
+    on_backends "are over, whoever of the two that deal with them is heard of first" do
+      wait = tell_and_wait()
+      cmd = sh("echo a; read x; echo b; read x")
+      opts = [input: :pipe, overflow: :drop, on_output: wait, backend: backend]
+      d = start_apart([cmd: cmd] ++ opts)
+      assert_receive {:line, consumer, :stdout, "a"}, 5_000
+
+      assert D.write(d, "\n") == :ok
+
+      # It is told that there are no more lines, as if its reader slept between that and its own end.
+      ref = eventually("b has come", fn -> b_in(consumer) end)
+      send(consumer, {ref, :over})
+      monitor = Process.monitor(consumer)
+      send(consumer, :go_on)
+      assert_receive {:line, ^consumer, :stdout, "b"}, 5_000
+      send(consumer, :go_on)
+      assert_receive {:DOWN, ^monitor, :process, ^consumer, {:shutdown, :over}}, 5_000
+      assert D.alive?(d)
+      assert D.write(d, "\n") == :ok
+      assert reason_of(d) == :normal
+    end
+
+    defp b_in(consumer) do
+      {:messages, messages} = Process.info(consumer, :messages)
+
+      Enum.find_value(messages, fn message ->
+        match?({_ref, {:lines, :stdout, ["b"], nil}}, message) && elem(message, 0)
+      end)
     end
 
     on_backends "of one stream come while the other never runs dry" do
@@ -828,7 +908,7 @@ defmodule NetRunner.DaemonTest do
 
       back_at_baseline(fn ->
         assert D.start_link(cmd: @sleep, env: env, ready: fn -> Process.exit(self(), :kill) end) ==
-                 {:error, :killed}
+                 {:error, {:ready, :killed}}
 
         assert tagged(tag) == []
       end)
@@ -993,6 +1073,97 @@ defmodule NetRunner.DaemonTest do
     end
   end
 
+  describe "the list of what may go wrong" do
+    test "is what the type of start_link says, and both documentations have" do
+      {:ok, types} = Code.Typespec.fetch_types(D)
+      [{:type, _, :union, members}] = for {:type, {:start_error, type, []}} <- types, do: type
+      # All of NetRunner.Error's are one of them.
+      assert [{:remote_type, _, [{:atom, _, NetRunner.Error}, {:atom, _, :reason}, []]}] =
+               Enum.filter(members, &match?({:remote_type, _, _}, &1))
+
+      assert length(members) == 1 + length(D.reasons())
+      refute Enum.any?(members, &match?({:type, _, :term, _}, &1))
+
+      {:docs_v1, _, _, _, %{"en" => moduledoc}, _, docs} = Code.fetch_docs(D)
+      [start_link] = for {{:function, :start_link, 1}, _, _, %{"en" => doc}, _} <- docs, do: doc
+
+      for {type, meaning} <- D.reasons() do
+        row = "* `#{NetRunner.Reason.text_of(type)}` - #{meaning}"
+        assert start_link =~ row
+        # What may come later, too, stands with the ends of a daemon.
+        tag = with {:{}, _, [tag | _]} <- type, do: tag
+        tag = with {tag, _} <- tag, do: tag
+
+        if tag in ~w(guardian_lost unkillable down input output line_too_long)a,
+          do: assert(moduledoc =~ row)
+      end
+    end
+
+    on_backends "has what a start says when something is killed, or cannot be" do
+      {tag, env} = tag()
+
+      for {harm, expected} <- [
+            {fn %{command: command} -> Process.exit(command, :kill) end, {:down, :killed}},
+            {fn %{command: command} -> unkillable(command) end, {:unkillable, [1]}},
+            {fn %{state: state} -> Process.exit(state.reader, :kill) end, {:output, :killed}},
+            {fn %{guardian: guardian} -> System.cmd("kill", ["-KILL", guardian]) end,
+             :guardian_lost},
+            {fn %{daemon: daemon} -> GenServer.stop(daemon, :shutdown) end, :shutdown},
+            {fn %{daemon: daemon} -> GenServer.stop(daemon, :why_not) end, {:stopped, :why_not}},
+            {fn %{daemon: daemon} -> Process.exit(daemon, {:shutdown, :enoent}) end,
+             {:stopped, {:shutdown, :enoent}}},
+            {fn %{daemon: daemon} -> Process.exit(daemon, :kill) end, {:stopped, :killed}}
+          ] do
+        back_at_baseline(fn ->
+          capture_log(fn ->
+            name = __MODULE__.Harmed
+            opts = [cmd: @sleep, ready: {:output, "never"}, name: name, env: env]
+
+            task =
+              Task.async(fn -> D.start_link(opts ++ [ready_timeout: 60_000, backend: backend]) end)
+
+            daemon = eventually("it is registered", fn -> GenServer.whereis(name) end)
+            eventually("it runs", fn -> D.alive?(daemon) end)
+            %{process: command} = state = :sys.get_state(daemon)
+            guardian = to_string(:sys.get_state(command).guardian_pid)
+            harm.(%{daemon: daemon, command: command, state: state, guardian: guardian})
+            assert Task.await(task, 10_000) == {:error, expected}
+          end)
+        end)
+      end
+
+      assert tagged(tag) == []
+    end
+
+    on_backends "has the same for one that was up" do
+      {tag, env} = tag()
+
+      for {harm, expected} <- [
+            {fn command -> Process.exit(command, :kill) end, {:down, :killed}},
+            {&unkillable/1, {:unkillable, [1]}}
+          ] do
+        back_at_baseline(fn ->
+          d = start_apart(cmd: @sleep, env: env, backend: backend)
+          harm.(:sys.get_state(d).process)
+          assert reason_of(d) == expected
+        end)
+      end
+
+      assert tagged(tag) == []
+    end
+
+    # As root nothing here survives SIGKILL: the command's server says so all the same. Its guardian gets no better
+    # news, and ends the command once it is told to.
+    defp unkillable(command) do
+      :sys.replace_state(command, fn state ->
+        for {{:end, _ref}, from} <- state.awaiting,
+            do: GenServer.reply(from, {{:error, {:unkillable, [1]}}, state.fed})
+
+        %{state | awaiting: [], unkillable: [1]}
+      end)
+    end
+  end
+
   test "a start that is stopped before it could begin says :shutdown, and runs nothing" do
     path = tmp_path("never")
     nobody = spawn(fn -> :ok end)
@@ -1033,11 +1204,16 @@ defmodule NetRunner.DaemonTest do
       start = fn wait_for -> D.start_link(cmd: @sleep, wait_for: wait_for) end
 
       back_at_baseline(fn ->
-        assert {:error, {%RuntimeError{message: "no"}, [_ | _]}} = start.(fn -> raise "no" end)
-        assert {:error, :no} = start.(fn -> exit(:no) end)
-        assert {:error, {{:nocatch, :no}, [_ | _]}} = start.(fn -> throw(:no) end)
-        assert {:error, :killed} = start.(fn -> Process.exit(self(), :kill) end)
-        assert {:error, :normal} = start.(fn -> Process.exit(self(), :normal) end)
+        failed = fn wait_for ->
+          {:error, {:wait_for, reason}} = start.(wait_for)
+          reason
+        end
+
+        assert {%RuntimeError{message: "no"}, [_ | _]} = failed.(fn -> raise "no" end)
+        assert :no = failed.(fn -> exit(:no) end)
+        assert {{:nocatch, :no}, [_ | _]} = failed.(fn -> throw(:no) end)
+        assert :killed = failed.(fn -> Process.exit(self(), :kill) end)
+        assert :normal = failed.(fn -> Process.exit(self(), :normal) end)
       end)
     end
   end

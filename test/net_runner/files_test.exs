@@ -179,6 +179,22 @@ defmodule NetRunner.FilesTest do
       end)
     end
 
+    test "that nobody opens is waited for no longer than timeout:", %{fifo: fifo} do
+      back_at_baseline(fn ->
+        opts = [input: {:file, fifo}, timeout: 200, spawn_timeout: 60_000]
+        {us, answer} = :timer.tc(fn -> NetRunner.run(["cat"], opts) end)
+        assert answer == {:error, :timeout}
+        assert us in 200_000..30_000_000
+        # Nothing ran that a result could tell of.
+        assert NetRunner.exec(["cat"], opts) == {:error, :timeout}
+        assert %NetRunner.Error{reason: :timeout} = catch_error(NetRunner.exec!(["cat"], opts))
+
+        # The shorter of the two is the one that was met.
+        opts = [input: {:file, fifo}, timeout: 60_000, spawn_timeout: 200]
+        assert NetRunner.run(["cat"], opts) == {:error, :spawn_timeout}
+      end)
+    end
+
     test "waited for by many starts at once keeps no thread of the VM", %{fifo: fifo} do
       count = System.schedulers() + :erlang.system_info(:dirty_io_schedulers) + 10
 

@@ -575,8 +575,21 @@ defmodule NetRunner.OptionsTest do
 
   test "an idle time-out needs an output that is read" do
     for call <- [:run, :exec!, :stream], stdout <- [:discard, {:file, "x"}] do
-      assert {:error, {:invalid, :idle_timeout, _}} =
-               Options.validate([idle_timeout: 1, stdout: stdout], call)
+      given = [idle_timeout: 1, stdout: stdout]
+
+      for more <- [[stderr: :merge], [stderr: :discard], [stderr: {:file, "y"}], [pty: true]] do
+        assert {:error, {:invalid, :idle_timeout, _}} = Options.validate(given ++ more, call)
+      end
+
+      # A stderr that comes here will do.
+      apart = if call == :stream, do: :tagged, else: :capture
+
+      for more <- [[], [stderr: apart], [stderr: apart, pty: true]],
+          do: assert({:ok, %{idle_timeout: 1}} = Options.validate(given ++ more, call))
+
+      # And what else is wrong is found all the same.
+      long = [max_line_length: {1, :split}]
+      assert {:error, {:invalid, :max_line_length, _}} = Options.validate(given ++ long, call)
     end
   end
 

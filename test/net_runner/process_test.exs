@@ -915,7 +915,7 @@ defmodule NetRunner.ProcessTest do
     {_, 0} = System.cmd("kill", ["-STOP", to_string(guardian)])
     :sys.replace_state(p, &%{&1 | unkillable: [pid]})
     assert NetRunner.Process.await_exit(p) == {:error, {:unkillable, [pid]}}
-    assert NetRunner.Process.stop(p) == :ok
+    assert NetRunner.Process.stop(p) == {:error, {:unkillable, [pid]}}
     assert NetRunner.Process.alive?(p)
     # The server stays for the end, and leaves with it.
     monitor = Process.monitor(p)

@@ -143,7 +143,10 @@ defmodule NetRunner.PtyTest do
     end
 
     test "is never waited for on a ring: demanding that is an error" do
-      assert {:error, {:backend, why}} = NetRunner.run(["true"], pty: true, backend: :io_uring)
+      opts = [pty: true, backend: :io_uring]
+      assert {:error, {:backend, why}} = NetRunner.run(["true"], opts)
+      # At once, not when it is enumerated.
+      assert NetRunner.stream(["true"], opts) == {:error, {:backend, why}}
       assert why =~ "poll"
       assert Exception.message(%NetRunner.Error{reason: {:backend, why}}) =~ "poll"
     end

@@ -13,6 +13,12 @@ defmodule NetRunner.Daemon.Consumer do
 
   @type t :: {pid, reference}
 
+  @over {:shutdown, :over}
+
+  @doc "Whether one ended like that because it was told that the output is over."
+  @spec over?(term) :: boolean
+  def over?(reason), do: reason == @over
+
   @spec start_link(NetRunner.Options.t(), Counters.t(), Log.t(), [pid]) :: t
   def start_link(options, counters, log, callers) do
     server = self()
@@ -76,8 +82,10 @@ defmodule NetRunner.Daemon.Consumer do
         send(reader, {ref, :taken})
         take(state)
 
+      # Its end may be heard of before that of the reader, and must not look like that of a process that
+      # somebody ended.
       {^ref, :over} ->
-        :ok
+        exit(@over)
     end
   end
 

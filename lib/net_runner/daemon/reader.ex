@@ -75,11 +75,7 @@ defmodule NetRunner.Daemon.Reader do
         do: {stream, Lines.new(options.lines, options.max_line_length)}
   end
 
-  defp read(%{handles: []} = state) do
-    state = calm(state)
-    if state.consumer, do: Consumer.over(state.consumer)
-    :ok
-  end
+  defp read(%{handles: []} = state), do: over(state)
 
   defp read(state) do
     armed = Pipe.heard(state.armed)
@@ -99,7 +95,7 @@ defmodule NetRunner.Daemon.Reader do
         |> read()
 
       {stream, {:error, reason}, _armed} ->
-        exit({:shutdown, {:output, {stream, reason}}})
+        give_up(state, {:output, {stream, reason}})
 
       {:timeout, armed} ->
         read(calm(%{state | armed: armed}))
@@ -116,21 +112,29 @@ defmodule NetRunner.Daemon.Reader do
         take(%{state | framers: %{state.framers | stream => framer}}, stream, lines)
 
       {:error, {:line_too_long, limit}, lines} ->
-        take(state, stream, lines)
-        too_long(stream, limit)
+        state |> take(stream, lines) |> give_up({:line_too_long, stream, limit})
     end
   end
 
   defp finish(state, stream) do
     case Lines.finish(state.framers[stream]) do
       lines when is_list(lines) -> take(state, stream, lines)
-      {:error, {:line_too_long, limit}, _none} -> too_long(stream, limit)
+      {:error, {:line_too_long, limit}, _none} -> give_up(state, {:line_too_long, stream, limit})
     end
   end
 
-  # What was asked for, no crash to be reported.
-  @spec too_long(atom, pos_integer) :: no_return
-  defp too_long(stream, limit), do: exit({:shutdown, {:line_too_long, stream, limit}})
+  defp over(state) do
+    state = calm(state)
+    if state.consumer, do: Consumer.over(state.consumer)
+    :ok
+  end
+
+  # No crash to be reported. What came before has been handed over, and is still delivered.
+  @spec give_up(map, term) :: no_return
+  defp give_up(state, reason) do
+    over(state)
+    exit({:shutdown, reason})
+  end
 
   defp take(state, _stream, []), do: state
 

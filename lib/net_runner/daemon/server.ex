@@ -47,6 +47,8 @@ defmodule NetRunner.Daemon.Server do
     :leaving,
     phase: :idle,
     stopping?: false,
+    # Whether the reason came from outside.
+    outside?: false,
     # The reader and the consumer, for as long as they are not done.
     output: []
   ]
@@ -76,8 +78,8 @@ defmodule NetRunner.Daemon.Server do
     GenServer.call(pid, :start, :infinity)
   catch
     # Stopped by somebody who knew its name before it could begin.
-    :exit, {reason, _call} when reason in [:normal, :noproc] -> {:error, :shutdown}
-    :exit, {reason, _call} -> {:error, reason}
+    :exit, {reason, _call} when reason in [:normal, :shutdown, :noproc] -> {:error, :shutdown}
+    :exit, {reason, _call} -> {:error, {:stopped, reason}}
   end
 
   @impl true
@@ -105,7 +107,7 @@ defmodule NetRunner.Daemon.Server do
 
   def handle_call(:stop, from, state) do
     GenServer.reply(from, :ok)
-    state |> leave(:normal) |> next()
+    state |> stopped(:normal) |> next()
   end
 
   def handle_call(:alive?, _from, state),
@@ -258,12 +260,13 @@ defmodule NetRunner.Daemon.Server do
   defp answered(:wait_for, {:ok, _whatever}, state), do: launch(state)
 
   defp answered(:wait_for, raised, state),
-    do: leave(state, {:shutdown, UserCode.reason(raised)})
+    do: leave(state, {:shutdown, {:wait_for, UserCode.reason(raised)}})
 
   defp answered(:ready, {:ok, true}, state), do: up(state)
 
   # The probe itself was killed, by the function that it called.
-  defp answered(:ready, raised, state), do: leave(state, {:shutdown, UserCode.reason(raised)})
+  defp answered(:ready, raised, state),
+    do: leave(state, {:shutdown, {:ready, UserCode.reason(raised)}})
 
   defp answered(:exit_reason, {:ok, reason}, state), do: leave(state, reason)
   defp answered(:exit_reason, raised, state), do: leave(state, UserCode.reason(raised))
@@ -298,33 +301,40 @@ defmodule NetRunner.Daemon.Server do
   defp input_reason(_all_or_as_much_as_it_wanted), do: nil
 
   # One of the processes that are linked to this one.
-  defp ended(pid, reason, %{parent: pid} = state), do: leave(state, reason)
+  defp ended(pid, reason, %{parent: pid} = state), do: stopped(state, reason)
 
   defp ended(pid, reason, %{asked: {pid, what}} = state),
     do: answered(what, {:raised, :exit, reason, []}, disarm(%{state | asked: nil}))
 
-  # The reader is done first, then the consumer, or it would not get the rest.
-  defp ended(pid, reason, %{output: [pid | rest]} = state) do
-    if reason == :normal,
-      do: %{state | output: rest},
-      else: output_lost(reason, %{state | output: rest})
+  # The reader is done first, then the consumer, or it would not get the rest: but what is told of it need not come in
+  # that order.
+  defp ended(pid, :normal, %{reader: pid} = state), do: output_done(pid, state)
+
+  # It found what ends the daemon. What came before that is delivered, as at any end.
+  defp ended(pid, {:shutdown, reason}, %{reader: pid} = state),
+    do: pid |> output_done(state) |> leave(reason)
+
+  defp ended(pid, reason, %{output: [_ | _] = output} = state) do
+    cond do
+      pid not in output -> ended_stranger(reason, state)
+      pid != state.reader and Consumer.over?(reason) -> output_done(pid, state)
+      true -> output_lost(reason, output_done(pid, state))
+    end
   end
 
-  defp ended(pid, reason, %{output: [reader, pid]} = state),
-    do: output_lost(reason, %{state | output: [reader]})
+  defp ended(_stranger, reason, state), do: ended_stranger(reason, state)
+
+  defp output_done(pid, state), do: %{state | output: List.delete(state.output, pid)}
 
   # Of others a link is no more than what it is everywhere.
-  defp ended(_stranger, :normal, state), do: state
-  defp ended(_stranger, reason, state), do: leave(state, reason)
+  defp ended_stranger(:normal, state), do: state
+  defp ended_stranger(reason, state), do: stopped(state, reason)
 
   defp output_lost(reason, state) do
     state = drop_output(state)
     phase = if state.phase == :launching, do: :idle, else: state.phase
-    leave(%{state | phase: phase}, output_reason(reason))
+    leave(%{state | phase: phase}, {:output, reason})
   end
-
-  defp output_reason({:shutdown, reason}), do: reason
-  defp output_reason(reason), do: {:output, reason}
 
   ## What follows
 
@@ -361,6 +371,8 @@ defmodule NetRunner.Daemon.Server do
     stop_command(%{(state |> forget_asked() |> disarm()) | leaving: reason})
   end
 
+  defp stopped(state, reason), do: leave(%{state | outside?: true}, reason)
+
   defp stop_command(%{process: process, exit: nil, stopping?: false} = state)
        when process != nil do
     _answer = NetRunner.Process.request(process, {:shutdown, state.options.kill_timeout})
@@ -374,19 +386,23 @@ defmodule NetRunner.Daemon.Server do
 
     # It has ended (or cannot be killed, and then its server stays until it does): this does not wait.
     if state.process, do: NetRunner.Process.stop(state.process)
-    if state.starter, do: GenServer.reply(state.starter, {:error, start_error(state.leaving)})
+    if state.starter, do: GenServer.reply(state.starter, {:error, start_error(state)})
     {:stop, state.leaving, %{state | phase: :over, starter: nil}}
   end
 
-  defp start_error({:shutdown, reason}), do: reason
-  defp start_error(:normal), do: :shutdown
-  defp start_error(reason), do: reason
+  # Of NetRunner.Daemon.start_link/1's closed list.
+  defp start_error(%{outside?: true, leaving: reason}) when reason in [:normal, :shutdown],
+    do: :shutdown
+
+  defp start_error(%{outside?: true, leaving: reason}), do: {:stopped, reason}
+  defp start_error(%{leaving: {:shutdown, reason}}), do: reason
+  defp start_error(%{leaving: reason}), do: reason
 
   # Somebody else than next/1 ends this server (GenServer.stop/1, an error in here): the same way, but
   # now it may wait. Each step has its time-out, so that this ends.
   @impl true
   def terminate(_reason, %{phase: :over}), do: :ok
-  def terminate(reason, state), do: state |> leave(reason) |> next() |> run_down()
+  def terminate(reason, state), do: state |> stopped(reason) |> next() |> run_down()
 
   defp run_down({:stop, _reason, _state}), do: :ok
 

@@ -97,13 +97,15 @@ defmodule NetRunner.Options.Schema do
      "What stdout is collected into: any `Collectable`, or `:iodata` (the chunks in a list, not put together). " <>
        "Default: `\"\"`, with `lines:` `[]`."},
     {:timeout, @to_the_end, :infinity, :timeout,
-     "Milliseconds after which the command is stopped: `{:error, :timeout}` from `run/2`, the cause " <>
-       "`:timeout` from `exec/2`. Default: none."},
+     "Milliseconds, from the call on, after which the command is stopped: `{:error, :timeout}` from `run/2`, the " <>
+       "cause `:timeout` from `exec/2`. Where it had not even started (see `spawn_timeout:`), both give " <>
+       "`{:error, :timeout}`. Default: none."},
     {:idle_timeout, @read_for_you, :infinity, :timeout,
      "Milliseconds without any output after which the command is stopped, as by `timeout:` (the cause is " <>
        "`:idle_timeout`; a stream raises a `NetRunner.Error` with `:timeout`). Output on a consumed stderr is " <>
-       "output too, but looked at only when the time is over: a silence may last twice as long. Time in which " <>
-       "you do not ask for output does not count. Only with `stdout: :pipe`. Default: none."},
+       "output too, but looked at only now and then: a silence may last an eighth longer. Time in which " <>
+       "you do not ask for output does not count. Only where stdout or stderr comes here (`:pipe`; `:consume`, `:capture`, " <>
+       "`:tagged`). Default: none."},
     {:max_output_size, @to_the_end, :infinity, :limit,
      "Bytes of stdout, and of captured stderr, after which `overflow:` says what happens. Default: none."},
     {:overflow, @to_the_end, :kill, {:one_of, [:kill, :head, :tail]},
@@ -190,7 +192,7 @@ defmodule NetRunner.Options.Schema do
        "Default: `:auto`."},
     {:spawn_timeout, @calls, 5000, {:integer, 1, @u32_max},
      "Milliseconds that a start may take. One that takes longer is ended first, then `{:error, :spawn_timeout}` is " <>
-       "given: at most half a second later. Default: 5000."},
+       "given: at most half a second later. A shorter `timeout:` bounds it, too. Default: 5000."},
     {:iterations, [:top], :infinity, :count,
      "How many tables are written. Default: `:infinity`, until Enter is pressed."},
     {:interval, [:top], 1000, {:integer, 100, @u32_max},

@@ -120,7 +120,8 @@ defmodule NetRunner.Process.Server do
       stdout: state.stdout,
       stderr: if(options.stderr != :consume, do: state.stderr),
       counted: Map.take(state, [:stdin, :stdout, :stderr]),
-      os_pid: state.os_pid
+      os_pid: state.os_pid,
+      containment: state.containment
     }
   end
 
@@ -595,8 +596,8 @@ defmodule NetRunner.Process.Server do
   defp answer({:conclude, from}, _outcome, state),
     do: GenServer.reply(from, {:ok, %{result: result_now(state), fed: state.fed}})
 
-  defp answer({:stop, from}, {:error, {:unkillable, _pids}}, _state),
-    do: GenServer.reply(from, :unkillable)
+  defp answer({:stop, from}, {:error, {:unkillable, _pids}} = error, _state),
+    do: GenServer.reply(from, error)
 
   defp answer({:stop, from}, _result, _state), do: GenServer.reply(from, :ended)
   defp answer({{:end, _ref}, from}, result, state), do: GenServer.reply(from, {result, state.fed})

@@ -167,7 +167,8 @@ defmodule NetRunner.Faults.ChildTest do
         waiter = Task.async(fn -> NetRunner.Process.await_exit(p) end)
         thaw = freeze_hard(os_pid)
 
-        {us, :ok} = :timer.tc(fn -> NetRunner.Process.stop(p) end)
+        {us, stopped} = :timer.tc(fn -> NetRunner.Process.stop(p) end)
+        assert stopped == {:error, {:unkillable, [os_pid]}}
         assert us in in_ms(100 + s(), 100 + s() + k())
         assert Task.await(waiter) == {:error, {:unkillable, [os_pid]}}
         assert NetRunner.Process.await_exit(p) == {:error, {:unkillable, [os_pid]}}
@@ -200,7 +201,7 @@ defmodule NetRunner.Faults.ChildTest do
           IO.write(elem(NetRunner.Process.read(p), 1))
           {:ok, pid} = NetRunner.Process.os_pid(p)
           monitor = Process.monitor(p)
-          {us, :ok} = :timer.tc(fn -> NetRunner.Process.stop(p) end)
+          {us, {:error, {:unkillable, [^pid]}}} = :timer.tc(fn -> NetRunner.Process.stop(p) end)
           IO.puts(div(us, 1000))
           IO.puts(NetRunner.Process.await_exit(p) == {:error, {:unkillable, [pid]}})
           IO.puts("up")
