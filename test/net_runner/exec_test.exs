@@ -20,10 +20,13 @@ defmodule NetRunner.ExecTest do
       assert is_integer(result.os_pid) and result.os_pid > 1
       assert %{stdin: %{bytes: 10}, stdout: %{bytes: 10}, stderr: %{bytes: 4}} = result.stats
 
-      assert %{max_rss_kb: rss, user_us: _, system_us: _, minflt: faults, nvcsw: _} =
-               result.rusage
+      assert Enum.sort(Map.keys(result.rusage)) ==
+               [:majflt, :max_rss_kb, :minflt, :nivcsw, :nvcsw, :system_us, :user_us]
 
-      assert rss > 100 and faults > 0
+      assert Enum.all?(Map.values(result.rusage), &(is_integer(&1) and &1 >= 0))
+      # It waited for cat, and touched pages.
+      assert %{max_rss_kb: rss, minflt: faults, nvcsw: waits} = result.rusage
+      assert rss > 100 and faults > 0 and waits > 0
       assert Result.status(result) == 0
       assert Result.ok?(result)
     end
@@ -169,6 +172,36 @@ defmodule NetRunner.ExecTest do
 
       assert Result.status(result) == nil
       refute Result.ok?(result)
+    end
+
+    on_backends "of a command whose guardian was killed there is none for run, run! and streams" do
+      me = self()
+      cmd = ["sh", "-c", "echo words >&2; echo $PPID; exec sleep 60"]
+      kill = &({_, 0} = System.cmd("kill", ["-KILL", String.trim(&1)]))
+
+      # Calls, in a process of its own, what is given the first piece of output before its guardian is killed.
+      lose = fn call ->
+        task = Task.async(fn -> call.(into: %Teller{to: me}, backend: backend) end)
+        assert_receive {:element, ppid}, 5_000
+        kill.(ppid)
+        {ppid, Task.await(task)}
+      end
+
+      assert {_ppid, {:error, :guardian_lost}} = lose.(&NetRunner.run(cmd, &1))
+
+      for call <- [&NetRunner.run!/2, &NetRunner.exec!/2] do
+        {ppid, error} = lose.(&assert_raise(ExitError, fn -> call.(cmd, &1) end))
+        assert %{cause: :guardian_lost, exit: nil, status: nil, stderr: "words\n"} = error
+        assert %Result{cause: :guardian_lost, stdout: [^ppid]} = error.result
+        assert Exception.message(error) =~ "its guardian was lost"
+      end
+
+      for opts <- [[], [exit: :ignore], [exit: :element], [ok: [0, 137]]],
+          stream = [backend: backend] ++ opts,
+          enum <- [NetRunner.stream!(cmd, stream), elem(NetRunner.stream(cmd, stream), 1)] do
+        error = assert_raise NetRunner.Error, fn -> Enum.each(enum, kill) end
+        assert %{reason: :guardian_lost, cmd: ^cmd, stderr: "words\n"} = error
+      end
     end
 
     test "is an error only where nothing ran" do
