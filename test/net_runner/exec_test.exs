@@ -211,22 +211,23 @@ defmodule NetRunner.ExecTest do
       assert {:error, {:invalid, :lines, _}} = NetRunner.exec(["true"], lines: "")
     end
 
-    test "stderr is what the option says" do
+    on_backends "stderr is what the option says" do
+      exec = &exec(&1, [backend: backend] ++ &2)
       script = "printf 0123456789 >&2"
-      assert {:ok, %{stderr: "0123456789", truncated?: false}} = exec(script, stderr: :capture)
-      assert {:ok, %{stderr: "789", truncated?: true}} = exec(script, stderr_tail_bytes: 3)
+      assert {:ok, %{stderr: "0123456789", truncated?: false}} = exec.(script, stderr: :capture)
+      assert {:ok, %{stderr: "789", truncated?: true}} = exec.(script, stderr_tail_bytes: 3)
 
       assert {:ok, %{stderr: "0123456789", truncated?: false}} =
-               exec(script, stderr_tail_bytes: 10)
+               exec.(script, stderr_tail_bytes: 10)
 
-      assert {:ok, %{stderr: "", stdout: "0123456789"}} = exec(script, stderr: :merge)
-      assert {:ok, %{stderr: ""}} = exec(script, stderr: :discard)
+      assert {:ok, %{stderr: "", stdout: "0123456789"}} = exec.(script, stderr: :merge)
+      assert {:ok, %{stderr: ""}} = exec.(script, stderr: :discard)
 
       assert {:ok, %{stderr: "0123", truncated?: true, cause: :output_limit}} =
-               exec(script, stderr: :capture, max_output_size: 4)
+               exec.(script, stderr: :capture, max_output_size: 4)
 
       assert {:ok, %{stderr: "6789", truncated?: true, cause: :exited}} =
-               exec(script, stderr: :capture, max_output_size: 4, overflow: :tail)
+               exec.(script, stderr: :capture, max_output_size: 4, overflow: :tail)
     end
   end
 
@@ -248,22 +249,23 @@ defmodule NetRunner.ExecTest do
       assert NetRunner.run(["true"], into: :iodata, backend: backend) == {[], 0}
     end
 
-    test "a file, nothing of it in memory at once" do
+    on_backends "a file, nothing of it in memory at once" do
       path = tmp_path("out")
-      assert {%File.Stream{}, 0} = NetRunner.run(["seq", "1000"], into: File.stream!(path))
+      opts = [into: File.stream!(path), backend: backend]
+      assert {%File.Stream{}, 0} = NetRunner.run(["seq", "1000"], opts)
       assert File.read!(path) == Enum.map_join(1..1000, &"#{&1}\n")
     end
 
-    test "a collectable is done once, or halted once if the run is left by an exception" do
-      into = %Teller{to: self()}
-      assert {["a\n"], 0} = NetRunner.run(["echo", "a"], into: into)
+    on_backends "a collectable is done once, or halted once if the run is left by an exception" do
+      opts = [into: %Teller{to: self()}, backend: backend]
+      assert {["a\n"], 0} = NetRunner.run(["echo", "a"], opts)
       assert_received :done
       refute_received {:halt, _elements}
 
       back_at_baseline(fn ->
         assert_raise RuntimeError, "the collectable's own", fn ->
           # Each comes as an element of its own, "raise\n" as well.
-          NetRunner.run(["printf", "a\\n-b\\n-raise\\n-c\\n"], into: into, lines: "-")
+          NetRunner.run(["printf", "a\\n-b\\n-raise\\n-c\\n"], [lines: "-"] ++ opts)
         end
       end)
 
@@ -272,7 +274,7 @@ defmodule NetRunner.ExecTest do
       refute_received :done
     end
 
-    test "a collectable is halted with what it has, if the input raises or there is no result" do
+    on_backends "a collectable is halted with what it has, if the input raises or there is no result" do
       me = self()
 
       back_at_baseline(fn ->
@@ -284,7 +286,8 @@ defmodule NetRunner.ExecTest do
                 2 -> send(me, {:feeder, self()}) && receive(do: (:go -> raise "the input's own"))
               end)
 
-            catch_error(NetRunner.run(["cat"], into: %Teller{to: me}, input: input))
+            opts = [into: %Teller{to: me}, input: input, backend: backend]
+            catch_error(NetRunner.run(["cat"], opts))
           end)
 
         assert_receive {:feeder, feeder}, 5_000
@@ -351,8 +354,9 @@ defmodule NetRunner.ExecTest do
       assert Process.alive?(test)
     end
 
-    test "cuts lines where it cuts bytes" do
-      run = &NetRunner.run(["seq", "3"], [lines: true, max_output_size: 3] ++ &1)
+    on_backends "cuts lines where it cuts bytes" do
+      opts = [lines: true, max_output_size: 3, backend: backend]
+      run = &NetRunner.run(["seq", "3"], opts ++ &1)
       assert run.(overflow: :head) == {["1", "2"], 0}
       assert run.(overflow: :tail) == {["", "3"], 0}
       assert run.([]) == {:error, {:max_output_exceeded, ["1", "2"]}}
@@ -392,8 +396,10 @@ defmodule NetRunner.ExecTest do
       end)
     end
 
-    test "whether lines were cut is told" do
-      exec = &NetRunner.exec(["printf", "12345\\n123"], lines: true, max_line_length: {&1, &2})
+    on_backends "whether lines were cut is told" do
+      opts = [lines: true, backend: backend]
+      cmd = ["printf", "12345\\n123"]
+      exec = &NetRunner.exec(cmd, [max_line_length: {&1, &2}] ++ opts)
       assert {:ok, %{truncated?: true, stdout: ["1234", "123"]}} = exec.(4, :truncate)
       assert {:ok, %{truncated?: false, stdout: ["12345", "123"]}} = exec.(5, :truncate)
       assert {:ok, %{truncated?: false}} = exec.(4, :split)
