@@ -76,8 +76,9 @@ defmodule NetRunner.Daemon.Consumer do
         send(reader, {ref, :taken})
         take(state)
 
+      # Not :normal, which somebody else's end of this process might be, too.
       {^ref, :over} ->
-        :ok
+        exit({:shutdown, :over})
     end
   end
 

@@ -305,10 +305,14 @@ defmodule NetRunner.Daemon.Server do
 
   # The reader is done first, then the consumer, or it would not get the rest.
   defp ended(pid, reason, %{output: [pid | rest]} = state) do
-    if reason == :normal,
+    if reason in [:normal, {:shutdown, :over}],
       do: %{state | output: rest},
       else: output_lost(reason, %{state | output: rest})
   end
+
+  # But of their ends, the consumer's may be heard first.
+  defp ended(pid, {:shutdown, :over}, %{output: [reader, pid]} = state),
+    do: %{state | output: [reader]}
 
   defp ended(pid, reason, %{output: [reader, pid]} = state),
     do: output_lost(reason, %{state | output: [reader]})
