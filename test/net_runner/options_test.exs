@@ -698,17 +698,24 @@ defmodule NetRunner.OptionsTest do
       {:ok, codes} ->
         if(0 in codes, do: [all], else: [{:failed, :exited}])
 
-      # Only root may, or not in this build.
+      # Only root may, or this build cannot.
       {:rlimits, _limits} ->
         [all, {:error, {:rlimit, :core, :eperm}}]
 
       {setting, _number} when setting in [:nice, :oom_score_adj] ->
-        [all, {:error, {setting, :eperm}}, {:error, {setting, :eacces}}]
+        [all | for(posix <- [:eperm, :eacces], do: {:error, {setting, posix}})] ++
+          not_in_this_build(setting)
+
+      {:no_new_privs, true} ->
+        [all | not_in_this_build(:no_new_privs)]
 
       _other ->
         [all]
     end
   end
+
+  defp not_in_this_build(setting),
+    do: if(NetRunner.Nif.build() == :portable, do: [{:error, {setting, :enosys}}], else: [])
 
   defp output(:daemon, :pty, pty) when pty != false, do: []
   defp output(_call, :pty, pty) when pty != false, do: ""
