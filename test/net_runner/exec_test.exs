@@ -368,7 +368,7 @@ defmodule NetRunner.ExecTest do
       numbers = Enum.map(1..50_000, &to_string/1)
       run = &NetRunner.run(["cat"], [input: &1, backend: backend] ++ &2)
 
-      for separator <- ["\n", "\r\n", <<0>>, "--", <<255, 254>>] do
+      for separator <- ["\n", "\r", "\r\n", <<0>>, "--", <<255, 254>>] do
         given = Enum.join(numbers, separator)
         assert run.(given, lines: separator) == {numbers, 0}
         assert run.(given <> separator, lines: separator) == {numbers, 0}

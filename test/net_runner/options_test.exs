@@ -138,7 +138,8 @@ defmodule NetRunner.OptionsTest do
       {:stderr, same([:consume, :merge, :discard, :inherit]) ++ @files, [:stdout | @no_stdio],
        @bad_files},
       {:lines,
-       [{true, "\n"}, {false, nil}, {nil, nil}] ++ same(["\n", "\r\n", <<0>>, "é", <<255>>]),
+       [{true, "\n"}, {false, nil}, {nil, nil}] ++
+         same(["\n", "\r", "\r\n", <<0>>, "é", <<255>>]),
        [1, :lines, ~c"\n", ["\n"], ~r/x/, {"\n"}, <<1::3>>], [""]},
       # What it needs beside it has a test of its own.
       {:max_line_length, same([:infinity]),
@@ -271,7 +272,7 @@ defmodule NetRunner.OptionsTest do
        ], []},
       {{:overflow, :daemon}, same([:block, :drop]), [nil, true, "drop", :kill, :head], []},
       {:max_queue, same([1, 1024, 1_000_000]), [0, 1_000_001, :infinity | @not_a_number], []},
-      {{:lines, :daemon}, [{true, "\n"} | same(["\n", "\r\n", <<0>>, <<255>>])],
+      {{:lines, :daemon}, [{true, "\n"} | same(["\n", "\r", "\r\n", <<0>>, <<255>>])],
        [nil, false, :lines, ~c"\n", 10, <<1::3>>], [""]},
       {{:max_line_length, :daemon},
        same([:infinity, {1, :split}, {65_536, :truncate}, {9, :error}]),
