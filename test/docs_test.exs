@@ -1,14 +1,23 @@
+defmodule MyApp.Metrics do
+  # What the example of NetRunner.Telemetry attaches.
+  def command_stopped(event, measurements, metadata, nil),
+    do: send(__MODULE__, {event, measurements, metadata})
+end
+
 defmodule NetRunner.DocsTest do
   # The examples of README.md and docs/: each ```elixir block is run, in the order of its file, in a
   # directory of its own, and must give what stands behind `#=>` (a pattern).
   #
   # `<!-- given: COMMAND -->` is run there before by a shell. A block behind `<!-- only compiled: WHY -->` is
-  # parsed, not run.
+  # parsed, not run; what is a part of mix.exs, of config.exs or of a module is evaluated as such. One behind `<!-- needs TAG
+  # TAG: WHY -->` is run where tests with these tags are.
   #
   # The indented blocks of the public modules' documentation are run in the same way, but those with `iex>`: a
   # doctest runs these, and each module that has some is found in one. Behind `<!-- no code: WHY -->` a block
   # is left alone.
   use NetRunner.Test.Case
+
+  alias NetRunner.Test.Telemetry, as: Library
 
   @root Path.expand("..", __DIR__)
   @files [@root |> Path.join("README.md") | Path.wildcard(Path.join(@root, "docs/**/*.md"))]
@@ -40,7 +49,10 @@ defmodule NetRunner.DocsTest do
     {_, 0} = System.cmd("sh", ["-ec", @given_for_modules], cd: dir)
 
     run =
-      for module <- modules(), public?(module), {name, text} <- docs(module) do
+      for module <- modules(),
+          public?(module),
+          module != NetRunner.Telemetry,
+          {name, text} <- docs(module) do
         blocks = indented(text)
 
         if blocks != [],
@@ -51,6 +63,20 @@ defmodule NetRunner.DocsTest do
 
     for module <- [NetRunner, NetRunner.Command, NetRunner.Daemon, NetRunner.Process],
         do: assert(inspect(module) in run)
+  end
+
+  test "the documentation of NetRunner.Telemetry, where that library is" do
+    Library.load()
+    Library.start()
+    assert NetRunner.Telemetry.refresh()
+    Process.register(self(), MyApp.Metrics)
+    [{name, text} | _functions] = docs(NetRunner.Telemetry)
+    run_blocks(indented(text), name)
+    assert {"", 3} = NetRunner.run(["sh", "-c", "exit 3"])
+
+    assert_received {[:net_runner, :command, :stop], %{duration: duration}, metadata}
+    assert is_integer(duration)
+    assert %{cmd: ["sh", "-c", "exit 3"], exit: {:exited, 3}} = metadata
   end
 
   test "a module with doctests is in a test that runs them" do
@@ -96,7 +122,7 @@ defmodule NetRunner.DocsTest do
         | a | table |
     """
 
-    assert [{nil, "1 + 1\n#=> 2\n\n:more"}, {_why, "x +\n  y"}] =
+    assert [{nil, "1 + 1\n#=> 2\n\n:more"}, {"only compiled: it is an example", "x +\n  y"}] =
              for({_line, why, code} <- indented(text), do: {why, code})
   end
 
@@ -115,6 +141,13 @@ defmodule NetRunner.DocsTest do
     end
 
     assert_raise ArithmeticError, fn -> run.("1 + :x") end
+
+    for {where, wrong} <- [{"mix.exs", "defp deps, do: []"}, {"config.exs", "import Config"}] do
+      assert_raise ExUnit.AssertionError, fn ->
+        text = "<!-- only compiled: it is a part of #{where} -->\n```elixir\n#{wrong}\n```\n"
+        run_blocks(blocks(text), "here")
+      end
+    end
   end
 
   defp given(text),
@@ -123,15 +156,19 @@ defmodule NetRunner.DocsTest do
   # {line of its first line, why it is not run or nil, code}
   defp blocks(text) do
     Regex.scan(
-      ~r/^(?:<!-- only compiled: (.*) -->\n+)?```elixir\n(.*?)^```$/ms,
+      ~r/^(?:<!-- ((?:only compiled|needs [a-z_ ]+): [^\n]*) -->\n+)?```elixir\n(.*?)^```$/ms,
       text,
       return: :index
     )
     |> Enum.map(fn [_all, why, {at, size}] ->
       line = text |> binary_part(0, at) |> String.split("\n") |> length()
-      {line, if(match?({_, n} when n > 0, why), do: why), binary_part(text, at, size)}
+      {line, marked(text, why), binary_part(text, at, size)}
     end)
   end
+
+  defp marked(_text, {_at, 0}), do: nil
+  defp marked(_text, {-1, _}), do: nil
+  defp marked(text, {at, size}), do: binary_part(text, at, size)
 
   defp modules do
     Application.spec(:net_runner, :modules)
@@ -158,19 +195,20 @@ defmodule NetRunner.DocsTest do
   # As blocks/1, of what is indented by four behind an empty line.
   defp indented(text) do
     Regex.scan(
-      ~r/(?:^<!-- (only compiled|no code): .*-->\n)?(?<=\n)\n((?: {4}.*\n|\n(?= {4}))+)/m,
+      ~r/(?:^<!-- ((?:only compiled|no code): .*) -->\n)?(?<=\n)\n((?: {4}.*\n|\n(?= {4}))+)/m,
       text <> "\n",
       return: :index
     )
-    |> Enum.map(fn [_all, {mark_at, mark_size}, {at, size}] ->
-      mark = if mark_size > 0, do: binary_part(text, mark_at, mark_size)
+    |> Enum.map(fn [_all, mark, {at, size}] ->
+      mark = marked(text, mark)
       line = text |> binary_part(0, at) |> String.split("\n") |> length()
       code = binary_part(text <> "\n", at, size) |> String.replace(~r/^ {4}/m, "")
       {line, mark, String.trim_trailing(code)}
     end)
     # A table may be part of a list.
     |> Enum.reject(fn {_line, mark, code} ->
-      mark == "no code" or String.starts_with?(code, "|") or code =~ ~r/^\s*iex> /m
+      String.starts_with?(mark || "", "no code") or String.starts_with?(code, "|") or
+        code =~ ~r/^\s*iex> /m
     end)
   end
 
@@ -181,10 +219,51 @@ defmodule NetRunner.DocsTest do
       {line, nil, code}, binding ->
         run(steps(code, line), file, binding)
 
-      {line, _why, code}, binding ->
-        Code.string_to_quoted!(code, file: file, line: line)
+      {line, "needs " <> tags, code}, binding ->
+        if can?(tags), do: run(steps(code, line), file, binding), else: parse(code, file, line)
+        binding
+
+      {line, why, code}, binding ->
+        parse(code, file, line)
+        if why =~ ~r/ mix\.exs$/, do: part_of_mix_exs(code)
+        if why =~ ~r/ config\.exs$/, do: part_of_config_exs(code, file)
+        if why =~ ~r/ module that uses NetRunner\.Command$/, do: part_of_module(code)
         binding
     end)
+  end
+
+  defp parse(code, file, line), do: Code.string_to_quoted!(code, file: file, line: line)
+
+  defp can?(tags) do
+    left_out = ExUnit.configuration()[:exclude] |> Enum.map(&to_string/1)
+    tags |> String.split(":") |> hd() |> String.split() |> Enum.all?(&(&1 not in left_out))
+  end
+
+  # The dependency that ci/check-build builds a project with, but for the folder.
+  defp part_of_mix_exs(code) do
+    deps = in_module(code <> "\ndef all, do: deps()", & &1.all())
+    assert [{:net_runner, path: "../net_runner"}] = deps
+    assert Mix.Project.config()[:app] == :net_runner
+    built = File.read!(Path.join(@root, "ci/check-build"))
+    assert built =~ ~s(deps: [{:net_runner, path: "../net runner"}])
+  end
+
+  defp part_of_module(code) do
+    functions = in_module("use NetRunner.Command\n" <> code, & &1.__info__(:functions))
+    assert functions != []
+  end
+
+  defp in_module(code, fun) do
+    [{module, _beam}] = Code.compile_string("defmodule NetRunner.DocsTest.Part do\n#{code}\nend")
+    result = fun.(module)
+    :code.purge(module)
+    :code.delete(module)
+    result
+  end
+
+  defp part_of_config_exs(code, file) do
+    assert [{app, [_ | _]}] = Config.Reader.eval!(file, "import Config\n" <> code)
+    assert app in [:logger, :net_runner]
   end
 
   # A block is code, then what it gives, then more code...: {code, line, pattern or nil}

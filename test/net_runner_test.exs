@@ -265,6 +265,27 @@ defmodule NetRunnerTest do
     end
   end
 
+  describe "idle_timeout:" do
+    on_backends "stops a command that went silent: {:error, :timeout}, and it is gone" do
+      {tag, env} = tag()
+
+      back_at_baseline(fn ->
+        for script <- ["echo x; exec sleep 60", "exec >&-; exec sleep 60", "exec sleep 60"] do
+          opts = [idle_timeout: 100, env: env, backend: backend]
+          assert NetRunner.run(["sh", "-c", script], opts) == {:error, :timeout}
+          assert tagged(tag) == []
+        end
+      end)
+    end
+
+    on_backends "of 0 is over at once, :infinity and a long one never" do
+      run = &NetRunner.run(&1, idle_timeout: &2, backend: backend)
+      assert run.(["sleep", "60"], 0) == {:error, :timeout}
+      assert run.(["sh", "-c", "sleep 0.05; echo"], :infinity) == {"\n", 0}
+      assert run.(["sh", "-c", "sleep 0.05; echo"], 4_294_967_295) == {"\n", 0}
+    end
+  end
+
   describe "max_output_size:" do
     on_backends "lets through what fits and cuts to exactly the limit what does not" do
       run = &NetRunner.run(["printf", &1], max_output_size: &2, backend: backend)

@@ -360,17 +360,18 @@ defmodule NetRunner.Process do
           {:ok, non_neg_integer}
           | {:error, :timeout | :guardian_lost | {:unkillable, [pos_integer]} | :closed}
   def await_exit(p, timeout \\ :infinity) do
-    with {:ok, exit} <- await_end(p, timeout), do: {:ok, status(exit)}
+    with {:ok, exit} <- await_end(p, :await, timeout), do: {:ok, status(exit)}
   end
 
   # Looking without waiting must work however busy everybody is.
-  defp await_end(p, timeout) when is_integer(timeout) and timeout <= 0,
-    do: call(p, :exit, @answer_timeout)
+  defp await_end(p, what, timeout) when is_integer(timeout) and timeout <= 0,
+    do: call(p, {what, :now}, @answer_timeout)
 
-  defp await_end(p, timeout) do
+  # One call: a server that was told to leave is gone once it has answered.
+  defp await_end(p, what, timeout) do
     ref = make_ref()
 
-    with {:error, :timeout} <- call(p, {:await, ref}, timeout) do
+    with {:error, :timeout} <- call(p, {what, ref}, timeout) do
       GenServer.cast(p, {:forget, ref})
       {:error, :timeout}
     end
@@ -423,12 +424,7 @@ defmodule NetRunner.Process do
   """
   @spec result(t, timeout) ::
           {:ok, Result.t()} | {:error, :timeout | {:unkillable, [pos_integer]} | :closed}
-  def result(p, timeout \\ :infinity) do
-    case await_end(p, timeout) do
-      {:error, reason} when reason != :guardian_lost -> {:error, reason}
-      _ended -> call(p, :result, @answer_timeout)
-    end
-  end
+  def result(p, timeout \\ :infinity), do: await_end(p, :result, timeout)
 
   @doc "Makes another process the owner, whose death stops the command; at once if it has ended already."
   @spec set_owner(t, pid) :: :ok | {:error, :closed}

@@ -103,30 +103,37 @@ defmodule NetRunner.Stream do
 
   # What was said on stderr until then is often why.
   defp fail(reason, state) do
-    tail =
-      case NetRunner.Process.stderr_tail(state.process) do
-        {:ok, tail} -> tail
-        {:error, :closed} -> ""
-      end
-
-    raise NetRunner.Error, reason: reason, cmd: state.cmd, stderr: tail
+    case NetRunner.Process.stderr_tail(state.process) do
+      {:ok, tail} -> fail(reason, tail, state)
+      {:error, :closed} -> fail(reason, "", state)
+    end
   end
+
+  defp fail(reason, tail, state),
+    do: raise(NetRunner.Error, reason: reason, cmd: state.cmd, stderr: tail)
 
   defp finish(state) do
     with :ended <- Idle.await_exit(state.process, :infinity, Idle.heard(state.idle)),
-         {:ok, conclusion} <- NetRunner.Process.conclude(state.process, :infinity),
-         :ok <- Collector.fed(conclusion) do
-      ended(state.options.exit, conclusion.result, %{state | status: :over})
+         {:ok, %{result: result} = conclusion} <-
+           NetRunner.Process.conclude(state.process, :infinity) do
+      # The server is gone.
+      case Collector.fed(conclusion) do
+        :ok -> ended(state.options.exit, result, %{state | status: :over})
+        {:error, reason} -> fail(reason, result.stderr, state)
+      end
     else
       :idle_timeout -> time_out(state)
       {:error, reason} -> fail(reason, state)
     end
   end
 
-  defp ended(_exit, %{cause: :guardian_lost}, state), do: fail(:guardian_lost, state)
+  defp ended(_exit, %{cause: :guardian_lost} = result, state),
+    do: fail(:guardian_lost, result.stderr, state)
 
   # Whoever started the enumeration has died, and another goes on with it: this is a cut, not an end.
-  defp ended(_exit, %{cause: :owner_down}, state), do: fail(:closed, state)
+  defp ended(_exit, %{cause: :owner_down} = result, state),
+    do: fail(:closed, result.stderr, state)
+
   defp ended(:ignore, _result, state), do: {:halt, state}
   defp ended(:element, result, state), do: {[{:exit, result.exit}], state}
 

@@ -6,8 +6,6 @@ defmodule NetRunner.Telemetry do
   again: call `refresh/0` should you load it later. Without the library a command's events cost less than
   a tenth of a microsecond, with it and nobody listening some two (`mix bench.telemetry`).
 
-  <!-- only compiled: :telemetry is no dependency; telemetry_test.exs attaches -->
-
       :telemetry.attach(
         "slow-commands",
         [:net_runner, :command, :stop],

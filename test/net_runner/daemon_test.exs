@@ -375,6 +375,19 @@ defmodule NetRunner.DaemonTest do
     end
   end
 
+  test "the consumer's end after the last line may be heard before the reader's, and is no loss" do
+    alias NetRunner.Daemon.Server
+    {reader, consumer} = {spawn(fn -> :ok end), spawn(fn -> :ok end)}
+    state = struct(Server, phase: :up, process: self(), output: [reader, consumer])
+    over = {:EXIT, consumer, {:shutdown, :over}}
+
+    assert {:noreply, %{output: [^reader], leaving: nil} = state} =
+             Server.handle_info(over, state)
+
+    assert {:noreply, %{output: [], leaving: nil}} =
+             Server.handle_info({:EXIT, reader, :normal}, state)
+  end
+
   describe "overflow: :block, a slow on_output" do
     on_backends "stops the command, in bounded memory, and goes on where it was" do
       d = start!(cmd: ["yes"], on_output: tell_and_wait(), backend: backend)
@@ -1336,7 +1349,8 @@ defmodule NetRunner.DaemonTest do
           {:transient, "exit 3", 4},
           {:transient, "kill -KILL $$", 4},
           {:temporary, "exit 0", 1},
-          {:temporary, "exit 3", 1}
+          {:temporary, "exit 3", 1},
+          {:temporary, "kill -KILL $$", 1}
         ] do
       test "#{restart} is started #{starts} times when its command does #{script}", %{path: path} do
         {restart, script, starts} = unquote({:{}, [], [restart, script, starts]})
@@ -1464,6 +1478,58 @@ defmodule NetRunner.DaemonTest do
         assert_received {:DOWN, ^monitor, :process, ^d, :shutdown}
         assert us in 200_000..3_200_000
         assert tagged(tag) == []
+      end)
+    end
+
+    @tag :subreaper
+    on_backends "its shutdown is inside the budget at its worst: TERM ignored, a daemon left, on_output stuck" do
+      {lock, daemon_lock} = {tmp_path("lock"), tmp_path("daemon_lock")}
+      {kill_timeout, flush_timeout} = {300, 400}
+      me = self()
+
+      stuck = fn line ->
+        send(me, {:stuck, line})
+        Process.sleep(:infinity)
+      end
+
+      # Each says that it is ready: two lines, one for the function and one that waits for it.
+      script = ~S("$1" "$2" exit; exec "$3" "$4")
+
+      back_at_baseline(fn ->
+        cmd = [
+          "sh",
+          "-c",
+          script,
+          "sh",
+          fixture("daemonize"),
+          daemon_lock,
+          fixture("ignore_term"),
+          lock
+        ]
+
+        opts = [
+          cmd: cmd,
+          on_output: stuck,
+          kill_timeout: kill_timeout,
+          flush_timeout: flush_timeout
+        ]
+
+        opts = opts ++ [drain_timeout: 60_000, ready: {:output, "ready"}, backend: backend]
+        supervisor = supervise({D, opts})
+        [{_id, d, :worker, [D]}] = Supervisor.which_children(supervisor)
+        assert_receive {:stuck, _first}, 5_000
+
+        eventually("both hold their locks", 5_000, fn ->
+          locked?(lock) and locked?(daemon_lock)
+        end)
+
+        monitor = Process.monitor(d)
+        {us, :ok} = :timer.tc(fn -> Supervisor.stop(supervisor) end)
+        # The supervisor has not had to kill it.
+        assert_received {:DOWN, ^monitor, :process, ^d, :shutdown}
+        assert us in (kill_timeout * 1_000)..((kill_timeout + flush_timeout + 4_000) * 1_000)
+        refute locked?(lock) or locked?(daemon_lock)
+        refute_received {:stuck, _another}
       end)
     end
 

@@ -20,10 +20,13 @@ defmodule NetRunner.ExecTest do
       assert is_integer(result.os_pid) and result.os_pid > 1
       assert %{stdin: %{bytes: 10}, stdout: %{bytes: 10}, stderr: %{bytes: 4}} = result.stats
 
-      assert %{max_rss_kb: rss, user_us: _, system_us: _, minflt: faults, nvcsw: _} =
-               result.rusage
+      assert Enum.sort(Map.keys(result.rusage)) ==
+               [:majflt, :max_rss_kb, :minflt, :nivcsw, :nvcsw, :system_us, :user_us]
 
-      assert rss > 100 and faults > 0
+      assert Enum.all?(Map.values(result.rusage), &(is_integer(&1) and &1 >= 0))
+      # It waited for cat, and touched pages.
+      assert %{max_rss_kb: rss, minflt: faults, nvcsw: waits} = result.rusage
+      assert rss > 100 and faults > 0 and waits > 0
       assert Result.status(result) == 0
       assert Result.ok?(result)
     end
@@ -196,6 +199,36 @@ defmodule NetRunner.ExecTest do
       refute Result.ok?(result)
     end
 
+    on_backends "of a command whose guardian was killed there is none for run, run! and streams" do
+      me = self()
+      cmd = ["sh", "-c", "echo words >&2; echo $PPID; exec sleep 60"]
+      kill = &({_, 0} = System.cmd("kill", ["-KILL", String.trim(&1)]))
+
+      # Calls, in a process of its own, what is given the first piece of output before its guardian is killed.
+      lose = fn call ->
+        task = Task.async(fn -> call.(into: %Teller{to: me}, backend: backend) end)
+        assert_receive {:element, ppid}, 5_000
+        kill.(ppid)
+        {ppid, Task.await(task)}
+      end
+
+      assert {_ppid, {:error, :guardian_lost}} = lose.(&NetRunner.run(cmd, &1))
+
+      for call <- [&NetRunner.run!/2, &NetRunner.exec!/2] do
+        {ppid, error} = lose.(&assert_raise(ExitError, fn -> call.(cmd, &1) end))
+        assert %{cause: :guardian_lost, exit: nil, status: nil, stderr: "words\n"} = error
+        assert %Result{cause: :guardian_lost, stdout: [^ppid]} = error.result
+        assert Exception.message(error) =~ "its guardian was lost"
+      end
+
+      for opts <- [[], [exit: :ignore], [exit: :element], [ok: [0, 137]]],
+          stream = [backend: backend] ++ opts,
+          enum <- [NetRunner.stream!(cmd, stream), elem(NetRunner.stream(cmd, stream), 1)] do
+        error = assert_raise NetRunner.Error, fn -> Enum.each(enum, kill) end
+        assert %{reason: :guardian_lost, cmd: ^cmd, stderr: "words\n"} = error
+      end
+    end
+
     test "is an error only where nothing ran" do
       assert NetRunner.exec(["no-such-program"]) == {:error, :enoent}
       assert NetRunner.exec(["true"], cd: "/no/such") == {:error, {:cd, :enoent}}
@@ -357,22 +390,23 @@ defmodule NetRunner.ExecTest do
 
     defp blob, do: :binary.copy("x", 2_000_000)
 
-    test "stderr is what the option says" do
+    on_backends "stderr is what the option says" do
+      exec = &exec(&1, [backend: backend] ++ &2)
       script = "printf 0123456789 >&2"
-      assert {:ok, %{stderr: "0123456789", truncated?: false}} = exec(script, stderr: :capture)
-      assert {:ok, %{stderr: "789", truncated?: true}} = exec(script, stderr_tail_bytes: 3)
+      assert {:ok, %{stderr: "0123456789", truncated?: false}} = exec.(script, stderr: :capture)
+      assert {:ok, %{stderr: "789", truncated?: true}} = exec.(script, stderr_tail_bytes: 3)
 
       assert {:ok, %{stderr: "0123456789", truncated?: false}} =
-               exec(script, stderr_tail_bytes: 10)
+               exec.(script, stderr_tail_bytes: 10)
 
-      assert {:ok, %{stderr: "", stdout: "0123456789"}} = exec(script, stderr: :merge)
-      assert {:ok, %{stderr: ""}} = exec(script, stderr: :discard)
+      assert {:ok, %{stderr: "", stdout: "0123456789"}} = exec.(script, stderr: :merge)
+      assert {:ok, %{stderr: ""}} = exec.(script, stderr: :discard)
 
       assert {:ok, %{stderr: "0123", truncated?: true, cause: :output_limit}} =
-               exec(script, stderr: :capture, max_output_size: 4)
+               exec.(script, stderr: :capture, max_output_size: 4)
 
       assert {:ok, %{stderr: "6789", truncated?: true, cause: :exited}} =
-               exec(script, stderr: :capture, max_output_size: 4, overflow: :tail)
+               exec.(script, stderr: :capture, max_output_size: 4, overflow: :tail)
     end
   end
 
@@ -394,22 +428,23 @@ defmodule NetRunner.ExecTest do
       assert NetRunner.run(["true"], into: :iodata, backend: backend) == {[], 0}
     end
 
-    test "a file, nothing of it in memory at once" do
+    on_backends "a file, nothing of it in memory at once" do
       path = tmp_path("out")
-      assert {%File.Stream{}, 0} = NetRunner.run(["seq", "1000"], into: File.stream!(path))
+      opts = [into: File.stream!(path), backend: backend]
+      assert {%File.Stream{}, 0} = NetRunner.run(["seq", "1000"], opts)
       assert File.read!(path) == Enum.map_join(1..1000, &"#{&1}\n")
     end
 
-    test "a collectable is done once, or halted once if the run is left by an exception" do
-      into = %Teller{to: self()}
-      assert {["a\n"], 0} = NetRunner.run(["echo", "a"], into: into)
+    on_backends "a collectable is done once, or halted once if the run is left by an exception" do
+      opts = [into: %Teller{to: self()}, backend: backend]
+      assert {["a\n"], 0} = NetRunner.run(["echo", "a"], opts)
       assert_received :done
       refute_received {:halt, _elements}
 
       back_at_baseline(fn ->
         assert_raise RuntimeError, "the collectable's own", fn ->
           # Each comes as an element of its own, "raise\n" as well.
-          NetRunner.run(["printf", "a\\n-b\\n-raise\\n-c\\n"], into: into, lines: "-")
+          NetRunner.run(["printf", "a\\n-b\\n-raise\\n-c\\n"], [lines: "-"] ++ opts)
         end
       end)
 
@@ -418,7 +453,7 @@ defmodule NetRunner.ExecTest do
       refute_received :done
     end
 
-    test "a collectable is halted with what it has, if the input raises or there is no result" do
+    on_backends "a collectable is halted with what it has, if the input raises or there is no result" do
       me = self()
 
       back_at_baseline(fn ->
@@ -430,7 +465,8 @@ defmodule NetRunner.ExecTest do
                 2 -> send(me, {:feeder, self()}) && receive(do: (:go -> raise "the input's own"))
               end)
 
-            catch_error(NetRunner.run(["cat"], into: %Teller{to: me}, input: input))
+            opts = [into: %Teller{to: me}, input: input, backend: backend]
+            catch_error(NetRunner.run(["cat"], opts))
           end)
 
         assert_receive {:feeder, feeder}, 5_000
@@ -497,8 +533,9 @@ defmodule NetRunner.ExecTest do
       assert Process.alive?(test)
     end
 
-    test "cuts lines where it cuts bytes" do
-      run = &NetRunner.run(["seq", "3"], [lines: true, max_output_size: 3] ++ &1)
+    on_backends "cuts lines where it cuts bytes" do
+      opts = [lines: true, max_output_size: 3, backend: backend]
+      run = &NetRunner.run(["seq", "3"], opts ++ &1)
       assert run.(overflow: :head) == {["1", "2"], 0}
       assert run.(overflow: :tail) == {["", "3"], 0}
       assert run.([]) == {:error, {:max_output_exceeded, ["1", "2"]}}
@@ -510,7 +547,7 @@ defmodule NetRunner.ExecTest do
       numbers = Enum.map(1..50_000, &to_string/1)
       run = &NetRunner.run(["cat"], [input: &1, backend: backend] ++ &2)
 
-      for separator <- ["\n", "\r\n", <<0>>, "--", <<255, 254>>] do
+      for separator <- ["\n", "\r", "\r\n", <<0>>, "--", <<255, 254>>] do
         given = Enum.join(numbers, separator)
         assert run.(given, lines: separator) == {numbers, 0}
         assert run.(given <> separator, lines: separator) == {numbers, 0}
@@ -538,8 +575,10 @@ defmodule NetRunner.ExecTest do
       end)
     end
 
-    test "whether lines were cut is told" do
-      exec = &NetRunner.exec(["printf", "12345\\n123"], lines: true, max_line_length: {&1, &2})
+    on_backends "whether lines were cut is told" do
+      opts = [lines: true, backend: backend]
+      cmd = ["printf", "12345\\n123"]
+      exec = &NetRunner.exec(cmd, [max_line_length: {&1, &2}] ++ opts)
       assert {:ok, %{truncated?: true, stdout: ["1234", "123"]}} = exec.(4, :truncate)
       assert {:ok, %{truncated?: false, stdout: ["12345", "123"]}} = exec.(5, :truncate)
       assert {:ok, %{truncated?: false}} = exec.(4, :split)

@@ -12,29 +12,27 @@ defmodule NetRunner.FilesTest do
   end
 
   describe "a file as stdin" do
-    test "is read by the command itself" do
+    on_backends "is read by the command itself" do
       path = file("in", "from the file")
-      assert NetRunner.run(["cat"], input: {:file, path}) == {"from the file", 0}
-      assert {:ok, %{stats: %{stdin: nil}}} = NetRunner.exec(["cat"], input: {:file, path})
-      assert Enum.join(NetRunner.stream!(["cat"], input: {:file, path})) == "from the file"
-
-      assert NetRunner.run(["stat", "-L", "-c", "%n", "/dev/stdin"], input: {:file, path}) ==
-               {"/dev/stdin\n", 0}
-
-      assert NetRunner.run(["readlink", "/proc/self/fd/0"], input: {:file, path}) ==
-               {path <> "\n", 0}
+      opts = [input: {:file, path}, backend: backend]
+      assert NetRunner.run(["cat"], opts) == {"from the file", 0}
+      assert {:ok, %{stats: %{stdin: nil}}} = NetRunner.exec(["cat"], opts)
+      assert Enum.join(NetRunner.stream!(["cat"], opts)) == "from the file"
+      assert NetRunner.run(["readlink", "/proc/self/fd/0"], opts) == {path <> "\n", 0}
     end
 
-    test "is relative to the BEAM's directory, not to cd:" do
+    on_backends "is relative to the BEAM's directory, not to cd:" do
       path = file("in", "here")
 
       File.cd!(Path.dirname(path), fn ->
-        assert NetRunner.run(["cat"], input: {:file, "in"}, cd: "/") == {"here", 0}
+        assert NetRunner.run(["cat"], input: {:file, "in"}, cd: "/", backend: backend) ==
+                 {"here", 0}
       end)
     end
 
-    test "cannot be written to by the process" do
-      {:ok, p} = NetRunner.Process.start("cat", [], input: {:file, file("in", "x")})
+    on_backends "cannot be written to by the process" do
+      opts = [input: {:file, file("in", "x")}, backend: backend]
+      {:ok, p} = NetRunner.Process.start("cat", [], opts)
       assert NetRunner.Process.write(p, "y") == {:error, :closed}
       assert NetRunner.Process.close_stdin(p) == {:error, :closed}
       assert NetRunner.Process.read(p) == {:ok, "x"}
@@ -43,18 +41,17 @@ defmodule NetRunner.FilesTest do
   end
 
   describe "a file as stdout" do
-    test "is written by the command itself: truncated, or appended to" do
+    on_backends "is written by the command itself: truncated, or appended to" do
       path = file("out", "what was there before")
-      assert NetRunner.run(["echo", "1"], stdout: {:file, path}) == {"", 0}
+      opts = [stdout: {:file, path}, backend: backend]
+      assert NetRunner.run(["echo", "1"], opts) == {"", 0}
       assert File.read!(path) == "1\n"
-      assert NetRunner.run(["echo", "2"], stdout: {:file, path, [:append]}) == {"", 0}
+      append = [stdout: {:file, path, [:append]}, backend: backend]
+      assert NetRunner.run(["echo", "2"], append) == {"", 0}
       assert File.read!(path) == "1\n2\n"
-
-      assert {:ok, %{stdout: "", stats: %{stdout: nil}}} =
-               NetRunner.exec(["echo", "3"], stdout: {:file, path})
-
-      assert NetRunner.run(["echo"], stdout: {:file, path}, into: [], lines: true) == {[], 0}
-      assert Enum.to_list(NetRunner.stream!(["echo", "4"], stdout: {:file, path})) == []
+      assert {:ok, %{stdout: "", stats: %{stdout: nil}}} = NetRunner.exec(["echo", "3"], opts)
+      assert NetRunner.run(["echo"], opts ++ [into: [], lines: true]) == {[], 0}
+      assert Enum.to_list(NetRunner.stream!(["echo", "4"], opts)) == []
       assert File.read!(path) == "4\n"
     end
 
@@ -64,35 +61,98 @@ defmodule NetRunner.FilesTest do
       assert Bitwise.band(File.stat!(path).mode, 0o7777) == 0o640
     end
 
-    test "with a merged stderr has both, in order" do
+    on_backends "with a merged stderr has both, in order" do
       path = tmp_path("out")
       script = ["sh", "-c", "echo 1; echo 2 >&2; echo 3"]
-      assert NetRunner.run(script, stdout: {:file, path}, stderr: :merge) == {"", 0}
+      opts = [stdout: {:file, path}, stderr: :merge, backend: backend]
+      assert NetRunner.run(script, opts) == {"", 0}
       assert File.read!(path) == "1\n2\n3\n"
-    end
-
-    test "as large as it likes, with little memory and no bytes through the BEAM" do
-      path = tmp_path("out")
-      {before, _} = :erlang.statistics(:io)
-      cmd = ["head", "-c", "300000000", "/dev/zero"]
-      assert NetRunner.run(cmd, stdout: {:file, path}) == {"", 0}
-      assert File.stat!(path).size == 300_000_000
-      assert {^before, _} = :erlang.statistics(:io)
     end
   end
 
   describe "a file as stderr" do
-    test "is apart from stdout" do
+    on_backends "is apart from stdout" do
       path = tmp_path("err")
       script = ["sh", "-c", "echo out; echo err >&2; exit 3"]
-      assert NetRunner.run(script, stderr: {:file, path}) == {"out\n", 3}
-      assert NetRunner.run(script, stderr: {:file, path, [:append]}) == {"out\n", 3}
+      opts = [stderr: {:file, path}, backend: backend]
+      assert NetRunner.run(script, opts) == {"out\n", 3}
+      append = [stderr: {:file, path, [:append]}, backend: backend]
+      assert NetRunner.run(script, append) == {"out\n", 3}
       assert File.read!(path) == "err\nerr\n"
-
-      error =
-        assert_raise NetRunner.ExitError, fn -> NetRunner.run!(script, stderr: {:file, path}) end
-
+      assert Enum.join(NetRunner.stream!(script, [exit: :ignore] ++ opts)) == "out\n"
+      assert File.read!(path) == "err\n"
+      error = assert_raise NetRunner.ExitError, fn -> NetRunner.run!(script, opts) end
       assert error.stderr == ""
+    end
+  end
+
+  describe "a file as stdin, stdout and stderr" do
+    # The bytes that this BEAM read and wrote while `fun` ran, and by how many KiB it was larger than before.
+    # (`:erlang.statistics(:io)` is of ports only, and knows nothing of what our NIF does.)
+    defp cost(fun) do
+      beam = System.pid()
+      :erlang.garbage_collect()
+      # VmHWM begins anew.
+      File.write!("/proc/#{beam}/clear_refs", "5")
+      {bytes, kb} = {transferred(beam), rss_kb(beam)}
+      fun.()
+      {transferred(beam) - bytes, rss_peak_kb(beam) - kb}
+    end
+
+    on_backends "as large as it likes, with little memory and no bytes through the BEAM" do
+      {input, output, errors, links} =
+        {tmp_path("in"), tmp_path("out"), tmp_path("err"), tmp_path("links")}
+
+      {_, 0} = System.cmd("truncate", ["-s", "300000000", input])
+
+      script = """
+      readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2 | cat >"$1"
+      head -c 100000000
+      exec cat >&2
+      """
+
+      # The file that is appended to has something already.
+      for {stdout, stderr, sizes} <- [
+            {[], [:append], {100_000_000, 200_000_001}},
+            {[:append], [], {100_000_001, 200_000_000}}
+          ] do
+        for path <- [output, errors], do: File.write!(path, "x")
+
+        opts = [
+          input: {:file, input},
+          stdout: {:file, output, stdout},
+          stderr: {:file, errors, stderr}
+        ]
+
+        {bytes, kb} =
+          cost(fn ->
+            assert NetRunner.run(["sh", "-c", script, "sh", links], [backend: backend] ++ opts) ==
+                     {"", 0}
+          end)
+
+        assert {File.stat!(output).size, File.stat!(errors).size} == sizes
+        assert bytes < 1_000_000
+        assert kb < 32_000
+        assert File.read!(links) == "#{input}\n#{output}\n#{errors}\n"
+      end
+    end
+
+    on_backends "of a pipe's bytes the same measure tells" do
+      opts = [max_output_size: 0, overflow: :head, backend: backend]
+
+      {bytes, _kb} =
+        cost(fn -> {"", 0} = NetRunner.run(["head", "-c", "30000000", "/dev/zero"], opts) end)
+
+      assert bytes > 20_000_000
+
+      opts = [
+        input: List.duplicate(:binary.copy("x", 1_000_000), 30),
+        stdout: :discard,
+        backend: backend
+      ]
+
+      {bytes, _kb} = cost(fn -> {"", 0} = NetRunner.run(["cat"], opts) end)
+      assert bytes > 20_000_000
     end
   end
 
@@ -139,13 +199,40 @@ defmodule NetRunner.FilesTest do
       {:ok, fifo: path}
     end
 
-    test "is waited for by its own start, and by nobody else", %{fifo: fifo} do
-      started = Task.async(fn -> NetRunner.run(["cat"], input: {:file, fifo}) end)
-      assert NetRunner.run(["echo", "another"]) == {"another\n", 0}
+    on_backends "is waited for by its own start, and by nobody else", %{fifo: fifo} do
+      opts = [input: {:file, fifo}, backend: backend]
+      started = Task.async(fn -> NetRunner.run(["cat"], opts) end)
+      on_their_way(1)
+      assert NetRunner.run(["echo", "another"], backend: backend) == {"another\n", 0}
       assert Task.yield(started, 0) == nil
       # The shell opens the other end: a File.write! here would hold up a thread of this BEAM.
       {_, 0} = System.cmd("sh", ["-c", ~S(echo through >"$1"), "sh", fifo])
       assert Task.await(started) == {"through\n", 0}
+    end
+
+    on_backends "as stdout or stderr is waited for as well, and written to once somebody reads",
+                %{fifo: fifo} do
+      for {stream, script, opts, output} <- [
+            {:stdout, "echo through; echo err >&2", [stderr: :capture], {"", 0, "err\n"}},
+            {:stderr, "echo out; echo through >&2", [], {"out\n", 0}},
+            {:stdout, "echo through >&2", [stderr: :merge], {"", 0}}
+          ],
+          file <- [{:file, fifo}, {:file, fifo, [:append]}] do
+        opts = [{stream, file}, {:backend, backend} | opts]
+        started = Task.async(fn -> NetRunner.run(["sh", "-c", script], opts) end)
+        on_their_way(1)
+        assert Task.yield(started, 0) == nil
+        assert System.cmd("cat", [fifo]) == {"through\n", 0}
+        assert Task.await(started) == output
+      end
+    end
+
+    # Each start that waits for a FIFO is one, as long as the zygote has not said how it went.
+    defp on_their_way(count) do
+      eventually("#{count} are on their way", fn ->
+        %{in_flight: sent, queued: queued} = NetRunner.Shepherd.info()
+        sent + queued == count
+      end)
     end
 
     test "does not hold up a storm of other starts", %{fifo: fifo} do
@@ -153,10 +240,7 @@ defmodule NetRunner.FilesTest do
         for _ <- 1..(2 * System.schedulers_online()),
             do: Task.async(fn -> NetRunner.run(["cat"], input: {:file, fifo}) end)
 
-      eventually("they are on their way", fn ->
-        NetRunner.Shepherd.info().in_flight == length(waiting)
-      end)
-
+      on_their_way(length(waiting))
       storm = for _ <- 1..300, do: Task.async(fn -> NetRunner.run(["true"]) end)
       assert Enum.all?(Task.await_many(storm, 10_000), &(&1 == {"", 0}))
       {_, 0} = System.cmd("sh", ["-c", ~S(exec 3>"$1"), "sh", fifo])
@@ -196,30 +280,44 @@ defmodule NetRunner.FilesTest do
     end
 
     test "waited for by many starts at once keeps no thread of the VM", %{fifo: fifo} do
-      count = System.schedulers() + :erlang.system_info(:dirty_io_schedulers) + 10
+      count = min(System.schedulers() + :erlang.system_info(:dirty_io_schedulers) + 10, 40)
 
       waiting =
-        for _ <- 1..min(count, 40),
-            do:
-              Task.async(fn ->
-                NetRunner.run(["cat"], input: {:file, fifo}, spawn_timeout: 1_000)
-              end)
+        for _ <- 1..count, do: Task.async(fn -> NetRunner.run(["cat"], input: {:file, fifo}) end)
 
+      on_their_way(count)
       # A file is read on a dirty I/O scheduler: one must be free.
       assert {:ok, _} = File.read("/proc/self/status")
       assert NetRunner.run(["echo", "free"]) == {"free\n", 0}
-      assert Enum.all?(Task.await_many(waiting), &(&1 == {:error, :spawn_timeout}))
+      assert Enum.all?(waiting, &(Task.yield(&1, 0) == nil))
+      {_, 0} = System.cmd("sh", ["-c", ~S(exec 3>"$1"), "sh", fifo])
+      assert Enum.all?(Task.await_many(waiting, 10_000), &(&1 == {"", 0}))
     end
   end
 
   describe "/dev/null" do
-    test "takes all and gives nothing" do
-      assert NetRunner.run(["yes"], stdout: :discard, timeout: 100) == {:error, :timeout}
+    on_backends "is what a stream is that goes nowhere, and no pipe that somebody reads away" do
+      # The command's own look at it, told by a stream that is a pipe.
+      for {fd, end_name, given, told_by} <- [
+            {0, :stdin, [], :stdout},
+            {0, :stdin, [input: :null], :stdout},
+            {1, :stdout, [stdout: :discard, stderr: :capture], :stderr},
+            {2, :stderr, [stderr: :discard], :stdout}
+          ] do
+        to = if told_by == :stderr, do: 2, else: 1
+        script = ["sh", "-c", "readlink /proc/$$/fd/#{fd} | cat >&#{to}"]
+        assert {:ok, told} = NetRunner.exec(script, [backend: backend] ++ given)
+        assert {fd, Map.fetch!(told, told_by)} == {fd, "/dev/null\n"}
+        assert told.stats[end_name] == nil
+      end
+    end
 
-      assert NetRunner.run(["sh", "-c", "echo x; echo y >&2"], stdout: :discard, stderr: :capture) ==
-               {"", 0, "y\n"}
-
-      {:ok, p} = NetRunner.Process.start("echo", ["x"], stdout: :discard)
+    on_backends "takes all and gives nothing" do
+      opts = [stdout: :discard, backend: backend]
+      assert NetRunner.run(["yes"], opts ++ [timeout: 100]) == {:error, :timeout}
+      script = ["sh", "-c", "echo x; echo y >&2"]
+      assert NetRunner.run(script, opts ++ [stderr: :capture]) == {"", 0, "y\n"}
+      {:ok, p} = NetRunner.Process.start("echo", ["x"], opts)
       assert NetRunner.Process.read(p) == {:error, :closed}
       assert NetRunner.Process.await_exit(p) == {:ok, 0}
       assert {:ok, %{stdout: nil}} = NetRunner.Process.stats(p)
@@ -248,11 +346,14 @@ defmodule NetRunner.FilesTest do
       assert File.read!(path) == String.duplicate("#{path}\nto stderr\n", 3)
     end
 
-    test "of a BEAM that has none is an error of the start" do
+    # ERTS may have put something in its place, /dev/null mostly. That is then what is inherited.
+    test "of a BEAM that was started without one is what is there now, and an error if that is nothing" do
       beam =
         OtherBeam.start(
           """
-          IO.puts(inspect(NetRunner.run(["true"], stderr: :inherit)))
+          script = "readlink /proc/$$/fd/2 | cat"
+          IO.puts(inspect(File.read_link("/proc/\#{System.pid()}/fd/2")))
+          IO.puts(inspect(NetRunner.run(["sh", "-c", script], stderr: :inherit)))
           IO.puts(inspect(NetRunner.run(["true"])))
           IO.puts("up")
           Process.sleep(:infinity)
@@ -260,9 +361,13 @@ defmodule NetRunner.FilesTest do
           ["sh", "-c", ~s(exec "$@" 2>&-), "sh"]
         )
 
-      answer = OtherBeam.read_line(beam)
-      # ERTS may have put something else in its place, which is then what is inherited.
-      assert answer in ["{:error, :ebadf}", ~s({"", 0})]
+      expected =
+        case beam |> OtherBeam.read_line() |> Code.eval_string() do
+          {{:ok, link}, _} -> {link <> "\n", 0}
+          {{:error, :enoent}, _} -> {:error, :ebadf}
+        end
+
+      assert OtherBeam.read_line(beam) == inspect(expected)
       assert OtherBeam.read_line(beam) == ~s({"", 0})
     end
   end

@@ -101,6 +101,11 @@ defmodule NetRunner.LinesTest do
           do: assert(lines(chunks, "aabaab") == ["", "aab"])
     end
 
+    test "may be a carriage return alone, as progress bars write it" do
+      assert lines(["10%\r20%", "\r", "\r\n30%\r"], "\r") == ["10%", "20%", "", "\n30%"]
+      assert lines(["10%\r\n20"], "\r", {2, :split}) == ["10", "%", "\n2", "0"]
+    end
+
     test "that breaks off was none: what was held back belongs to the line" do
       assert lines(["a\r", "b\r\n"], "\r\n") == ["a\rb"]
       assert lines(["xaab", "aac"], "aabaab") == ["xaabaac"]

@@ -1,9 +1,10 @@
 defmodule NetRunner.OptionsTest do
   # Every option of the schema: what it takes, what it refuses, and that it is documented. A wrong type
   # raises naming the key; a value that cannot be is {:error, {:invalid, option, message}}.
-  use ExUnit.Case, async: true
+  use NetRunner.Test.Case, async: true
 
   alias NetRunner.Options
+  alias NetRunner.Test.Backends
 
   @common [
     :input,
@@ -137,7 +138,8 @@ defmodule NetRunner.OptionsTest do
       {:stderr, same([:consume, :merge, :discard, :inherit]) ++ @files, [:stdout | @no_stdio],
        @bad_files},
       {:lines,
-       [{true, "\n"}, {false, nil}, {nil, nil}] ++ same(["\n", "\r\n", <<0>>, "é", <<255>>]),
+       [{true, "\n"}, {false, nil}, {nil, nil}] ++
+         same(["\n", "\r", "\r\n", <<0>>, "é", <<255>>]),
        [1, :lines, ~c"\n", ["\n"], ~r/x/, {"\n"}, <<1::3>>], [""]},
       # What it needs beside it has a test of its own.
       {:max_line_length, same([:infinity]),
@@ -270,7 +272,7 @@ defmodule NetRunner.OptionsTest do
        ], []},
       {{:overflow, :daemon}, same([:block, :drop]), [nil, true, "drop", :kill, :head], []},
       {:max_queue, same([1, 1024, 1_000_000]), [0, 1_000_001, :infinity | @not_a_number], []},
-      {{:lines, :daemon}, [{true, "\n"} | same(["\n", "\r\n", <<0>>, <<255>>])],
+      {{:lines, :daemon}, [{true, "\n"} | same(["\n", "\r", "\r\n", <<0>>, <<255>>])],
        [nil, false, :lines, ~c"\n", 10, <<1::3>>], [""]},
       {{:max_line_length, :daemon},
        same([:infinity, {1, :split}, {65_536, :truncate}, {9, :error}]),
@@ -479,6 +481,279 @@ defmodule NetRunner.OptionsTest do
       end
     end)
   end
+
+  # What `cat` is given to read, unless that is what is tried.
+  @given "x\n"
+
+  # Each of them would need something that not every machine has, or is about no command.
+  defp left_out?(:cgroup, value, _backend), do: value != nil
+  defp left_out?(option, _value, _backend) when option in [:user, :group, :groups, :cmd], do: true
+  # Two bytes of address space.
+  defp left_out?(:rlimits, [{:as, _} | _], _backend), do: true
+  # An enumerable, but of nothing that can be written.
+  defp left_out?(:input, %Range{}, _backend), do: true
+  # Elixir warns of it.
+  defp left_out?(:into, ["x"], _backend), do: true
+  # Somebody would have to listen there; and a pid is never true.
+  defp left_out?(:ready, ready, _backend),
+    do: is_function(ready) or match?({:tcp, _, _}, ready) or match?({:tcp, _}, ready)
+
+  defp left_out?(:pty, value, backend), do: value != false and backend == :io_uring
+  defp left_out?(:backend, :io_uring, _backend), do: :io_uring not in Backends.expected()
+  defp left_out?(_option, _value, _backend), do: false
+
+  on_backends "each good value makes a call that goes well, or ends as that value says" do
+    start_supervised!({Registry, keys: :unique, name: :r})
+    dir = Path.dirname(tmp_path("here"))
+    values = values()
+
+    calls =
+      for {call, options} <- @calls,
+          call != :top,
+          option <- options,
+          {value, _taken} <- values |> values_of(option, call) |> elem(1),
+          not left_out?(option, value, backend),
+          do: {call, option, value}
+
+    assert length(calls) > 700
+
+    calls
+    |> Task.async_stream(
+      fn {call, option, value} ->
+        value = in_dir(option, value, dir)
+        {command, opts} = command(option, value, backend)
+        {{call, option, value}, outcome(call, command, opts), expected(call, option, value)}
+      end,
+      max_concurrency: 8,
+      timeout: 60_000,
+      ordered: false
+    )
+    |> Enum.each(fn {:ok, {tried, outcome, expected}} ->
+      assert outcome in expected,
+             "#{inspect(tried, limit: 10, printable_limit: 100)}: #{inspect(outcome)}, not of #{inspect(expected)}"
+
+      written?(tried)
+    end)
+  end
+
+  test "each good value of top's options makes a table" do
+    for {option, [_ | _] = values} <- [
+          iterations: [1],
+          interval:
+            for({value, _} <- values() |> values_of(:interval, :top) |> elem(1), do: value),
+          sort: for({value, _} <- values() |> values_of(:sort, :top) |> elem(1), do: value)
+        ],
+        value <- values do
+      opts = Keyword.merge([iterations: 1], [{option, value}])
+      assert ExUnit.CaptureIO.capture_io(fn -> :ok = NetRunner.top(opts) end) =~ "OS PID"
+    end
+  end
+
+  # Paths that are there, each file another one.
+  defp in_dir(:cd, path, dir) when is_binary(path) do
+    path = Path.expand(path, dir)
+    File.mkdir_p!(path)
+    path
+  end
+
+  defp in_dir(option, file, dir) when option in [:stdout, :stderr] and elem(file, 0) == :file do
+    name = "#{System.unique_integer([:positive])}" <> Path.basename(elem(file, 1))
+    put_elem(file, 1, Path.join(dir, name))
+  end
+
+  defp in_dir(:input, {:file, path}, dir) do
+    path = Path.join(dir, Path.basename(path))
+    File.write!(path, @given)
+    {:file, path}
+  end
+
+  defp in_dir(_option, value, _dir), do: value
+
+  # The options that the value needs beside it. The last one wins.
+  defp command(option, value, backend) do
+    opts = [input: @given, backend: backend]
+
+    case {option, value} do
+      {:pty, pty} when pty != false ->
+        {["true"], [input: :null, backend: backend, pty: pty]}
+
+      # Nothing that comes may be put into it, or it would be printed.
+      {:into, %MapSet{} = set} ->
+        {["cat"], opts ++ [into: set]}
+
+      {:into, %{} = into} ->
+        {["cat"], opts ++ [input: "", into: into]}
+
+      # One that lives until it is stopped: its end might overtake its readiness.
+      {:ready, ready} when ready != nil ->
+        {["sh", "-c", "echo x; exec cat"], opts ++ [input: :pipe, ready: ready]}
+
+      {:ready_timeout, ms} ->
+        {["sh", "-c", "echo x; exec cat"],
+         opts ++ [input: :pipe, ready: {:output, "x"}, ready_timeout: ms]}
+
+      {:wait_timeout, ms} ->
+        {["cat"], opts ++ [wait_for: fn -> :ok end, wait_timeout: ms]}
+
+      _other ->
+        {["cat"], opts ++ [{option, value}]}
+    end
+  end
+
+  # {:ok, output}, {:failed, cause} of a command that was run, {:error, reason}
+  defp outcome(:run, command, opts) do
+    with {output, 0} <- NetRunner.run(command, opts), do: {:ok, output}
+  end
+
+  defp outcome(:exec, command, opts) do
+    with {:ok, result} <- NetRunner.exec(command, opts), do: told(result)
+  end
+
+  defp outcome(:process, command, opts) do
+    with {:ok, p} <- NetRunner.Process.start(hd(command), [], opts) do
+      output = read(p, "")
+      {:ok, 0} = NetRunner.Process.await_exit(p)
+      :ok = NetRunner.Process.stop(p)
+      {:ok, output}
+    end
+  end
+
+  defp outcome(:daemon, command, opts) do
+    Process.flag(:trap_exit, true)
+    me = self()
+    ours = [cmd: command, on_output: &send(me, {:line, &1})]
+
+    with {:ok, daemon} <- NetRunner.Daemon.start_link(ours ++ opts) do
+      if opts[:ready], do: NetRunner.Daemon.stop(daemon)
+      reason = if opts[:exit_reason], do: true, else: :normal
+      assert_receive {:EXIT, ^daemon, ^reason}, 10_000
+      {:ok, lines()}
+    end
+  end
+
+  defp outcome(call, command, opts) do
+    case call do
+      :run! ->
+        command |> NetRunner.run!(opts) |> then(fn {output, 0} -> {:ok, output} end)
+
+      :exec! ->
+        command |> NetRunner.exec!(opts) |> told()
+
+      :stream ->
+        {:ok,
+         command
+         |> NetRunner.stream!(opts)
+         |> Enum.map_join(&with({:exit, exit} <- &1, do: inspect(exit)))}
+    end
+  rescue
+    error in NetRunner.ExitError -> {:failed, error.cause}
+    error in NetRunner.Error -> {:error, error.reason}
+  end
+
+  defp told(%{exit: {:exited, 0}, cause: :exited, stdout: output}), do: {:ok, output}
+  defp told(%{cause: cause}), do: {:failed, cause}
+
+  defp read(p, bytes) do
+    case NetRunner.Process.read(p) do
+      {:ok, more} -> read(p, bytes <> more)
+      # Its stdout is no pipe.
+      end_of_it when end_of_it in [:eof, {:error, :closed}] -> bytes
+    end
+  end
+
+  defp lines do
+    receive do
+      {:line, line} -> [line | lines()]
+    after
+      0 -> []
+    end
+  end
+
+  # All that may come out of it.
+  defp expected(call, option, value) do
+    all = {:ok, output(call, option, value)}
+
+    case {option, value} do
+      # Who is quicker is chance.
+      {stop, ms} when stop in [:timeout, :idle_timeout] and ms in [0, 1] ->
+        [all | if(call in [:run, :stream], do: [{:error, :timeout}], else: [{:failed, stop}])]
+
+      {:spawn_timeout, 1} ->
+        [all, {:error, :spawn_timeout}]
+
+      {:ready_timeout, ms} when ms in [0, 1] ->
+        [all, {:error, :timeout}]
+
+      {:wait_timeout, ms} when ms in [0, 1] ->
+        [all, {:error, :wait_timeout}]
+
+      {:flush_timeout, ms} when ms in [0, 1] ->
+        [all, {:ok, []}]
+
+      {:max_output_size, size} when size in [0, 1] and call == :run ->
+        [{:error, {:max_output_exceeded, binary_part(@given, 0, size)}}]
+
+      {:max_output_size, size} when size in [0, 1] ->
+        [{:failed, :output_limit}]
+
+      {:ok, codes} ->
+        if(0 in codes, do: [all], else: [{:failed, :exited}])
+
+      # Only root may, or this build cannot.
+      {:rlimits, _limits} ->
+        [all, {:error, {:rlimit, :core, :eperm}}]
+
+      {setting, _number} when setting in [:nice, :oom_score_adj] ->
+        [all | for(posix <- [:eperm, :eacces], do: {:error, {setting, posix}})] ++
+          not_in_this_build(setting)
+
+      {:no_new_privs, true} ->
+        [all | not_in_this_build(:no_new_privs)]
+
+      _other ->
+        [all]
+    end
+  end
+
+  defp not_in_this_build(setting),
+    do: if(NetRunner.Nif.build() == :portable, do: [{:error, {setting, :enosys}}], else: [])
+
+  defp output(:daemon, :pty, pty) when pty != false, do: []
+  defp output(_call, :pty, pty) when pty != false, do: ""
+
+  defp output(:daemon, option, value)
+       when option == :on_output or (option == :stdout and value != :pipe),
+       do: []
+
+  defp output(:daemon, :lines, separator) when separator not in [true, "\n"], do: [@given]
+  defp output(:daemon, :input, input), do: input |> content() |> String.split("\n", trim: true)
+  defp output(:daemon, _option, _value), do: ["x"]
+  defp output(_call, :input, input), do: content(input)
+  defp output(_call, :stdout, stdout) when stdout != :pipe, do: ""
+  defp output(:stream, :lines, separator) when separator in [true, "\n"], do: "x"
+  defp output(:stream, :exit, :element), do: @given <> "{:exited, 0}"
+
+  defp output(call, :lines, separator) when call != :stream and separator in [true, "\n"],
+    do: ["x"]
+
+  defp output(call, :lines, separator) when call != :stream and is_binary(separator), do: [@given]
+  defp output(_call, :into, into) when into in [[], :iodata], do: [@given]
+  defp output(_call, :into, %MapSet{}), do: MapSet.new([@given])
+  defp output(_call, :into, %{} = into), do: into
+  defp output(_call, _option, _value), do: @given
+
+  defp content(input) when is_binary(input), do: input
+  defp content(["x" | "y"]), do: "xy"
+  defp content({:file, _path}), do: @given
+  defp content(_nothing), do: ""
+
+  defp written?({_call, :stdout, file}) when elem(file, 0) == :file,
+    do: assert(File.stat!(elem(file, 1)).size == byte_size(@given))
+
+  defp written?({_call, :stderr, file}) when elem(file, 0) == :file,
+    do: assert(File.stat!(elem(file, 1)).size == 0)
+
+  defp written?(_tried), do: :ok
 
   test "a value of the wrong type raises, naming the key" do
     each_value(fn call, option, _good, wrong, _invalid ->

@@ -246,6 +246,38 @@ defmodule NetRunner.ProcessTest do
       assert {:ok, %{cause: :signaled}} = P.result(p)
     end
 
+    on_backends "of a command that lost its owner is told to who waits for it" do
+      me = self()
+
+      {owner, _monitor} =
+        spawn_monitor(fn ->
+          {:ok, p} = P.start("sleep", ["60"], backend: backend)
+          send(me, {:started, p})
+          receive do: (:end -> :ok)
+        end)
+
+      assert_receive {:started, p}, 5_000
+      results = for _ <- 1..3, do: Task.async(fn -> P.result(p) end)
+      exits = for _ <- 1..3, do: Task.async(fn -> P.await_exit(p) end)
+      eventually("all wait", 5_000, fn -> length(:sys.get_state(p).awaiting) == 6 end)
+      send(owner, :end)
+
+      for result <- Task.await_many(results) do
+        assert {:ok, %{cause: :owner_down, exit: {:signaled, :sigterm}, cmd: ["sleep", "60"]}} =
+                 result
+      end
+
+      assert Task.await_many(exits) == List.duplicate({:ok, 143}, 3)
+    end
+
+    on_backends "of a command that is stopped by another is told to who waits for it" do
+      p = start!("sleep", ["60"], backend: backend)
+      waiting = Task.async(fn -> P.result(p) end)
+      eventually("it waits", 5_000, fn -> length(:sys.get_state(p).awaiting) == 1 end)
+      assert P.stop(p) == :ok
+      assert {:ok, %{cause: :stopped, exit: {:signaled, :sigterm}}} = Task.await(waiting)
+    end
+
     test "of a lost guardian has what is known" do
       p = start!("sleep", ["60"], [])
       {_, 0} = System.cmd("kill", ["-KILL", to_string(:sys.get_state(p).guardian_pid)])

@@ -67,6 +67,12 @@ defmodule NetRunner.TelemetryTest do
       assert Map.take(stop_metadata, Map.keys(metadata)) == metadata
       assert stop_metadata.telemetry_span_context == context
       assert stop_metadata.exit == {:exited, 3}
+      assert stop_metadata.cause == :exited
+
+      assert Map.keys(stop_metadata) -- Map.keys(metadata) == [:cause, :exit, :rusage]
+
+      assert Enum.sort(Map.keys(stop_metadata.rusage)) ==
+               [:majflt, :max_rss_kb, :minflt, :nivcsw, :nvcsw, :system_us, :user_us]
 
       assert Map.take(stop_metadata.rusage, [:user_us, :system_us, :max_rss_kb]) ==
                Map.take(stop, [:user_us, :system_us, :max_rss_kb])
@@ -106,12 +112,32 @@ defmodule NetRunner.TelemetryTest do
     on_backends "an end by a signal, and one of a stream that is halted, are stops" do
       {_output, 137} = NetRunner.run(["sh", "-c", "kill -9 $$"], backend: backend)
       assert_received {:start, _, _, _}
-      assert_received {:stop, _, %{exit: {:signaled, :sigkill}}, _}
+      assert_received {:stop, _, %{exit: {:signaled, :sigkill}, cause: :signaled}, _}
 
       [_element] = ["yes"] |> NetRunner.stream!(backend: backend) |> Enum.take(1)
       assert_received {:start, _, %{cmd: ["yes"]}, _}
-      assert_received {:stop, %{bytes_out: bytes}, %{cmd: ["yes"], exit: {:signaled, _}}, _}
+      assert_received {:stop, %{bytes_out: bytes}, metadata, _}
+      assert %{cmd: ["yes"], exit: {:signaled, _}, cause: cause} = metadata
+      # SIGPIPE, as nobody reads any more, may be quicker than the stop.
+      assert cause in [:stopped, :signaled]
       assert bytes > 0
+    end
+
+    on_backends "the cause is that of the result" do
+      for {cmd, opts, cause} <- [
+            {["sleep", "60"], [timeout: 50], :timeout},
+            {["sleep", "60"], [idle_timeout: 50], :idle_timeout},
+            {["sh", "-c", "echo 123; exec sleep 60"], [max_output_size: 2], :output_limit},
+            {["sh", "-c", "echo 123; exec sleep 60"], [lines: true, max_line_length: {2, :error}],
+             :output_limit}
+          ] do
+        {:ok, %{cause: ^cause}} = NetRunner.exec(cmd, [backend: backend] ++ opts)
+        assert_received {:stop, _, %{cmd: ^cmd, cause: ^cause, exit: {:signaled, _}}, _}
+      end
+
+      {:ok, p} = P.start("sleep", ["60"], backend: backend)
+      P.stop(p)
+      assert_received {:stop, _, %{pid: ^p, cause: :stopped}, _}
     end
 
     @tag :subreaper
@@ -133,12 +159,12 @@ defmodule NetRunner.TelemetryTest do
       assert_receive {:started, p}, 5_000
       assert_received {:start, _, %{owner: ^owner}, ^p}
       send(owner, :end)
-      assert_receive {:stop, _, %{owner: ^owner}, ^p}, 5_000
+      assert_receive {:stop, _, %{owner: ^owner, cause: :owner_down}, ^p}, 5_000
 
       {:ok, supervisor} = Supervisor.start_link([{P, {"cat", [], []}}], strategy: :one_for_one)
       assert_received {:start, _, %{pid: p}, _}
       Supervisor.stop(supervisor)
-      assert_received {:stop, _, %{pid: ^p}, ^p}
+      assert_received {:stop, _, %{pid: ^p, cause: :stopped}, ^p}
     end
 
     test "a start that fails is an exception alone, told by the caller" do

@@ -7,6 +7,7 @@ defmodule NetRunner.TopTest do
   doctest NetRunner.Top
 
   alias NetRunner.Process, as: P
+  alias NetRunner.Test.OtherBeam
   alias NetRunner.Top
 
   defp start!(exe, args \\ [], opts) do
@@ -400,6 +401,48 @@ defmodule NetRunner.TopTest do
       assert length(lines) == 5
       assert List.last(lines) =~ ~r/^and \d+ more$/
       assert Enum.all?(lines, &(String.length(&1) <= 70))
+    end
+
+    @tag timeout: 120_000
+    test "lives in iex: redrawn in its place on a real terminal, ended by Enter, and iex goes on" do
+      commands = """
+      for n <- 1..10 do
+        {:ok, _} = NetRunner.Process.start("sleep", ["100\#{n}"], owner: Process.whereis(:init))
+      end
+      """
+
+      args = OtherBeam.elixir_args(commands)
+      env = [{"TERM", "xterm"} | OtherBeam.preload()]
+      # What it leaves is only killed: an iex does not end by a signal of the terminal.
+      p = start!("iex", args, pty: [rows: 8, cols: 70], env: env, kill_timeout: 0)
+      prompt = ~r/iex\(\d+\)> /
+      assert {:ok, _} = P.await_output(p, prompt, 60_000)
+      :ok = P.write(p, "NetRunner.top(interval: 100)\r")
+      assert {:ok, {_typed, _}} = P.await_output(p, "\e[2J", 30_000)
+
+      for n <- 1..3 do
+        assert {:ok, {home, _}} = P.await_output(p, "\e[HNetRunner: 10 running", 30_000)
+
+        # What was there is written over, not pushed up. (The driver says "\e[J" and moves over its own echo.)
+        assert n == 1 or home in ["", " \b"]
+        assert {:ok, {table, _}} = P.await_output(p, "\e[J", 30_000)
+        lines = table |> String.replace(~r/\e\[[0-9;]*[a-zA-Z]/, "") |> String.split("\r\n")
+        assert [heading, titles | rows] = lines
+        assert heading =~ "Enter ends this."
+        assert titles =~ ~r/^OS PID .* COMMAND$/
+        assert {rows, ["and 6 more", ""]} = Enum.split(rows, 4)
+        for row <- rows, do: assert(row =~ ~r/^\d+ +running .* sleep 100\d+$/)
+        # With the line that the cursor stands in, it is as high as the terminal.
+        assert length(lines) == 8
+        for line <- lines, do: assert(String.length(line) <= 70)
+      end
+
+      :ok = P.write(p, "\r")
+      assert {:ok, {last, _}} = P.await_output(p, prompt, 30_000)
+      assert last =~ ":ok"
+      :ok = P.write(p, "20 + 22\r")
+      assert {:ok, _} = P.await_output(p, "42", 30_000)
+      P.stop(p)
     end
 
     test "raises for options that it does not have, or of the wrong type, and names them" do

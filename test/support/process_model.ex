@@ -25,6 +25,7 @@ defmodule NetRunner.Test.ProcessModel do
   import ExUnit.Assertions
 
   alias NetRunner.Process, as: P
+  alias NetRunner.Result
   alias NetRunner.Test.{FaultCase, World}
 
   # One page: what even a pipe that the system made small takes without waiting for a reader.
@@ -56,6 +57,8 @@ defmodule NetRunner.Test.ProcessModel do
       {12, call(:start, [kind()])},
       {20, call(:write, [p, bytes()])},
       {20, call(:read, [p, oneof([integer(1, 10), 262_144])])},
+      {10, call(:read_any, [p, oneof([integer(1, 10), 262_144])])},
+      {3, call(:read_stderr, [p, integer(1, 10)])},
       {10, call(:await_output, [p, oneof([binary(1), non_empty(binary())])])},
       {3, call(:set_window_size, [p, integer(1, 65_535), integer(1, 65_535)])},
       {8, call(:close_stdin, [p])},
@@ -66,6 +69,9 @@ defmodule NetRunner.Test.ProcessModel do
          elements([:group, :leader])
        ])},
       {14, call(:await_exit, [p, elements([:look, :wait])])},
+      {8, call(:result, [p, elements([:look, :wait])])},
+      {4, call(:shutdown, [p, elements([0, @grace])])},
+      {5, call(:set_owner, [p])},
       {5, call(:stop, [p])},
       {5, call(:owner_exit, [p, elements([:normal, :kill])])},
       # It takes a second: a zygote killed younger is replaced later only.
@@ -106,7 +112,7 @@ defmodule NetRunner.Test.ProcessModel do
 
   # Cats that are there for certain.
   def next_state(state, _answer, {:call, _model, name, [p | _args]})
-      when name in [:close_stdin, :kill, :stop, :owner_exit],
+      when name in [:close_stdin, :kill, :shutdown, :stop, :owner_exit],
       do: %{state | cats: List.delete(state.cats, p)}
 
   def next_state(state, _answer, _call), do: state
@@ -193,7 +199,7 @@ defmodule NetRunner.Test.ProcessModel do
   defp start(kind, backend) do
     {cmd, ready} = cmd(kind)
     owner = owner()
-    opts = [owner: owner, kill_timeout: @grace, backend: backend]
+    opts = [owner: owner, kill_timeout: @grace, stderr: :pipe, backend: backend]
     {:ok, p} = P.start(hd(cmd), tl(cmd), opts)
     if ready, do: assert(P.read(p, 100, @must_come) == {:ok, ready})
     {:ok, os_pid} = P.os_pid(p)
@@ -201,6 +207,7 @@ defmodule NetRunner.Test.ProcessModel do
     known = %{
       kind: kind,
       p: p,
+      cmd: cmd,
       os_pid: os_pid,
       owner: owner,
       monitor: Process.monitor(p),
@@ -208,6 +215,7 @@ defmodule NetRunner.Test.ProcessModel do
       life: :running,
       ends: [],
       killed?: false,
+      shut_down?: false,
       stdin: :open,
       unread: "",
       whole?: true
@@ -273,11 +281,37 @@ defmodule NetRunner.Test.ProcessModel do
   defp make(%{p: p}, {:kill, signal, scope}), do: P.kill(p, signal, scope)
   defp make(%{p: p}, {:await_exit, :look}), do: P.await_exit(p, 0)
 
-  defp make(%{life: :running, p: p}, {:await_exit, :wait}), do: P.await_exit(p, @must_not_come)
-  defp make(%{p: p}, {:await_exit, :wait}), do: P.await_exit(p, @must_come)
+  defp make(%{p: p} = command, {:await_exit, :wait}), do: P.await_exit(p, wait_ms(command))
+
+  # What the result must be apart from its end is looked at here.
+  defp make(%{p: p, cmd: cmd, os_pid: os_pid} = command, {:result, how}) do
+    ms = if how == :look, do: 0, else: wait_ms(command)
+
+    with {:ok, result} <- P.result(p, ms) do
+      assert %{cmd: ^cmd, os_pid: ^os_pid, stdout: nil, orphans_killed: 0} = result
+      {:ok, Result.status(result), {elem(result.exit, 0), result.cause}}
+    end
+  end
+
+  defp make(%{p: p}, {:shutdown, grace}), do: P.shutdown(p, grace, @must_come)
+
+  # The former one dies, which must mean nothing from then on.
+  defp make(%{p: p, owner: former}, {:set_owner}) do
+    new = owner()
+    answer = P.set_owner(p, new)
+    send(if(answer == :ok, do: former, else: new), :end)
+    {answer, new}
+  end
 
   defp make(%{life: :running, unread: "", p: p}, {:read, max}), do: P.read(p, max, @must_not_come)
   defp make(%{p: p}, {:read, max}), do: P.read(p, max, @must_come)
+
+  defp make(%{life: :running, unread: "", p: p}, {:read_any, max}),
+    do: P.read_any(p, max, @must_not_come)
+
+  defp make(%{p: p}, {:read_any, max}), do: P.read_any(p, max, @must_come)
+  # Nobody writes there.
+  defp make(%{p: p} = command, {:read_stderr, max}), do: P.read_stderr(p, max, wait_ms(command))
 
   defp make(%{p: p} = command, {:stop}), do: {P.stop(p), told(command)}
 
@@ -285,6 +319,10 @@ defmodule NetRunner.Test.ProcessModel do
     if how == :kill, do: Process.exit(owner, :kill), else: send(owner, :end)
     told(command)
   end
+
+  # For its end.
+  defp wait_ms(%{life: :running}), do: @must_not_come
+  defp wait_ms(_leaving_or_later), do: @must_come
 
   defp read_exactly(p, size, come \\ "")
   defp read_exactly(_p, 0, come), do: come
@@ -318,12 +356,21 @@ defmodule NetRunner.Test.ProcessModel do
        when elem(call, 0) in [
               :write,
               :read,
+              :read_any,
+              :read_stderr,
               :await_output,
               :set_window_size,
               :close_stdin,
-              :await_exit
+              :await_exit,
+              :result,
+              :shutdown
             ],
        do: c
+
+  defp model(%{life: :gone} = c, {:set_owner}, {{:error, :closed}, _owner}), do: c
+
+  defp model(%{life: life} = c, {:set_owner}, {:ok, owner}) when life != :gone,
+    do: %{c | owner: owner}
 
   # Writing.
   defp model(%{life: life, stdin: :closed} = c, {:write, _bytes}, {:error, :closed})
@@ -341,7 +388,17 @@ defmodule NetRunner.Test.ProcessModel do
        when taken in 1..(@flood - 1)//1,
        do: %{c | unread: ""}
 
-  # Reading.
+  # Reading. All that comes is of stdout.
+  defp model(%{life: life} = c, {:read_any, max}, {:ok, {:stdout, bytes}}) when life != :gone,
+    do: model(c, {:read, max}, {:ok, bytes})
+
+  defp model(%{life: life} = c, {:read_any, max}, none)
+       when life != :gone and none in [:eof, {:error, :timeout}],
+       do: model(c, {:read, max}, none)
+
+  defp model(%{life: :running} = c, {:read_stderr, _max}, {:error, :timeout}), do: c
+  defp model(%{life: life} = c, {:read_stderr, _max}, :eof) when life in [:leaving, :ended], do: c
+
   defp model(%{life: :running, unread: ""} = c, {:read, _max}, {:error, :timeout}), do: c
 
   defp model(%{life: life, unread: ""} = c, {:read, _max}, :eof) when life in [:leaving, :ended],
@@ -412,6 +469,20 @@ defmodule NetRunner.Test.ProcessModel do
   defp model(%{life: life} = c, {:await_exit, _how}, {:ok, status})
        when life in [:leaving, :ended],
        do: ended(c, status)
+
+  defp model(%{life: life} = c, {:result, how}, {:error, :timeout}) when life != :gone,
+    do: model(c, {:await_exit, how}, {:error, :timeout})
+
+  # That it was stopped is the cause only if that was what ended it.
+  defp model(%{life: life} = c, {:result, _how}, {:ok, status, {exit, cause}})
+       when life in [:leaving, :ended] and (cause == exit or (cause == :stopped and c.shut_down?)),
+       do: ended(c, status)
+
+  # The ladder, and its end: with no grace, SIGKILL may come first.
+  defp model(%{life: life} = c, {:shutdown, grace}, {:ok, status}) when life != :gone do
+    c = stopped(%{c | shut_down?: c.shut_down? or life != :ended})
+    ended(if(grace == 0 and life != :ended, do: %{c | ends: [137 | c.ends]}, else: c), status)
+  end
 
   # Stopping: command and server are gone, in good order.
   defp model(%{life: life} = c, {:stop}, {:ok, {:normal, {:ok, status}, false}})

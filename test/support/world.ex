@@ -325,15 +325,20 @@ defmodule NetRunner.Test.World do
   end
 
   @doc "How many bytes a process has written so far."
-  def written(os_pid) do
-    [_, bytes] = Regex.run(~r/wchar: (\d+)/, File.read!("/proc/#{os_pid}/io"))
-    String.to_integer(bytes)
-  end
+  def written(os_pid), do: number(~r/wchar: (\d+)/, "/proc/#{os_pid}/io")
+
+  @doc "How many bytes a process has read and written so far, by whatever system call."
+  def transferred(os_pid), do: number(~r/rchar: (\d+)/, "/proc/#{os_pid}/io") + written(os_pid)
 
   @doc "How much memory of a process is resident, in KiB."
-  def rss_kb(os_pid) do
-    [_, kb] = Regex.run(~r/VmRSS:\s+(\d+) kB/, File.read!("/proc/#{os_pid}/status"))
-    String.to_integer(kb)
+  def rss_kb(os_pid), do: number(~r/VmRSS:\s+(\d+) kB/, "/proc/#{os_pid}/status")
+
+  @doc "How much it was at most, since its start or since a 5 was written to its clear_refs."
+  def rss_peak_kb(os_pid), do: number(~r/VmHWM:\s+(\d+) kB/, "/proc/#{os_pid}/status")
+
+  defp number(pattern, file) do
+    [_, number] = Regex.run(pattern, File.read!(file))
+    String.to_integer(number)
   end
 
   @doc "How many descriptors this BEAM may have."

@@ -239,14 +239,14 @@ defmodule NetRunner.Process.Server do
     {:noreply, state |> say({:kill, id}, Protocol.kill(id, signal, scope), @answer_timeout)}
   end
 
-  def handle_call({:await, ref}, from, state),
-    do: {:noreply, await(state, {{:await, ref}, from})}
+  def handle_call({what, :now}, _from, %{exit: nil} = state) when what in [:await, :result],
+    do: {:reply, {:error, :timeout}, state}
 
-  def handle_call({:end, ref}, from, state), do: {:noreply, await(state, {{:end, ref}, from})}
+  def handle_call({:await, :now}, _from, state), do: {:reply, outcome(state), state}
+  def handle_call({:result, :now}, _from, state), do: {:reply, {:ok, result_now(state)}, state}
 
-  def handle_call(:exit, _from, %{exit: nil} = state), do: {:reply, {:error, :timeout}, state}
-  def handle_call(:exit, _from, state), do: {:reply, outcome(state), state}
-  def handle_call(:result, _from, state), do: {:reply, {:ok, result_now(state)}, state}
+  def handle_call({what, ref}, from, state) when what in [:await, :result, :end],
+    do: {:noreply, await(state, {{what, ref}, from})}
 
   def handle_call(:conclude, from, state) do
     state |> await({:conclude, from}) |> continue()
@@ -285,7 +285,8 @@ defmodule NetRunner.Process.Server do
   # Whoever polls with short time-outs must not leave a list of waits behind.
   @impl true
   def handle_cast({:forget, ref}, state) do
-    {:noreply, %{state | awaiting: List.keydelete(state.awaiting, {:await, ref}, 0)}}
+    awaiting = Enum.reject(state.awaiting, &match?({{_what, ^ref}, _from}, &1))
+    {:noreply, %{state | awaiting: awaiting}}
   end
 
   @impl true
@@ -589,6 +590,12 @@ defmodule NetRunner.Process.Server do
        do: :oom
 
   defp cause(%{exit: {how, _value}}, _info), do: how
+
+  defp answer({{:result, _ref}, from}, {:error, {:unkillable, _pids}} = error, _state),
+    do: GenServer.reply(from, error)
+
+  defp answer({{:result, _ref}, from}, _outcome, state),
+    do: GenServer.reply(from, {:ok, result_now(state)})
 
   defp answer({:conclude, from}, {:error, {:unkillable, _pids}} = error, _state),
     do: GenServer.reply(from, error)
