@@ -375,19 +375,6 @@ defmodule NetRunner.DaemonTest do
     end
   end
 
-  test "the consumer's end after the last line may be heard before the reader's, and is no loss" do
-    alias NetRunner.Daemon.Server
-    {reader, consumer} = {spawn(fn -> :ok end), spawn(fn -> :ok end)}
-    state = struct(Server, phase: :up, process: self(), output: [reader, consumer])
-    over = {:EXIT, consumer, {:shutdown, :over}}
-
-    assert {:noreply, %{output: [^reader], leaving: nil} = state} =
-             Server.handle_info(over, state)
-
-    assert {:noreply, %{output: [], leaving: nil}} =
-             Server.handle_info({:EXIT, reader, :normal}, state)
-  end
-
   describe "overflow: :block, a slow on_output" do
     on_backends "stops the command, in bounded memory, and goes on where it was" do
       d = start!(cmd: ["yes"], on_output: tell_and_wait(), backend: backend)

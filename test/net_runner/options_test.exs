@@ -676,7 +676,9 @@ defmodule NetRunner.OptionsTest do
     case {option, value} do
       # Who is quicker is chance.
       {stop, ms} when stop in [:timeout, :idle_timeout] and ms in [0, 1] ->
-        [all | if(call in [:run, :stream], do: [{:error, :timeout}], else: [{:failed, stop}])]
+        # One that is over before the command runs is no result.
+        [all | if(call in [:run, :stream], do: [{:error, :timeout}], else: [{:failed, stop}])] ++
+          if(stop == :timeout, do: [{:error, :timeout}], else: [])
 
       {:spawn_timeout, 1} ->
         [all, {:error, :spawn_timeout}]

@@ -410,7 +410,7 @@ defmodule NetRunner.Test.World do
 
   @doc "The baseline once what an earlier test left to finish (a descriptor that ERTS closes later) is over."
   def settled_baseline do
-    eventually("a settled baseline", 5_000, fn ->
+    eventually("a settled baseline", 30_000, fn ->
       one = baseline()
 
       receive do
@@ -421,7 +421,7 @@ defmodule NetRunner.Test.World do
   end
 
   @doc "Waits until the baseline is this one again."
-  def await_baseline(before, ms \\ 5_000),
+  def await_baseline(before, ms \\ 30_000),
     do: assert_baseline(before, System.monotonic_time(:millisecond) + ms)
 
   defp assert_baseline(before, deadline) do
