@@ -76,7 +76,7 @@ defmodule NetRunner.Faults.GuardianTest do
       {zygote, guardian} = shepherds(beam)
       freeze(guardian)
       OtherBeam.kill(beam)
-      assert await_free(lock, 8_000) < d() + 200 + s() + 1_000 + k()
+      assert await_free(lock, 8_000) < d() + 200 + s() + 1_000
 
       eventually("guardian and zygote are gone", fn ->
         not running?(guardian) and not running?(zygote)
