@@ -132,6 +132,29 @@ defmodule NetRunner.Faults.FailingTest do
       end
     end
 
+    for {name, errno} <- [{"EPERM", 1}, {"ENOMEM", 12}] do
+      @tag :io_uring
+      test "where buffers cannot be registered (#{name}), rings work unregistered, and it says so (33)" do
+        {launcher, ebin, page} = Failing.app()
+        Failing.arm(page, "io_uring_register_buffers", 1, 0xFFFF_FFFF, unquote(errno))
+
+        beam =
+          OtherBeam.start(
+            """
+            IO.inspect(NetRunner.backend() |> Map.take([:data, :registered_buffers]) |> Enum.sort())
+            for backend <- [:io_uring, :auto], do: :ok = NetRunner.Test.WholePath.check!(backend)
+            IO.puts("up")
+            Process.sleep(:infinity)
+            """,
+            launcher,
+            ebin
+          )
+
+        assert OtherBeam.read_line(beam) == "[data: :io_uring, registered_buffers: false]"
+        assert Failing.failed(page) > 0
+      end
+    end
+
     @tag :io_uring
     test "where only one ring can be made, all schedulers share it" do
       {launcher, ebin, page} = Failing.app()
