@@ -860,6 +860,7 @@ static const struct fault start_faults[] = {
     {"zygote", "send", EINTR, WORKS, false},
     {"zygote", "send", EAGAIN, WORKS, false},
     {"zygote", "send", ENOMEM, ENDS, false},
+    {"zygote", "write", EACCES, WORKS, false}, /* of its oom_score_adj, which not everybody may */
     {"zygote", "close", EINTR, WORKS, true},
 };
 /* clang-format on */
