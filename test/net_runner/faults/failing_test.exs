@@ -147,12 +147,14 @@ defmodule NetRunner.Faults.FailingTest do
     {~w(munmap io_uring_queue_exit io_uring_unregister_buffers io_uring_unregister_eventfd),
      "the end of a ring: there would be nothing to do about it, and a BEAM's rings live as long as it does"},
     {~w(io_uring_ring_dontfork),
-     "before Linux 5.12 or so it is refused, and not missed: nothing uses a ring in a fork"},
+     "madvise(2) of what was mapped a moment ago, which needs nothing"},
     {~w(eventfd_write), "it fails only where the eventfd is full, and so readable already"},
     {~w(__io_uring_get_cqe), "it looks at memory; what it may call is io_uring_get_events"},
     {~w(reallocarray), "the table of a ring grows once for many lives: test_ring.c lets it fail"},
     {~w(waitpid), "with WNOHANG, and for a child of ours, it cannot"},
-    {~w(syscall), "pidfd_open and pidfd_send_signal of nr_os_kill_peer: leg refused of ci/test"}
+    {~w(syscall),
+     "pidfd_open and pidfd_send_signal of nr_os_kill_peer: a life in which a guardian is frozen takes " <>
+       "seconds; leg fallbacks of ci/test refuses pidfd_open to a whole BEAM"}
   ]
 
   # Of ERTS: types are asked, terms are built (without memory ERTS itself ends), locks and counts.
