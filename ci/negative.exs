@@ -309,7 +309,7 @@ defmodule Negative do
   defp there?({:c, program, name}),
     do:
       File.read!("test/c/#{program}.c") =~
-        ~r/\b(?:tcase_add|add_moving)_(?:loop_)?test\(\w+, #{name}[,)]/
+        ~r/\b(?:(?:tcase_add|add_moving)_(?:loop_)?test|ADD_EACH)\(\w+, #{name}[,)]/
 
   # A name is "test", the sentence of its describe, its own and its backend; either may be put together.
   defp there?({:elixir, file, "test " <> name}) do

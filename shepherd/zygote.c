@@ -24,8 +24,9 @@
 #include <unistd.h>
 
 #define GUARDIANS_MAX 16384
-/* A guardian may need its grace, then S, then the second that the fault matrix leaves for us. */
-#define OUTSTAY_MS 3000
+/* A guardian may need its grace, then S (2 s, for its sweep). Half a second of the one that the fault matrix
+ * leaves for us is for its being late; in the other we kill it and sweep up behind it. */
+#define OUTSTAY_MS 2500
 /* Strays are looked for this often until two looks find none... */
 #define STRAY_TICK_MS 100
 #define STRAY_LOOKS   2

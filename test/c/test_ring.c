@@ -58,6 +58,7 @@ static struct {
     bool failed;
 
     unsigned missing_features; /* of io_uring_setup */
+    int register_error; /* what io_uring_register_buffers says, every time; 0: the kernel's own */
 
     int submit_error;        /* what io_uring_submit says ... */
     unsigned submit_refused; /* ... so many times */
@@ -115,6 +116,8 @@ int __wrap_io_uring_queue_init_params(unsigned entries, struct io_uring *uring,
 int __wrap_io_uring_register_buffers(struct io_uring *uring, const struct iovec *vectors,
                                      unsigned count)
 {
+    if (seam.register_error != 0)
+        return seam.register_error;
     return fails() ? -seam.error : __real_io_uring_register_buffers(uring, vectors, count);
 }
 
@@ -980,12 +983,9 @@ END_TEST
 
 /* --- refusals ------------------------------------------------------------------------------ */
 
-START_TEST(unregistered_slots_work_too)
+/* The same events, both ways, but not through fixed buffers; and the ring says so. */
+static void expect_unregistered(struct nr_ring *plain)
 {
-    /* Registration refused: the same events, not through fixed buffers, and said so. */
-    struct nr_ring *plain;
-    const struct nr_ring_options options = {.no_register = true};
-    ck_assert_int_eq(nr_ring_new(&plain, &options), NR_RING_UNREGISTERED);
     ck_assert(!info_of(plain).registered);
     struct end *reading = end_add(plain, NR_READ);
     ck_assert(nr_stream_arm(&reading->stream));
@@ -1002,7 +1002,44 @@ START_TEST(unregistered_slots_work_too)
     ck_assert_uint_eq(info_of(plain).unfixed, 2);
     end_remove(reading);
     end_remove(writing);
+}
+
+START_TEST(unregistered_slots_work_too)
+{
+    struct nr_ring *plain;
+    const struct nr_ring_options options = {.no_register = true};
+    ck_assert_int_eq(nr_ring_new(&plain, &options), NR_RING_UNREGISTERED);
+    expect_unregistered(plain);
     ring_end(plain);
+}
+END_TEST
+
+static const int refused_registrations[] = {EPERM, ENOMEM};
+
+START_TEST(refused_registration_means_unregistered)
+{
+    /* The kernel takes rings, but no buffers. */
+    struct nr_ring *plain;
+    const struct nr_ring_options options = {.entries = 0};
+    seam.register_error = -refused_registrations[_i];
+    int r = ring_new_in_time(&plain, &options);
+    seam.register_error = 0;
+    ck_assert_int_eq(r, NR_RING_UNREGISTERED);
+    expect_unregistered(plain);
+    ring_end(plain);
+}
+END_TEST
+
+START_TEST(any_other_error_of_registration_is_one_of_the_ring)
+{
+    struct nr_ring *none = ring;
+    const struct nr_ring_options options = {.entries = 0};
+    unsigned before = count_fds();
+    seam.register_error = -EINVAL;
+    ck_assert_int_eq(nr_ring_new(&none, &options), -EINVAL);
+    seam.register_error = 0;
+    ck_assert_ptr_null(none);
+    ck_assert_uint_eq(count_fds(), before);
 }
 END_TEST
 
@@ -1033,12 +1070,7 @@ START_TEST(small_memlock_limit_means_unregistered)
     if (r == -ENOMEM)
         skip("other processes of this user have locked memory");
     ck_assert_int_eq(r, NR_RING_UNREGISTERED);
-    struct end *end = end_add(plain, NR_READ);
-    ck_assert(nr_stream_arm(&end->stream));
-    put(end->peer, "bytes", 5);
-    harvest_until(plain, &end->data, 1);
-    ck_assert(!end->fixed);
-    end_remove(end);
+    expect_unregistered(plain);
     ring_end(plain);
 }
 END_TEST
@@ -1105,6 +1137,7 @@ START_TEST(every_failing_call_leaves_nothing)
     /* The n-th call that makes something fails, for every n: an error, or a ring with less (smaller
      * queues, unregistered slots), and nothing left. */
     unsigned before = count_fds();
+    unsigned unregistered = 0;
     for (unsigned n = 1;; n++) {
         struct nr_ring *made = NULL;
         const struct nr_ring_options options = {.entries = 0};
@@ -1125,6 +1158,7 @@ START_TEST(every_failing_call_leaves_nothing)
             ck_assert_uint_gt(n, 9);
             break;
         }
+        unregistered += r == NR_RING_UNREGISTERED;
         if (r >= 0) {
             nr_ring_free(made);
         } else {
@@ -1133,6 +1167,7 @@ START_TEST(every_failing_call_leaves_nothing)
         }
         ck_assert_uint_eq(count_fds(), before);
     }
+    ck_assert_uint_ge(unregistered, 1); /* registration is among these calls */
 }
 END_TEST
 
@@ -1669,6 +1704,8 @@ static void add_refusals(TCase *tcase)
 {
     tcase_set_timeout(tcase, 120);
     add_moving_test(tcase, unregistered_slots_work_too);
+    add_moving_loop_test(tcase, refused_registration_means_unregistered, 0, 2);
+    tcase_add_test(tcase, any_other_error_of_registration_is_one_of_the_ring);
     tcase_add_loop_test(tcase, refused_ring_leaves_nothing, 0, 4);
     tcase_add_test(tcase, every_failing_call_leaves_nothing);
     tcase_add_test(tcase, full_table_is_an_error_of_add);

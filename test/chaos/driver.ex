@@ -18,7 +18,7 @@ defmodule NetRunner.Test.Chaos do
   alias NetRunner.Test.OtherBeam
 
   @lanes 2
-  # A stopped guardian is killed by its zygote after kill_timeout (here 5 s at most) + 3 s; the rest is room
+  # A stopped guardian is killed by its zygote after kill_timeout (here 5 s at most) + 2.5 s; the rest is room
   # for a loaded machine.
   @gone_ms 15_000
   # No plan takes so long: three epochs with three settlings.

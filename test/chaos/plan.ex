@@ -4,7 +4,7 @@ defmodule NetRunner.Test.Chaos.Plan do
   epochs it lives, how each is filled and harmed, and how it ends. The driver and the worker both
   ask for it and get the same answer.
 
-  Two pairs of harm are never done to the same family, because nobody would be left to end it:
+  Three pairs of harm are never done to the same family, because nobody would be left to end it soon:
 
     * zygote and guardian both harmed for good (docs/limits.md, "Hostile commands of the same user"). So
       an epoch has two parts. In the first zygotes are killed; in the second the guardians of the zygote
@@ -12,6 +12,8 @@ defmodule NetRunner.Test.Chaos.Plan do
       everything has settled.
     * a guardian frozen for good and its command's server killed: only the server would have noticed soon.
       (`NetRunner.Shepherd` does after grace + 4 s, unless the zygote is another by then.) `Harm` leaves out what would be the second of the two.
+    * a guardian frozen for good before it has answered its start, and its zygote killed before the start times
+      out: nobody else knows its pid. `Harm` freezes only those whose commands have started.
   """
 
   # Few, so that half a minute sees several BEAMs killed.

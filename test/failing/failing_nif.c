@@ -7,10 +7,12 @@
 #include <erl_nif.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <liburing.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
+#include <pwd.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -18,9 +20,9 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -32,11 +34,17 @@ __attribute__((constructor)) static void first_role(void)
 /* ---- the system ----------------------------------------------------------------------------- */
 
 FAILING_CALL(void *, NULL, calloc, (size_t count, size_t size), (count, size))
+FAILING_CALL(void *, NULL, malloc, (size_t size), (size))
 FAILING_CALL(void *, NULL, realloc, (void *pointer, size_t size), (pointer, size))
 FAILING_CALL(void *, NULL, reallocarray, (void *pointer, size_t count, size_t size),
              (pointer, count, size))
 FAILING_CALL(int, -1, eventfd, (unsigned value, int flags), (value, flags))
 FAILING_CALL(int, -1, eventfd_read, (int fd, eventfd_t *value), (fd, value))
+FAILING_CALL(int, -1, faccessat, (int folder, const char *path, int mode, int flags),
+             (folder, path, mode, flags))
+FAILING_CALL(int, -1, getgrouplist, (const char *name, gid_t gid, gid_t *groups, int *count),
+             (name, gid, groups, count))
+FAILING_CALL(int, -1, getgroups, (int room, gid_t *groups), (room, groups))
 FAILING_CALL(int, -1, madvise, (void *at, size_t length, int advice), (at, length, advice))
 FAILING_CALL(int, -1, memfd_create, (const char *name, unsigned flags), (name, flags))
 FAILING_CALL(void *, MAP_FAILED, mmap,
@@ -54,14 +62,36 @@ FAILING_CALL(int, -1, grantpt, (int fd), (fd))
 FAILING_CALL(int, -1, unlockpt, (int fd), (fd))
 FAILING_CALL(int, -1, tcgetattr, (int fd, struct termios *modes), (fd, modes))
 FAILING_CALL(int, -1, tcsetattr, (int fd, int when, const struct termios *modes), (fd, when, modes))
+FAILING_CALL(int, -1, shutdown, (int fd, int how), (fd, how))
+FAILING_CALL(int, -1, stat, (const char *path, struct stat *info), (path, info))
 FAILING_CALL(int, -1, socketpair, (int domain, int type, int protocol, int fds[2]),
              (domain, type, protocol, fds))
-FAILING_CALL(pid_t, -1, waitpid, (pid_t pid, int *status, int options), (pid, status, options))
 FAILING_CALL(ssize_t, -1, write, (int fd, const void *bytes, size_t length), (fd, bytes, length))
 FAILING_CALL(ssize_t, -1, writev, (int fd, const struct iovec *parts, int count),
              (fd, parts, count))
 
+int __real_close(int fd);
+int __wrap_close(int fd);
+/* As Linux does it: the descriptor is gone, whatever close(2) says. */
+int __wrap_close(int fd)
+{
+    int r = __real_close(fd);
+    return failing_now("close") ? -1 : r;
+}
+
 /* These give the errno itself. */
+FAILING_CALL(int, errno, getgrnam_r,
+             (const char *name, struct group *group, char *buffer, size_t size,
+              struct group **found),
+             (name, group, buffer, size, found))
+FAILING_CALL(int, errno, getpwnam_r,
+             (const char *name, struct passwd *user, char *buffer, size_t size,
+              struct passwd **found),
+             (name, user, buffer, size, found))
+FAILING_CALL(int, errno, getpwuid_r,
+             (uid_t uid, struct passwd *user, char *buffer, size_t size, struct passwd **found),
+             (uid, user, buffer, size, found))
+FAILING_CALL(int, errno, ptsname_r, (int fd, char *name, size_t room), (fd, name, room))
 FAILING_CALL(int, errno, pthread_mutex_init,
              (pthread_mutex_t * mutex, const pthread_mutexattr_t *attributes), (mutex, attributes))
 FAILING_CALL(int, errno, posix_spawn_file_actions_init, (posix_spawn_file_actions_t * actions),

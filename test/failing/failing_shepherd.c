@@ -4,12 +4,14 @@
  * somebody who is not our unreaped child, is counted and not sent.
  */
 #include "failing.h"
+#include "failing_syscalls.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -38,18 +40,25 @@ FAILING_CALL(int, -1, dup2, (int from, int to), (from, to))
 FAILING_CALL(int, -1, dup3, (int from, int to, int flags), (from, to, flags))
 FAILING_CALL(int, -1, execve, (const char *path, char *const argv[], char *const envp[]),
              (path, argv, envp))
+FAILING_CALL(int, -1, faccessat, (int folder, const char *path, int mode, int flags),
+             (folder, path, mode, flags))
 FAILING_CALL(int, -1, fchdir, (int fd), (fd))
+FAILING_CALL(int, -1, fchown, (int fd, uid_t uid, gid_t gid), (fd, uid, gid))
 FAILING_CALL(int, -1, fstat, (int fd, struct stat *info), (fd, info))
 FAILING_CALL(int, -1, getgroups, (int room, gid_t groups[]), (room, groups))
 FAILING_CALL(int, -1, getresgid, (gid_t * gid, gid_t *effective, gid_t *saved),
              (gid, effective, saved))
 FAILING_CALL(int, -1, getresuid, (uid_t * uid, uid_t *effective, uid_t *saved),
              (uid, effective, saved))
+FAILING_CALL(int, -1, getrlimit, (__rlimit_resource_t which, struct rlimit *limit), (which, limit))
+FAILING_CALL(int, -1, getsockopt, (int fd, int level, int what, void *value, socklen_t *size),
+             (fd, level, what, value, size))
 FAILING_CALL(int, -1, fstatat, (int folder, const char *path, struct stat *info, int flags),
              (folder, path, info, flags))
 FAILING_CALL(int, -1, fstatfs, (int fd, struct statfs *info), (fd, info))
 FAILING_CALL(off_t, -1, lseek, (int fd, off_t offset, int whence), (fd, offset, whence))
 FAILING_CALL(void *, NULL, malloc, (size_t size), (size))
+FAILING_CALL(int, -1, madvise, (void *at, size_t length, int advice), (at, length, advice))
 FAILING_CALL(int, -1, mkdirat, (int folder, const char *path, mode_t mode), (folder, path, mode))
 FAILING_CALL(void *, MAP_FAILED, mmap,
              (void *at, size_t length, int protection, int flags, int fd, off_t offset),
@@ -74,6 +83,7 @@ FAILING_CALL(pid_t, -1, setsid, (void), ())
 FAILING_CALL(int, -1, shutdown, (int fd, int how), (fd, how))
 FAILING_CALL(int, -1, signalfd, (int fd, const sigset_t *mask, int flags), (fd, mask, flags))
 FAILING_CALL(int, -1, unlinkat, (int folder, const char *path, int flags), (folder, path, flags))
+FAILING_CALL(pid_t, -1, waitpid, (pid_t pid, int *status, int options), (pid, status, options))
 FAILING_CALL(pid_t, -1, wait4, (pid_t pid, int *status, int options, struct rusage *usage),
              (pid, status, options, usage))
 FAILING_CALL(ssize_t, -1, write, (int fd, const void *bytes, size_t length), (fd, bytes, length))
@@ -169,29 +179,17 @@ int __wrap_prctl(int what, ...)
                : __real_prctl(what, arguments[0], arguments[1], arguments[2], arguments[3]);
 }
 
+#define FAILING_CASE(name)                                                                         \
+    case SYS_##name:                                                                               \
+        return #name;
+
 static const char *call_name(long number)
 {
     switch (number) {
-    case SYS_capget:
-        return "capget";
-    case SYS_capset:
-        return "capset";
-    case SYS_clone3:
-        return "clone3";
-    case SYS_close_range:
-        return "close_range";
-    case SYS_getdents64:
-        return "getdents64";
-    case SYS_openat2:
-        return "openat2";
-    case SYS_pidfd_send_signal:
-        return "pidfd_send_signal";
-    case SYS_pidfd_open:
-        return "pidfd_open";
-    case SYS_rt_sigaction:
-        return "rt_sigaction";
+        FAILING_SYSCALLS(FAILING_CASE)
     default:
-        return "";
+        (void)fprintf(stderr, "call %ld is not in failing_syscalls.h\n", number);
+        abort();
     }
 }
 

@@ -89,6 +89,7 @@ if :io_uring in NetRunner.Test.Backends.expected() do
       end)
       orders.("go")
       :ok = P.stop(p)
+      wait.(wait, fn -> match?(%{slots_in_use: 0, streams: 0}, NetRunner.Nif.rings_info()) end)
       IO.puts("up")
       """)
     end

@@ -78,7 +78,10 @@ defmodule NetRunner.Test.Failing do
     before = World.settled_baseline()
 
     for {call, errno, _reasons} = fault <- faults do
-      reached = for life <- lives(), do: live_until_clean(page, fault, life, backend, before, 1)
+      reached =
+        for life <- lives(call, errno),
+            do: live_until_clean(page, fault, life, backend, before, 1)
+
       WholePath.run!(backend)
       IO.puts("#{call} #{errno}: #{Enum.sum(reached)}")
     end
@@ -110,7 +113,8 @@ defmodule NetRunner.Test.Failing do
 
     task =
       Task.async(fn ->
-        arm(page, call, n, n, errno)
+        # Several calls: the second is made where the first has failed, and fails, too.
+        arm(page, call, n, n + length(String.split(call, ",")) - 1, errno)
         result = life.(backend)
         disarm(page)
         result
@@ -134,6 +138,13 @@ defmodule NetRunner.Test.Failing do
 
   defp judge!(_what, {:ok, :right}, _reasons), do: :ok
 
+  # A user or a group that could not be looked up: the option's error, with the reason in words.
+  defp judge!(what, {:ok, {:error, {:invalid, option, words}}}, :looked_up) do
+    unless option in [:user, :group, :groups] and
+             words =~ ~r/cannot be (looked up|read): [a-z]+$/,
+           do: raise("#{what}: #{option}: #{words}")
+  end
+
   defp judge!(what, {:ok, {:error, reason}}, reasons) do
     if reason not in reasons,
       do: raise("#{what}: #{inspect(reason)} is not of #{inspect(reasons)}")
@@ -143,6 +154,23 @@ defmodule NetRunner.Test.Failing do
 
   # ---- the lives --------------------------------------------------------------------------------
 
+  @calls_of_a_terminal ~w(grantpt ioctl,ptsname_r malloc posix_openpt tcgetattr tcsetattr unlockpt)
+  @calls_of_somebody ~w(getgrnam_r getgrouplist getgroups getpwnam_r getpwuid_r)
+  @calls_of_any_start ~w(faccessat shutdown stat)
+  @enfile 23
+
+  # Only those lives that show something: there are thousands of them as it is.
+  defp lives(call, _errno) when call in @calls_of_a_terminal, do: lives(["terminal"])
+  defp lives(call, _errno) when call in @calls_of_somebody, do: lives(["somebody"])
+  defp lives(call, _errno) when call in @calls_of_any_start, do: lives(["run"])
+  defp lives("close", _errno), do: lives(["stream", "terminal"])
+  # Everywhere the same as EMFILE, which all lives meet.
+  defp lives(_call, @enfile), do: lives(["many strings", "terminal"])
+  defp lives("realloc", _errno), do: lives()
+  defp lives(_call, _errno), do: List.keydelete(lives(), "somebody", 0)
+
+  defp lives(names), do: Enum.map(names, &List.keyfind(lives(), &1, 0))
+
   defp lives do
     [
       {"run", &run/1},
@@ -151,6 +179,7 @@ defmodule NetRunner.Test.Failing do
       {"late answers", &late_answers/1},
       {"full pipe", &full_pipe/1},
       {"terminal", &terminal/1},
+      {"somebody", &somebody/1},
       {"killed", &killed/1}
     ]
   end
@@ -260,6 +289,33 @@ defmodule NetRunner.Test.Failing do
       result
     end
   end
+
+  # A user by name, one by number, a group that brings the BEAM's own groups.
+  defp somebody(backend) do
+    {user, uid, group} = who()
+
+    [{[user: user], uid}, {[user: uid], uid}, {[group: group], our_uid()}]
+    |> Enum.reduce_while(:right, fn {who, uid}, :right ->
+      result = NetRunner.run(["id", "-u"], [cd: "/", backend: backend] ++ who)
+      result = expected(result, {"#{uid}\n", 0})
+      {if(result == :right, do: :cont, else: :halt), result}
+    end)
+  rescue
+    error in NetRunner.Error -> {:error, error.reason}
+  end
+
+  # Who is not root can be himself only.
+  defp who do
+    case our_uid() do
+      0 -> {"nobody", 65_534, "nogroup"}
+      uid -> {id("-un"), uid, id("-gn")}
+    end
+  end
+
+  defp our_uid, do: File.stat!("/proc/self").uid
+
+  # By a port of the BEAM's: its calls are no calls of the NIF.
+  defp id(flag), do: System.cmd("id", [flag]) |> elem(0) |> String.trim()
 
   defp killed(backend) do
     with {:ok, p} <- NetRunner.Process.start("sleep", ["1000"], backend: backend) do

@@ -61,7 +61,7 @@ defmodule NetRunner.Test.FaultCase do
   def other_beam(fixture, args, opts, launcher \\ [], then \\ "Process.sleep(:infinity)") do
     OtherBeam.start(
       """
-      {:ok, p} = NetRunner.Process.start(#{inspect(World.fixture(fixture))}, #{inspect(args)}, #{inspect(opts)});
+      {:ok, p} = NetRunner.Process.start(#{inspect(program(fixture))}, #{inspect(args)}, #{inspect(opts)});
       {:ok, "ready\\n"} = NetRunner.Process.read(p);
       IO.puts("pids \#{NetRunner.Shepherd.info().os_pid} \#{:sys.get_state(p).guardian_pid}");
       IO.puts("up");
@@ -69,6 +69,31 @@ defmodule NetRunner.Test.FaultCase do
       """,
       launcher
     )
+  end
+
+  defp program("/" <> _ = path), do: path
+  defp program(fixture), do: World.fixture(fixture)
+
+  @doc """
+  64 chains of forks at full speed, as a command and its options: they are a user of their own that may have 1,000
+  processes, zombies counted, or they would fill the machine's table of pids. Needs root.
+  """
+  def chains_at_full_speed(lock_name) do
+    chains = World.public_copy("fork_chain", 0o1777)
+    lock = Path.join(Path.dirname(chains), lock_name)
+    uid = World.unused_uid()
+    who = [user: uid, group: uid, groups: [], cd: "/", rlimits: [nproc: 1_000]]
+    {chains, ["64", lock, "15000"], lock, who ++ [env: [{"NR_CHAIN_PAUSE_US", "0"}]]}
+  end
+
+  @doc "Waits until so many processes were made, whoever made them."
+  def await_forks(count) do
+    first = last_pid()
+    World.eventually("#{count} processes", fn -> abs(last_pid() - first) >= count end)
+  end
+
+  defp last_pid do
+    File.read!("/proc/loadavg") |> String.split() |> List.last() |> String.to_integer()
   end
 
   @doc "The pids of its zygote and of its command's guardian; once."

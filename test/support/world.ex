@@ -320,8 +320,15 @@ defmodule NetRunner.Test.World do
       File.write!("/proc/sys/kernel/ns_last_pid", to_string(wanted - 1))
       port = Port.open({:spawn_executable, System.find_executable("sleep")}, args: ["60"])
       # Any new thread or process may have been faster.
-      if Port.info(port, :os_pid) == {:os_pid, wanted}, do: port
+      {:os_pid, given} = Port.info(port, :os_pid)
+      if given == wanted, do: port, else: end_stranger(given)
     end)
+  end
+
+  @doc "Ends what `stranger/1` has started."
+  def end_stranger(os_pid) do
+    {_, 0} = System.cmd("kill", ["-KILL", to_string(os_pid)])
+    nil
   end
 
   @doc "How many bytes a process has written so far."

@@ -48,6 +48,17 @@ defmodule NetRunner.Faults.BeamTest do
       assert await_free(lock, 8_000) < d() + 300 + s()
     end
 
+    @tag :root
+    @tag :run_as
+    @tag :subreaper
+    test "with 64 that do so at full speed, and may be a thousand (4)" do
+      {program, args, lock, opts} = chains_at_full_speed("lock")
+      beam = other_beam(program, args, [kill_timeout: 300] ++ opts)
+      await_forks(1_000)
+      OtherBeam.kill(beam)
+      assert await_free(lock, 8_000) < d() + 300 + s()
+    end
+
     @tag :subreaper
     test "and its zygote ends too, with every guardian" do
       lock = tmp_path("lock")

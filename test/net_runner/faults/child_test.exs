@@ -113,12 +113,14 @@ defmodule NetRunner.Faults.ChildTest do
     beam =
       OtherBeam.start(
         """
+        import NetRunner.Test.World
+        {"", 0} = NetRunner.run(["true"])
+        before = settled_baseline()
         {:ok, p} = NetRunner.Process.start("cat", [], kill_timeout: 100)
         {:ok, os_pid} = NetRunner.Process.os_pid(p)
         %{control: control, guardian_pid: guardian, start: start} = :sys.get_state(p)
         NetRunner.Process.close_stdin(p)
         {:ok, 0} = NetRunner.Process.await_exit(p)
-        import NetRunner.Test.World
         eventually("the guardian is gone", fn -> proc_state(guardian) == nil end)
         strangers = for pid <- [os_pid, guardian], do: stranger(pid)
         for scope <- [:group, :leader], do: IO.inspect(NetRunner.Process.kill(p, :sigkill, scope))
@@ -128,7 +130,10 @@ defmodule NetRunner.Faults.ChildTest do
         IO.inspect(NetRunner.Process.stop(p))
         # The zygote does what it is told in order: this one came after the escalation.
         {"", 0} = NetRunner.run(["true"])
-        IO.inspect(for port <- strangers, do: running?(elem(Port.info(port, :os_pid), 1)))
+        pids = for port <- strangers, do: elem(Port.info(port, :os_pid), 1)
+        IO.inspect(for pid <- pids, do: running?(pid))
+        Enum.each(pids, &end_stranger/1)
+        await_baseline(before)
         IO.puts("up")
         Process.sleep(:infinity)
         """,

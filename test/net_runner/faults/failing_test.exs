@@ -17,25 +17,48 @@ defmodule NetRunner.Faults.FailingTest do
     {"enif_monitor_process", 12, [:enomem]},
     {"enif_mutex_create", 12, [:enomem]},
     {"enif_select", 12, @lost},
+    {"close", 4, []},
+    # The search in PATH goes on, and remembers.
+    {"faccessat", 13, [:eacces]},
     {"fcntl", 22, [:einval, {:pty, :einval}]},
+    # More room is tried.
+    {"getgrouplist", 0, []},
+    {"getgrnam_r", 4, []},
+    {"getgrnam_r", 5, :looked_up},
+    {"getgroups", 1, :looked_up},
+    {"getpwnam_r", 4, []},
+    {"getpwnam_r", 5, :looked_up},
+    {"getpwuid_r", 34, []},
+    {"getpwuid_r", 24, :looked_up},
+    {"malloc", 12, [:enomem]},
     {"memfd_create", 12, [:enomem]},
+    {"memfd_create", 23, [:enfile]},
     {"grantpt", 13, [{:pty, :eacces}]},
     # The slave can be opened by its name, too; the size can not be had then.
     {"ioctl", 25, [{:pty, :enotty}, :enotty]},
+    {"ioctl,ptsname_r", 25, [{:pty, :enotty}, :enotty]},
     {"open", 24, [:emfile]},
+    {"open", 23, [:enfile]},
     {"pipe2", 24, [:emfile]},
+    {"pipe2", 23, [:enfile]},
     {"poll", 4, []},
     {"posix_openpt", 28, [{:pty, :enospc}]},
+    {"posix_openpt", 23, [{:pty, :enfile}]},
     {"read", 4, []},
     # For a terminal that is the end.
     {"read", 5, [:eio, :no_match]},
+    {"realloc", 12, :looked_up},
     {"recv", 4, []},
     {"recv", 12, @lost},
     {"sendmsg", 4, []},
     {"sendmsg", 11, []},
     {"sendmsg", 105, [:enobufs]},
     {"sendmsg", 12, [:enomem]},
+    # A socket that is to be closed, and will be.
+    {"shutdown", 107, []},
     {"socketpair", 24, [:emfile]},
+    {"socketpair", 23, [:enfile]},
+    {"stat", 13, [:eacces]},
     {"tcgetattr", 12, [{:pty, :enomem}, :enomem]},
     {"tcsetattr", 12, [{:pty, :enomem}]},
     {"unlockpt", 12, [{:pty, :enomem}]},
@@ -49,8 +72,7 @@ defmodule NetRunner.Faults.FailingTest do
 
   @on_rings [
     {"eventfd_read", 11, []},
-    {"io_uring_submit", 11, []},
-    {"realloc", 12, []}
+    {"io_uring_submit", 11, []}
   ]
 
   @moduletag :failing
@@ -94,6 +116,7 @@ defmodule NetRunner.Faults.FailingTest do
     {"io_uring_queue_init_params", 12},
     {"io_uring_register_eventfd", 12},
     {"io_uring_submit", 5},
+    {"madvise", 12},
     {"mmap", 12},
     {"pipe2", 24},
     {"poll", 12},
@@ -107,6 +130,55 @@ defmodule NetRunner.Faults.FailingTest do
     {"enif_mutex_create", 12},
     {"socketpair", 24}
   ]
+
+  # Armed by tests of their own, below.
+  @elsewhere ["enif_init_resource_type", "io_uring_register_buffers"]
+
+  # What no test lets fail, and why.
+  @exempt [
+    {~w(memchr memcmp memcpy memmove memset snprintf strerrorname_np strlen cfmakeraw bcmp),
+     "they ask nobody for anything"},
+    {~w(sigemptyset sigfillset posix_spawnattr_setflags posix_spawnattr_setsigdefault
+        posix_spawnattr_setsigmask posix_spawn_file_actions_destroy posix_spawnattr_destroy),
+     "they write what is on our stack"},
+    {~w(getegid getpid free pthread_mutex_destroy pthread_mutex_lock pthread_mutex_unlock),
+     "they cannot fail"},
+    {~w(clock_gettime), "the monotonic clock is always there"},
+    {~w(munmap io_uring_queue_exit io_uring_unregister_buffers io_uring_unregister_eventfd),
+     "the end of a ring: there would be nothing to do about it, and a BEAM's rings live as long as it does"},
+    {~w(io_uring_ring_dontfork),
+     "madvise(2) of what was mapped a moment ago, which needs nothing"},
+    {~w(eventfd_write), "it fails only where the eventfd is full, and so readable already"},
+    {~w(__io_uring_get_cqe), "it looks at memory; what it may call is io_uring_get_events"},
+    {~w(reallocarray), "the table of a ring grows once for many lives: test_ring.c lets it fail"},
+    {~w(waitpid), "with WNOHANG, and for a child of ours, it cannot"},
+    {~w(syscall),
+     "pidfd_open and pidfd_send_signal of nr_os_kill_peer: a life in which a guardian is frozen takes " <>
+       "seconds; leg fallbacks of ci/test refuses pidfd_open to a whole BEAM"}
+  ]
+
+  # Of ERTS: types are asked, terms are built (without memory ERTS itself ends), locks and counts.
+  @exempt_of_erts ~r/^enif_(clear|compare|consume|free|get|inspect|is|keep|make|monotonic|mutex_(destroy|lock|unlock)|release|self|send|thread)/
+
+  test "each call that the NIF makes fails in a test here, or says why it cannot (18)" do
+    nif = Application.app_dir(:net_runner, ["priv", "net_runner.so"])
+    {symbols, 0} = System.cmd("nm", ["-D", "-u", nif])
+
+    made =
+      for line <- String.split(symbols, "\n", trim: true),
+          ["U", symbol] <- [String.split(line)],
+          do: symbol |> String.split("@") |> hd()
+
+    faults = @everywhere ++ @on_poll ++ @on_rings ++ @of_the_start
+    armed = Enum.flat_map(faults, &String.split(elem(&1, 0), ",")) ++ @elsewhere
+    exempt = Enum.flat_map(@exempt, &elem(&1, 0))
+
+    # The compiler's own, a sanitizer's among them, but for liburing's.
+    ours = Enum.reject(made, &(&1 =~ ~r/^_(?!_io_uring)/ or &1 =~ @exempt_of_erts))
+    assert Enum.uniq(ours -- (armed ++ exempt)) -- armed -- exempt == []
+    assert Enum.filter(exempt, &(&1 in armed)) == []
+    assert length(ours) > 50
+  end
 
   describe "calls fail while NetRunner starts (18)" do
     @tag :io_uring
@@ -129,6 +201,29 @@ defmodule NetRunner.Faults.FailingTest do
 
       for {call, errno} <- @of_the_start do
         assert reached(beam, "#{call} #{errno}: ") > 0, "#{call} was never called"
+      end
+    end
+
+    for {name, errno} <- [{"EPERM", 1}, {"ENOMEM", 12}] do
+      @tag :io_uring
+      test "where buffers cannot be registered (#{name}), rings work unregistered, and it says so (33)" do
+        {launcher, ebin, page} = Failing.app()
+        Failing.arm(page, "io_uring_register_buffers", 1, 0xFFFF_FFFF, unquote(errno))
+
+        beam =
+          OtherBeam.start(
+            """
+            IO.inspect(NetRunner.backend() |> Map.take([:data, :registered_buffers]) |> Enum.sort())
+            for backend <- [:io_uring, :auto], do: :ok = NetRunner.Test.WholePath.check!(backend)
+            IO.puts("up")
+            Process.sleep(:infinity)
+            """,
+            launcher,
+            ebin
+          )
+
+        assert OtherBeam.read_line(beam) == "[data: :io_uring, registered_buffers: false]"
+        assert Failing.failed(page) > 0
       end
     end
 

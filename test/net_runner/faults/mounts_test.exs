@@ -24,6 +24,13 @@ defmodule NetRunner.Faults.MountsTest do
             WholePath.together!(backend)
             WholePath.start_error!(backend)
           end
+          # The baseline is read from /proc, but for this.
+          held = fn ->
+            %{slots_in_use: slots, streams: streams} = NetRunner.Nif.rings_info()
+            %{in_flight: in_flight, queued: queued} = NetRunner.Shepherd.info()
+            {slots, streams, in_flight, queued, Registry.count(NetRunner.Registry)}
+          end
+          NetRunner.Test.World.eventually("nothing is held", fn -> held.() == {0, 0, 0, 0, 0} end)
           {:ok, p} = NetRunner.Process.start("cat")
           [%{cpu_ms: nil, rss_kb: nil, state: :running}] = NetRunner.list()
           :ok = NetRunner.Process.stop(p)
@@ -37,7 +44,9 @@ defmodule NetRunner.Faults.MountsTest do
             IO.puts(inspect(NetRunner.Process.stop(p)))
             IO.puts(inspect(NetRunner.Process.await_exit(p)))
             receive do: ({:DOWN, ^monitor, :process, _, reason} -> IO.puts(reason))
+            NetRunner.Test.World.eventually("nothing is held", fn -> held.() == {0, 0, 0, 0, 0} end)
           end
+          IO.puts("clean")
           Process.sleep(:infinity)
           """,
           mount_namespace(["umount -l /proc"])
@@ -64,6 +73,7 @@ defmodule NetRunner.Faults.MountsTest do
       for os_pid <- tagged(tag), do: System.cmd("kill", ["-KILL", to_string(os_pid)])
       assert OtherBeam.read_line(beam) == "normal"
       await_free(lock <> "_daemonize", k())
+      assert OtherBeam.read_line(beam) == "clean"
     end
 
     @tag :root

@@ -124,7 +124,10 @@ defmodule NetRunner.Faults.SurroundingsTest do
         IO.puts(Enum.max(clock) - Enum.min(clock))
 
         for backend <- #{inspect(Backends.expected())} do
-        #{code}
+          {"", 0} = NetRunner.run(["true"], backend: backend)
+          NetRunner.Test.World.back_at_baseline(fn ->
+            #{code}
+          end)
         end
 
         IO.puts("up")
@@ -178,6 +181,8 @@ defmodule NetRunner.Faults.SurroundingsTest do
       ours = fn -> length(zombies() -- theirs) end
       daemonize = #{inspect(fixture("daemonize"))}
       lock = #{inspect(tmp_path("lock"))}
+      {"", 0} = NetRunner.run(["true"])
+      before = settled_baseline()
       1..#{thousand()}
       |> Task.async_stream(fn
         n when rem(n, 100) == 0 -> {"ready\n", 0} = NetRunner.run([daemonize, "\#{lock}_\#{n}", "exit"], drain_timeout: 0)
@@ -186,12 +191,14 @@ defmodule NetRunner.Faults.SurroundingsTest do
       |> Stream.run()
       # The last guardians are on their way out.
       eventually("no zombies", fn -> named("nr_guardian") == [] and ours.() == 0 end)
+      await_baseline(before)
 
       cats = for _ <- 1..5, do: elem(NetRunner.Process.start("cat"), 1)
       NetRunner.Test.FaultCase.kill_zygote()
       for p <- cats, do: NetRunner.Process.stop(p)
       {"", 0} = NetRunner.run(["true"])
       eventually("#{left} zombies", fn -> named("nr_guardian") == [] and ours.() == #{left} end)
+      await_baseline(before)
       IO.puts("up")
       Process.sleep(:infinity)
       """
