@@ -253,11 +253,10 @@ bool nr_handle_grow_pipe(struct nr_handle *handle)
 {
     if (handle->terminal)
         return false;
-    if (nr_pipes_grow(handle->fd, &handle->pipe)) {
-        handle->stats.pipe_bytes = handle->pipe.now;
-        return true;
-    }
-    if (handle->pipe.now < NR_PIPE_MAX)
+    int r = nr_pipes_grow(handle->fd, &handle->pipe);
+    if (r == NR_PIPE_REFUSED)
         handle->stats.pipe_refused++;
-    return false;
+    if (r == 0)
+        handle->stats.pipe_bytes = handle->pipe.now;
+    return r == 0;
 }

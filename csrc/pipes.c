@@ -1,9 +1,13 @@
 /* See pipes.h: sizes and the budget. Must never let many small pipes pay for a few large ones. */
 #include "pipes.h"
 
+#include "base/fd.h"
+
 #include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
-#include <stddef.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #define MIB      ((uint64_t)1024 * 1024)
 #define DEFAULT  (MIB / 16)
@@ -35,23 +39,43 @@ void nr_pipes_leave(struct nr_pipe_memory *memory)
 
 #ifdef F_SETPIPE_SZ
 
-#include <linux/capability.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 /* Of 64 MiB: enough for the two pipes each of 380 commands, and for what was grown before they came. */
 #define GROWN_MAX (16 * MIB)
 #define ALL_MAX   (48 * MIB)
 /* Who may pass the soft limit need only mind the machine's memory. */
 #define GROWN_MAX_PRIVILEGED (256 * MIB)
 
-/* The kernel asks for one of these (fs/pipe.c); root in a container may have neither. */
+static int pipe_size_max(void)
+{
+    char text[16] = "";
+    int fd = open("/proc/sys/fs/pipe-max-size", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return (int)NR_PIPE_MAX;
+    ssize_t got = read(fd, text, sizeof(text) - 1);
+    (void)nr_fd_close(fd);
+    long max = got > 0 ? strtol(text, NULL, 10) : 0;
+    return max >= (long)NR_PIPE_MAX && max < INT_MAX ? (int)max : (int)NR_PIPE_MAX;
+}
+
+enum { UNKNOWN, NORMAL, PRIVILEGED };
+static _Atomic int standing = UNKNOWN;
+
+/* Whether this process may pass the limits of pipes. Capabilities do not say: those of a user namespace, as root has
+ * in a rootless container, count for nothing here. The kernel is asked by what it grants to nobody else: a size above
+ * pipe-max-size, which is 1 MiB, for a pipe that is given back at once. */
 static bool privileged(void)
 {
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
-    const uint32_t either = 1U << CAP_SYS_ADMIN | 1U << CAP_SYS_RESOURCE;
-    return syscall(SYS_capget, &header, data) == 0 && (data[0].effective & either) != 0;
+    int known = atomic_load(&standing);
+    if (known == UNKNOWN) {
+        int ends[2];
+        if (nr_fd_pipe(ends) < 0)
+            return false; /* and asked again */
+        known = fcntl(ends[0], F_SETPIPE_SZ, pipe_size_max() + 1) > 0 ? PRIVILEGED : NORMAL;
+        (void)nr_fd_close(ends[0]);
+        (void)nr_fd_close(ends[1]);
+        atomic_store(&standing, known);
+    }
+    return known == PRIVILEGED;
 }
 
 static bool reserve(uint64_t more)
@@ -62,28 +86,28 @@ static bool reserve(uint64_t more)
            (grown_now <= GROWN_MAX_PRIVILEGED && privileged());
 }
 
-bool nr_pipes_grow(int fd, struct nr_pipe_memory *memory)
+int nr_pipes_grow(int fd, struct nr_pipe_memory *memory)
 {
     if (memory->now >= NR_PIPE_MAX)
-        return false;
+        return NR_PIPE_LARGE;
     uint64_t wanted = memory->now < STEP_ONE ? STEP_ONE : NR_PIPE_MAX;
     uint64_t more = wanted - memory->now;
     if (!reserve(more) || fcntl(fd, F_SETPIPE_SZ, (int)wanted) < 0) {
         atomic_fetch_sub(&all, more);
         atomic_fetch_sub(&grown, more);
-        return false;
+        return NR_PIPE_REFUSED;
     }
     memory->now = wanted;
-    return true;
+    return 0;
 }
 
 #else
 
-bool nr_pipes_grow(int fd, struct nr_pipe_memory *memory)
+int nr_pipes_grow(int fd, struct nr_pipe_memory *memory)
 {
     (void)fd;
     (void)memory;
-    return false;
+    return NR_PIPE_LARGE;
 }
 
 #endif

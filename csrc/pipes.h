@@ -6,7 +6,6 @@
 #ifndef NR_PIPES_H
 #define NR_PIPES_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 /* As large as they get: pipe-max-size, which a normal user cannot pass. */
@@ -21,9 +20,12 @@ struct nr_pipe_memory {
 /* Of a new pipe, which counts from now on. */
 struct nr_pipe_memory nr_pipes_enter(int fd);
 
-/* The next size, 256 KiB or 1 MiB, of a pipe that keeps coming back full. False: it is as large as it gets, or there is
- * no room for more. Any thread. */
-bool nr_pipes_grow(int fd, struct nr_pipe_memory *memory);
+#define NR_PIPE_LARGE   1 /* it is as large as it gets */
+#define NR_PIPE_REFUSED 2 /* there is no room for more */
+
+/* The next size, 256 KiB or 1 MiB, of a pipe that keeps coming back full. 0, NR_PIPE_LARGE or NR_PIPE_REFUSED. Any
+ * thread. */
+int nr_pipes_grow(int fd, struct nr_pipe_memory *memory);
 
 /* Our end is closed. Twice is fine. */
 void nr_pipes_leave(struct nr_pipe_memory *memory);

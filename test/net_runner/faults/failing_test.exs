@@ -76,7 +76,7 @@ defmodule NetRunner.Faults.FailingTest do
   ]
 
   @moduletag :failing
-  @moduletag timeout: 300_000
+  @moduletag timeout: 1_000_000
 
   describe "the n-th call of the NIF fails (18)" do
     # Thousands of lives, most of the time waiting: the backends at the same time.

@@ -178,43 +178,53 @@ defmodule NetRunner.Faults.LimitsTest do
   end
 
   describe "a normal user's pipe pages (pipe-user-pages-soft)" do
-    @tag :root
-    @tag :slow
-    test "300 streams at full speed grow their pipes, and leave every new pipe its whole size" do
-      beam =
-        as_somebody(
-          [],
-          """
-          caller = self()
-          stream = fn p ->
-            {:ok, %{stdout: stats}} = NetRunner.Process.stats(p)
-            if stats.bytes < 4_194_304 do
-              {:ok, bytes} = NetRunner.Process.read(p)
-              true = bytes == :binary.copy(<<0>>, byte_size(bytes))
-              :more
-            else
-              stats.pipe_bytes
-            end
-          end
-          again = fn again, p -> with :more <- stream.(p), do: again.(again, p) end
-          for _ <- 1..300 do
-            spawn_link(fn ->
-              {:ok, p} = NetRunner.Process.start("cat", ["/dev/zero"], input: :null, spawn_timeout: 60_000)
-              send(caller, {:pipe, again.(again, p)})
-              Process.sleep(:infinity)
-            end)
-          end
-          pipes = for _ <- 1..300, do: (receive do {:pipe, bytes} -> bytes end)
-          {:ok, p} = NetRunner.Process.start("sleep", ["60"], input: :pipe)
-          {:ok, %{stdin: %{pipe_bytes: new}}} = NetRunner.Process.stats(p)
-          IO.puts("pipes \#{Enum.min(pipes)} \#{Enum.max(pipes)} \#{new}")
-          """
-        )
+    # In a user namespace somebody is root, and is none to the kernel.
+    for {who, launcher} <- [
+          {"a user", []},
+          {"root in a user namespace", ~w(unshare --user --map-root-user)}
+        ] do
+      @tag :root
+      @tag :slow
+      test "300 streams of #{who} at full speed grow their pipes, and leave every new pipe its whole size" do
+        {setpriv, ebin} = OtherBeam.as_somebody()
+        then = "IO.puts(:whole); IO.puts(:up); Process.sleep(:infinity)"
+        beam = OtherBeam.start(streams() <> then, setpriv ++ unquote(launcher), ebin)
+        assert "pipes " <> sizes = OtherBeam.read_line(beam, 120_000)
 
-      assert "pipes " <> sizes = OtherBeam.read_line(beam, 120_000)
-      assert [smallest, largest, new] = sizes |> String.split() |> Enum.map(&String.to_integer/1)
-      assert {smallest, largest, new} == {65_536, 1_048_576, 65_536}
-      OtherBeam.await_line(beam, "whole", 30_000)
+        assert [smallest, largest, new] =
+                 sizes |> String.split() |> Enum.map(&String.to_integer/1)
+
+        assert {smallest, largest, new} == {65_536, 1_048_576, 65_536}
+        OtherBeam.await_line(beam, "whole", 30_000)
+      end
+    end
+
+    defp streams do
+      """
+      caller = self()
+      stream = fn p ->
+        {:ok, %{stdout: stats}} = NetRunner.Process.stats(p)
+        if stats.bytes < 4_194_304 do
+          {:ok, bytes} = NetRunner.Process.read(p)
+          true = bytes == :binary.copy(<<0>>, byte_size(bytes))
+          :more
+        else
+          stats.pipe_bytes
+        end
+      end
+      again = fn again, p -> with :more <- stream.(p), do: again.(again, p) end
+      for _ <- 1..300 do
+        spawn_link(fn ->
+          {:ok, p} = NetRunner.Process.start("cat", ["/dev/zero"], input: :null, spawn_timeout: 60_000)
+          send(caller, {:pipe, again.(again, p)})
+          Process.sleep(:infinity)
+        end)
+      end
+      pipes = for _ <- 1..300, do: (receive do {:pipe, bytes} -> bytes end)
+      {:ok, p} = NetRunner.Process.start("sleep", ["60"], input: :pipe)
+      {:ok, %{stdin: %{pipe_bytes: new}}} = NetRunner.Process.stats(p)
+      IO.puts("pipes \#{Enum.min(pipes)} \#{Enum.max(pipes)} \#{new}")
+      """
     end
   end
 
