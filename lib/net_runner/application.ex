@@ -16,6 +16,7 @@ defmodule NetRunner.Application do
     case Code.ensure_loaded(NetRunner.Nif) do
       {:module, _nif} ->
         NetRunner.Telemetry.refresh()
+        NetRunner.Environment.remember_raw()
         start_supervisor()
 
       {:error, reason} ->

@@ -118,10 +118,8 @@ defmodule NetRunner.Options do
     {whose, fixed} = Enum.split_with(defaults, &match?({_name, {:caller}}, &1))
 
     defp defaults(unquote(call)) do
-      Enum.reduce(unquote(Keyword.keys(whose)), unquote(Macro.escape(Map.new(fixed))), fn name,
-                                                                                          defaults ->
-        Map.put(defaults, name, self())
-      end)
+      callers = Map.new(unquote(Keyword.keys(whose)), &{&1, self()})
+      Map.merge(unquote(Macro.escape(Map.new(fixed))), callers)
     end
   end
 

@@ -39,10 +39,24 @@ defmodule NetRunner.EnvironmentTest do
   # No BEAM can give itself such a variable, but it may be started with one.
   test "keeps what is no text, of the BEAM's and of those that are given" do
     beam = NetRunner.Test.OtherBeam
-    launcher = ["env", "NR_RAW=" <> <<255, ?x>>]
-    code = ~S|IO.puts("raw " <> Base.encode16(elem(NetRunner.run(["printenv", "NR_RAW"]), 0)));|
+    folder = Path.dirname(tmp_path("here")) <> "/" <> <<0xE9>>
+    File.mkdir!(folder)
+    File.ln_s!("/bin/echo", folder <> "/nr-echo")
+    path = folder <> ":" <> System.get_env("PATH")
+    launcher = ["env", "NR_RAW=" <> <<255, ?x>>, "PATH=" <> path]
+
+    code = ~S"""
+    {value, 0} = NetRunner.run(["printenv", "NR_RAW"]);
+    IO.puts("raw " <> Base.encode16(value));
+    IO.inspect(NetRunner.run(["nr-echo", "found"]));
+    System.put_env("NR_RAW", "text");
+    IO.inspect(NetRunner.run(["printenv", "NR_RAW"]));
+    """
+
     other = beam.start(~S|IO.puts("up");| <> code <> "Process.sleep(:infinity)", launcher)
     assert beam.read_line(other) == "raw FF780A"
+    assert beam.read_line(other) == ~S|{"found\n", 0}|
+    assert beam.read_line(other) == ~S|{"text\n", 0}|
     assert env([{"NR_RAW", <<255>>}])["NR_RAW"] == <<255>>
   end
 

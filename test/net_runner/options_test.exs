@@ -702,8 +702,9 @@ defmodule NetRunner.OptionsTest do
         if(0 in codes, do: [all], else: [{:failed, :exited}])
 
       # Only root may, or this build cannot.
-      {:rlimits, _limits} ->
-        [all, {:error, {:rlimit, :core, :eperm}}]
+      {:rlimits, limits} ->
+        unknown = for {name, _limit} <- limits, do: not_in_this_build({:rlimit, name})
+        [all, {:error, {:rlimit, :core, :eperm}} | List.flatten(unknown)]
 
       {setting, _number} when setting in [:nice, :oom_score_adj] ->
         [all | for(posix <- [:eperm, :eacces], do: {:error, {setting, posix}})] ++
@@ -717,8 +718,13 @@ defmodule NetRunner.OptionsTest do
     end
   end
 
-  defp not_in_this_build(setting),
-    do: if(NetRunner.Nif.build() == :portable, do: [{:error, {setting, :enosys}}], else: [])
+  defp not_in_this_build(setting) do
+    case {NetRunner.Nif.build(), setting} do
+      {:portable, {:rlimit, name}} -> [{:error, {:rlimit, name, :enosys}}]
+      {:portable, setting} -> [{:error, {setting, :enosys}}]
+      _linux -> []
+    end
+  end
 
   defp output(:daemon, :pty, pty) when pty != false, do: []
   defp output(_call, :pty, pty) when pty != false, do: ""

@@ -346,6 +346,20 @@ defmodule NetRunner.StreamTest do
       assert Enum.take(stream, 2) == ["a", "b"]
     end
 
+    on_backends "and what was said on stderr before a line that is too long is in the error, however soon" do
+      stream =
+        NetRunner.stream!(["sh", "-c", "echo why >&2; echo 0123456789a"],
+          lines: true,
+          max_line_length: {10, :error},
+          backend: backend
+        )
+
+      for _ <- 1..100 do
+        error = assert_raise NetRunner.Error, fn -> Stream.run(stream) end
+        assert {error.reason, error.stderr} == {{:line_too_long, 10}, "why\n"}
+      end
+    end
+
     on_backends "by the other policies of length" do
       line = fn policy ->
         opts = [lines: ";", max_line_length: {2, policy}, backend: backend]

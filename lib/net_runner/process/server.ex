@@ -187,7 +187,7 @@ defmodule NetRunner.Process.Server do
 
     unless called_off?(control, Pipe.deadline(@turn)) do
       Shepherd.escalate(start)
-      called_off?(control, Pipe.deadline(@turn))
+      _ = called_off?(control, Pipe.deadline(@turn))
     end
 
     Nif.control_close(control)
@@ -212,8 +212,9 @@ defmodule NetRunner.Process.Server do
           Pipe.left(deadline) -> false
         end
 
-      _hang_up ->
-        true
+      # Where the socket cannot be read, nobody knows.
+      ended ->
+        ended == :eof
     end
   end
 
@@ -280,7 +281,11 @@ defmodule NetRunner.Process.Server do
 
   def handle_call(:cgroup, _from, state), do: {:reply, {:ok, state.cgroup}, state}
   def handle_call(:alive?, _from, state), do: {:reply, {:ok, state.exit == nil}, state}
-  def handle_call(:stderr_tail, _from, state), do: {:reply, {:ok, tail(state)}, state}
+
+  def handle_call(:stderr_tail, _from, state) do
+    state = read_stderr_now(state)
+    {:reply, {:ok, tail(state)}, state}
+  end
 
   # Whoever polls with short time-outs must not leave a list of waits behind.
   @impl true
@@ -530,7 +535,7 @@ defmodule NetRunner.Process.Server do
     # Whoever still holds the other end is not the command: readers get what is there, then :eof.
     if state.stdout, do: Nif.finish(state.stdout)
     if state.stderr, do: Nif.finish(state.stderr)
-    state = finish_stderr(%{state | exit: exit, exit_info: info, kills: %{}})
+    state = read_stderr_now(%{state | exit: exit, exit_info: info, kills: %{}})
     Stats.now(:ended)
     state = %{state | span: Telemetry.over(state.span), result: report(state)}
     state = if state.awaiting == [] and state.options.concludes?, do: state, else: tell_end(state)
@@ -635,9 +640,9 @@ defmodule NetRunner.Process.Server do
     end
   end
 
-  # The end was told on the control socket; what says that stderr is ready may still be on its way
-  # (through a ring's reaper), but its last bytes belong to the end.
-  defp finish_stderr(%{stderr_ref: ref} = state) do
+  # What says that stderr is ready may still be on its way (through a ring's reaper), or nobody waits for it yet: but
+  # what was written belongs to the end, and to who asks for the tail.
+  defp read_stderr_now(%{stderr_ref: ref} = state) do
     if consumes?(state) and ref != :ended do
       if ref != nil, do: Pipe.cancel(state.stderr, ref)
       drain_stderr(%{state | stderr_ref: nil}, @stderr_last)
