@@ -171,7 +171,7 @@ defmodule NetRunner.Daemon.Server do
   end
 
   def handle_info({:DOWN, monitor, :process, _pid, reason}, %{parent_monitor: monitor} = state),
-    do: state |> leave({:shutdown, reason}) |> next()
+    do: state |> stopped({:shutdown, reason}) |> next()
 
   def handle_info({:EXIT, pid, reason}, state), do: pid |> ended(reason, state) |> next()
 
@@ -366,12 +366,15 @@ defmodule NetRunner.Daemon.Server do
   defp default_reason({:exited, 0}), do: :normal
   defp default_reason(exit), do: {:exit, exit}
 
-  # The later reason counts: a supervisor's shutdown overtakes a stop.
-  defp leave(state, reason) do
-    stop_command(%{(state |> forget_asked() |> disarm()) | leaving: reason})
-  end
+  # While the command is being stopped from outside, what it still says or who dies of it is no reason any more.
+  defp leave(%{outside?: true} = state, _reason), do: state
 
-  defp stopped(state, reason), do: leave(%{state | outside?: true}, reason)
+  defp leave(state, reason),
+    do: stop_command(%{(state |> forget_asked() |> disarm()) | leaving: reason})
+
+  # Of these the later counts: a supervisor's shutdown overtakes a stop.
+  defp stopped(state, reason),
+    do: %{leave(%{state | outside?: false}, reason) | outside?: true}
 
   defp stop_command(%{process: process, exit: nil, stopping?: false} = state)
        when process != nil do
