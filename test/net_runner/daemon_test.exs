@@ -1078,6 +1078,31 @@ defmodule NetRunner.DaemonTest do
       end
     end
 
+    on_backends "because somebody ended who reads, before the command ran, is an answer" do
+      {tag, env} = tag()
+      name = __MODULE__.Unread
+      fifo = tmp_path("fifo")
+      {_, 0} = System.cmd("mkfifo", [fifo])
+
+      back_at_baseline(fn ->
+        opts = [cmd: ["cat"], input: {:file, fifo}, name: name, env: env, backend: backend]
+        starter = Task.async(fn -> D.start_link(opts) end)
+
+        reader =
+          eventually("it is being started", fn ->
+            daemon = GenServer.whereis(name)
+            daemon && :sys.get_state(daemon).reader
+          end)
+
+        Process.exit(reader, {:shutdown, :enough})
+        assert Task.await(starter, @soon) == {:error, {:output, {:shutdown, :enough}}}
+        # What waits for the other end goes with it.
+        {_, 0} = System.cmd("sh", ["-c", ": > \"$0\"", fifo])
+      end)
+
+      assert tagged(tag) == []
+    end
+
     on_backends "because it was stopped meanwhile says :shutdown; until then calls are answered" do
       {tag, env} = tag()
       me = self()

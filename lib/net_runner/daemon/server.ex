@@ -311,8 +311,9 @@ defmodule NetRunner.Daemon.Server do
   defp ended(pid, :normal, %{reader: pid} = state), do: output_done(pid, state)
 
   # It found what ends the daemon. What came before that is delivered, as at any end.
-  defp ended(pid, {:shutdown, reason}, %{reader: pid} = state),
-    do: pid |> output_done(state) |> leave(reason)
+  defp ended(pid, {:shutdown, reason}, %{reader: pid, phase: phase} = state)
+       when phase != :launching,
+       do: pid |> output_done(state) |> leave(reason)
 
   defp ended(pid, reason, %{output: [_ | _] = output} = state) do
     cond do
