@@ -146,8 +146,10 @@ defmodule NetRunner.Collector do
           {:error, reason} -> {conclusion.result, {:io_error, reason}}
         end
 
-      {:error, {:unkillable, _pids} = reason} ->
-        {so_far(run, :unkillable), {:unkillable, reason}}
+      {:unkillable, %{pids: pids} = conclusion} ->
+        # What broke the input otherwise is less than that they live.
+        _ = fed(conclusion)
+        {so_far(run, :unkillable), {:unkillable, {:unkillable, pids}}}
 
       # Its server was killed, and took what it knew with it. The guardian ends the command.
       {:error, reason} ->

@@ -510,7 +510,8 @@ defmodule NetRunner.Process do
   # Waits for the end like await_exit, and ends the server: what run and stream need, in one call.
   @spec conclude(t, timeout) ::
           {:ok, %{result: Result.t(), fed: Input.outcome() | nil}}
-          | {:error, :timeout | {:unkillable, [pos_integer]} | :closed}
+          | {:unkillable, %{pids: [pos_integer], fed: Input.outcome() | nil}}
+          | {:error, :timeout | :closed}
   def conclude(p, timeout), do: call(p, :conclude, timeout)
 
   @doc false

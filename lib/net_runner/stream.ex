@@ -122,8 +122,15 @@ defmodule NetRunner.Stream do
         {:error, reason} -> fail(reason, result.stderr, state)
       end
     else
-      :idle_timeout -> time_out(state)
-      {:error, reason} -> fail(reason, state)
+      :idle_timeout ->
+        time_out(state)
+
+      {:unkillable, %{pids: pids} = conclusion} ->
+        _ = Collector.fed(conclusion)
+        fail({:unkillable, pids}, state)
+
+      {:error, reason} ->
+        fail(reason, state)
     end
   end
 

@@ -370,6 +370,38 @@ defmodule NetRunner.ExecTest do
       end
     end
 
+    on_backends "is none, but the exception of its input, also of a command that nobody can kill" do
+      me = self()
+
+      input = fn _sink ->
+        send(me, {:feeder, self()})
+        receive(do: (:go -> raise "the input's own"))
+      end
+
+      stream = fn cmd, opts -> cmd |> NetRunner.stream!(opts) |> Enum.to_list() end
+
+      for call <- [&NetRunner.exec/2, &NetRunner.run/2, stream] do
+        back_at_baseline(fn ->
+          opts = [input: input, kill_timeout: 60_000, backend: backend]
+          task = told(call, "exec sleep 60", opts)
+          assert_receive {:feeder, feeder}, 5_000
+          %{pid: server, os_pid: os_pid, counted: counted} = server_of(task)
+          guardian = to_string(:sys.get_state(server).guardian_pid)
+          {_, 0} = System.cmd("kill", ["-STOP", guardian])
+          send(feeder, :go)
+
+          eventually("it has raised", fn ->
+            match?({:raised, _, _, _}, :sys.get_state(server).fed)
+          end)
+
+          :sys.replace_state(server, &%{&1 | unkillable: [os_pid]})
+          NetRunner.Nif.finish(counted.stdout)
+          assert {:raised, %RuntimeError{message: "the input's own"}} = Task.await(task, 15_000)
+          {_, 0} = System.cmd("kill", ["-CONT", guardian])
+        end)
+      end
+    end
+
     # Runs a script in a task, which gives what is raised as well.
     defp told(call, script, opts) do
       Task.async(fn ->

@@ -597,8 +597,8 @@ defmodule NetRunner.Process.Server do
   defp answer({{:result, _ref}, from}, _outcome, state),
     do: GenServer.reply(from, {:ok, result_now(state)})
 
-  defp answer({:conclude, from}, {:error, {:unkillable, _pids}} = error, _state),
-    do: GenServer.reply(from, error)
+  defp answer({:conclude, from}, {:error, {:unkillable, pids}}, state),
+    do: GenServer.reply(from, {:unkillable, %{pids: pids, fed: state.fed}})
 
   defp answer({:conclude, from}, _outcome, state),
     do: GenServer.reply(from, {:ok, %{result: result_now(state), fed: state.fed}})
