@@ -177,7 +177,7 @@ defmodule NetRunner.Collector do
   defp so_far_on_stderr(run) do
     case NetRunner.Process.stderr_tail(run.process) do
       {:ok, tail} -> tail
-      {:error, :closed} -> ""
+      {:error, _closed_or_busy} -> ""
     end
   end
 

@@ -105,7 +105,7 @@ defmodule NetRunner.Stream do
   defp fail(reason, state) do
     case NetRunner.Process.stderr_tail(state.process) do
       {:ok, tail} -> fail(reason, tail, state)
-      {:error, :closed} -> fail(reason, "", state)
+      {:error, _closed_or_busy} -> fail(reason, "", state)
     end
   end
 
