@@ -115,14 +115,16 @@ defmodule NetRunner.ExecTest do
     on_backends "of one that was silent after a word on a consumed stderr: soon after its time" do
       # Looked at only when the time is over, it would have as much again.
       script = "sleep 0.1; echo x >&2; exec sleep 60"
-      opts = [idle_timeout: 2_000, backend: backend]
+      # Twice its time leaves a slow start three seconds.
+      opts = [idle_timeout: 4_000, backend: backend]
+      stream = NetRunner.stream!(["sh", "-c", "exec >&-; " <> script], opts)
+      streamed = Task.async(fn -> :timer.tc(fn -> catch_error(Enum.to_list(stream)) end) end)
       {us, {:ok, result}} = :timer.tc(fn -> exec(script, opts) end)
       assert result.cause == :idle_timeout
-      assert us in 2_100_000..3_800_000
-      stream = NetRunner.stream!(["sh", "-c", "exec >&-; " <> script], opts)
-      {us, error} = :timer.tc(fn -> catch_error(Enum.to_list(stream)) end)
+      assert us in 4_100_000..7_900_000
+      {us, error} = Task.await(streamed, 60_000)
       assert %NetRunner.Error{reason: :timeout} = error
-      assert us in 2_100_000..3_800_000
+      assert us in 4_100_000..7_900_000
     end
 
     on_backends "of one that writes without an end within its time" do
