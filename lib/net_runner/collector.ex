@@ -2,7 +2,8 @@ defmodule NetRunner.Collector do
   @moduledoc false
   # A command run to its end by the calling process, for run and exec: starts it, reads its pipes into
   # Outputs, sets off the stop ladder for time-outs and limits, and gives its Result. The command is gone
-  # when this returns, however it returns.
+  # when this returns, however it returns: but for one that cannot be killed, and one whose server was, which
+  # the guardian ends.
 
   alias NetRunner.{Idle, Lines, Output, Pipe, Result, Stats}
 
