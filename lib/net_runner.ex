@@ -117,7 +117,7 @@ defmodule NetRunner do
   with what it wrote until then, and so is one that cannot be killed or whose pipes fail (then the result has an
   `error`). `{:error, reason}` only if nothing ran.
 
-      iex> {:ok, result} = NetRunner.exec(["sh", "-c", "echo half; echo oops >&2; sleep 60"], timeout: 500)
+      iex> {:ok, result} = NetRunner.exec(["sh", "-c", "echo half; echo oops >&2; sleep 60"], timeout: 2_000)
       iex> {result.stdout, result.stderr, result.exit, result.cause}
       {"half\\n", "oops\\n", {:signaled, :sigterm}, :timeout}
       iex> {:ok, result} = NetRunner.exec(["seq", "100000"], max_output_size: 4, overflow: :tail)

@@ -3,6 +3,7 @@ defmodule NetRunnerTest do
   # directory or compare what the whole node holds.
   use NetRunner.Test.Case
   doctest NetRunner
+  alias NetRunner.Test.Teller
 
   # Far above what is measured, far below the time-outs that would be waited for otherwise.
   @soon 3_000_000
@@ -182,6 +183,9 @@ defmodule NetRunnerTest do
   end
 
   describe "timeout:" do
+    # Long enough for a slow start, which counts: each test sees by a word of the command that it ran.
+    @time 2_000
+
     on_backends "stops the command: {:error, :timeout}, and it is gone" do
       {tag, env} = tag()
 
@@ -189,14 +193,16 @@ defmodule NetRunnerTest do
         {us, result} =
           :timer.tc(fn ->
             NetRunner.run(["sh", "-c", "echo x; sleep 60"],
-              timeout: 100,
+              timeout: @time,
+              into: %Teller{to: self()},
               env: env,
               backend: backend
             )
           end)
 
         assert result == {:error, :timeout}
-        assert us in 100_000..@soon
+        assert_received {:element, "x\n"}
+        assert us in (@time * 1_000)..(@time * 1_000 + @soon)
         assert tagged(tag) == []
       end)
     end
@@ -208,15 +214,17 @@ defmodule NetRunnerTest do
         {us, result} =
           :timer.tc(fn ->
             NetRunner.run([fixture("ignore_term")],
-              timeout: 200,
+              timeout: @time,
               kill_timeout: 100,
+              into: %Teller{to: self()},
               env: env,
               backend: backend
             )
           end)
 
         assert result == {:error, :timeout}
-        assert us in 200_000..@soon
+        assert_received {:element, "ready\n"}
+        assert us in (@time * 1_000)..(@time * 1_000 + @soon)
         assert tagged(tag) == []
       end)
     end
@@ -224,34 +232,39 @@ defmodule NetRunnerTest do
     on_backends "kills at once with kill_timeout: 0" do
       {us, result} =
         :timer.tc(fn ->
-          NetRunner.run([fixture("ignore_term")], timeout: 50, kill_timeout: 0, backend: backend)
+          opts = [timeout: @time, kill_timeout: 0, into: %Teller{to: self()}, backend: backend]
+          NetRunner.run([fixture("ignore_term")], opts)
         end)
 
       assert result == {:error, :timeout}
-      assert us < @soon
+      assert_received {:element, "ready\n"}
+      assert us < @time * 1_000 + @soon
     end
 
     on_backends "holds although the input never comes" do
       back_at_baseline(fn ->
-        assert NetRunner.run(["cat"], input: never(), timeout: 50, backend: backend) ==
-                 {:error, :timeout}
+        opts = [input: never(), timeout: @time, into: %Teller{to: self()}, backend: backend]
+        assert NetRunner.run(["sh", "-c", "echo x; exec cat"], opts) == {:error, :timeout}
+        assert_received {:element, "x\n"}
       end)
     end
 
     on_backends "holds although stdout was closed long ago" do
       back_at_baseline(fn ->
-        assert NetRunner.run([fixture("close_stdout"), "60000"], timeout: 100, backend: backend) ==
-                 {:error, :timeout}
+        opts = [timeout: @time, into: %Teller{to: self()}, backend: backend]
+        assert NetRunner.run([fixture("close_stdout"), "60000"], opts) == {:error, :timeout}
+        assert_received {:element, "before\n"}
       end)
     end
 
     on_backends "holds although there is always something to read" do
       back_at_baseline(fn ->
-        assert NetRunner.run(["cat", "/dev/zero"],
-                 timeout: 30,
-                 max_output_size: 1_000_000_000,
-                 backend: backend
-               ) == {:error, :timeout}
+        opts = [timeout: @time, max_output_size: 1_000, overflow: :tail, backend: backend]
+
+        assert {:ok, %{cause: :timeout, truncated?: true}} =
+                 NetRunner.exec(["cat", "/dev/zero"], opts)
+
+        assert NetRunner.run(["cat", "/dev/zero"], opts) == {:error, :timeout}
       end)
     end
 

@@ -2,7 +2,8 @@ defmodule NetRunner.Collector do
   @moduledoc false
   # A command run to its end by the calling process, for run and exec: starts it, reads its pipes into
   # Outputs, sets off the stop ladder for time-outs and limits, and gives its Result. The command is gone
-  # when this returns, however it returns.
+  # when this returns, however it returns: but for one that cannot be killed, and one whose server was, which
+  # the guardian ends.
 
   alias NetRunner.{Idle, Lines, Output, Pipe, Result, Stats}
 
@@ -146,8 +147,10 @@ defmodule NetRunner.Collector do
           {:error, reason} -> {conclusion.result, {:io_error, reason}}
         end
 
-      {:error, {:unkillable, _pids} = reason} ->
-        {so_far(run, :unkillable), {:unkillable, reason}}
+      {:unkillable, %{pids: pids} = conclusion} ->
+        # What broke the input otherwise is less than that they live.
+        _ = fed(conclusion)
+        {so_far(run, :unkillable), {:unkillable, {:unkillable, pids}}}
 
       # Its server was killed, and took what it knew with it. The guardian ends the command.
       {:error, reason} ->
@@ -175,7 +178,7 @@ defmodule NetRunner.Collector do
   defp so_far_on_stderr(run) do
     case NetRunner.Process.stderr_tail(run.process) do
       {:ok, tail} -> tail
-      {:error, :closed} -> ""
+      {:error, _closed_or_busy} -> ""
     end
   end
 

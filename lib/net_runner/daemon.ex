@@ -12,7 +12,7 @@ defmodule NetRunner.Daemon do
     {quote(do: {:output, reason :: term}),
      "a process that deals with the output was killed, or a pipe cannot be read"},
     {quote(do: {:line_too_long, stream, max_bytes :: pos_integer}),
-     "with `max_line_length: {bytes, :error}`; the lines before that one have come"}
+     "with `max_line_length: {bytes, :error}`; the lines before that one have come, within `flush_timeout:`"}
   ]
   @never_starts [
     {quote(do: {:exit, exit_reason}), "the command ended before it was ready"},

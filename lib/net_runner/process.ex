@@ -427,12 +427,12 @@ defmodule NetRunner.Process do
   def result(p, timeout \\ :infinity), do: await_end(p, :result, timeout)
 
   @doc "Makes another process the owner, whose death stops the command; at once if it has ended already."
-  @spec set_owner(t, pid) :: :ok | {:error, :closed}
+  @spec set_owner(t, pid) :: :ok | {:error, :timeout | :closed}
   def set_owner(p, owner) when is_pid(owner) and node(owner) == node(),
     do: call(p, {:set_owner, owner}, @answer_timeout)
 
   @doc "The command's pid in the operating system, also after its end."
-  @spec os_pid(t) :: {:ok, pos_integer} | {:error, :closed}
+  @spec os_pid(t) :: {:ok, pos_integer} | {:error, :timeout | :closed}
   def os_pid(p), do: call(p, :os_pid, @answer_timeout)
 
   @doc "Whether the command has not ended yet."
@@ -474,7 +474,7 @@ defmodule NetRunner.Process do
   """
   @spec cgroup(t) ::
           {:ok, Cgroup.info()}
-          | {:error, :not_running | :closed | {:cgroup, atom, NetRunner.Error.posix()}}
+          | {:error, :not_running | :timeout | :closed | {:cgroup, atom, NetRunner.Error.posix()}}
   def cgroup(p) do
     with {:ok, path} <- call(p, :cgroup, @answer_timeout), do: Cgroup.read(path)
   end
@@ -493,6 +493,7 @@ defmodule NetRunner.Process do
           :ok
           | {:error,
              :not_running
+             | :timeout
              | :closed
              | {:cgroup, atom, NetRunner.Error.posix()}
              | {:invalid, :cgroup, String.t()}}
@@ -503,14 +504,15 @@ defmodule NetRunner.Process do
   end
 
   @doc "The last bytes of a consumed stderr (`stderr_tail_bytes`)."
-  @spec stderr_tail(t) :: {:ok, binary} | {:error, :closed}
+  @spec stderr_tail(t) :: {:ok, binary} | {:error, :timeout | :closed}
   def stderr_tail(p), do: call(p, :stderr_tail, @answer_timeout)
 
   @doc false
   # Waits for the end like await_exit, and ends the server: what run and stream need, in one call.
   @spec conclude(t, timeout) ::
           {:ok, %{result: Result.t(), fed: Input.outcome() | nil}}
-          | {:error, :timeout | {:unkillable, [pos_integer]} | :closed}
+          | {:unkillable, %{pids: [pos_integer], fed: Input.outcome() | nil}}
+          | {:error, :timeout | :closed}
   def conclude(p, timeout), do: call(p, :conclude, timeout)
 
   @doc false

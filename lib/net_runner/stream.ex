@@ -105,7 +105,7 @@ defmodule NetRunner.Stream do
   defp fail(reason, state) do
     case NetRunner.Process.stderr_tail(state.process) do
       {:ok, tail} -> fail(reason, tail, state)
-      {:error, :closed} -> fail(reason, "", state)
+      {:error, _closed_or_busy} -> fail(reason, "", state)
     end
   end
 
@@ -122,8 +122,15 @@ defmodule NetRunner.Stream do
         {:error, reason} -> fail(reason, result.stderr, state)
       end
     else
-      :idle_timeout -> time_out(state)
-      {:error, reason} -> fail(reason, state)
+      :idle_timeout ->
+        time_out(state)
+
+      {:unkillable, %{pids: pids} = conclusion} ->
+        _ = Collector.fed(conclusion)
+        fail({:unkillable, pids}, state)
+
+      {:error, reason} ->
+        fail(reason, state)
     end
   end
 

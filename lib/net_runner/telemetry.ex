@@ -60,7 +60,8 @@ defmodule NetRunner.Telemetry do
   command and of the children that it waited for.
 
   Metadata: that of the start, `exit` (`{:exited, code}` or `{:signaled, signal}`), `cause` (why it ended, see
-  `NetRunner.Result`) and `rusage`: all of
+  `NetRunner.Result`, whose own is the time-out or limit also where that was met and the command was quicker to end by
+  itself) and `rusage`: all of
   getrusage(2) that is known, as in the measurements, and `minflt`, `majflt`, `nvcsw`, `nivcsw` (counts).
 
   ### `[:net_runner, :command, :exception]`
@@ -73,7 +74,8 @@ defmodule NetRunner.Telemetry do
   | `duration` | native | from the call, or from the start event, to the failure |
   | `monotonic_time` | native | of the failure |
 
-  Metadata: `kind` (`:error`), `reason` (see `NetRunner.Error`; `:guardian_lost` is the second case), `stacktrace`
+  Metadata: `kind` (`:error`), `reason` (see `NetRunner.Error`; `:guardian_lost` is the second case; a start that
+  `timeout:` cut is a `:spawn_timeout` here), `stacktrace`
   (`[]`), `cmd` and `telemetry_span_context`. With `:guardian_lost` also `os_pid`, `pid` and `owner`.
   """
 

@@ -1001,7 +1001,8 @@ static void expect_known(const char *call)
 
 #define EXPECT_KNOWN(name) expect_known(#name);
 
-/* What the shepherd's objects leave to libc, but for what the compiler itself brings (__names). */
+/* What the shepherd's objects leave to libc, but for what the compiler itself brings (__names). nm is of binutils, which
+ * gcc brings. */
 START_TEST(each_call_of_the_shepherd_fails_somewhere)
 {
     char line[512];

@@ -1037,6 +1037,72 @@ defmodule NetRunner.DaemonTest do
       end
     end
 
+    on_backends "because it was stopped says so, whatever the command still says or breaks" do
+      {tag, env} = tag()
+      name = __MODULE__.LastWords
+      # The line of its TERM handler is too long, or the last that on_output gets.
+      cmd = sh("trap 'echo 0123456789a; exit' TERM; echo up; while :; do sleep 0.1; done")
+      me = self()
+
+      dies = fn
+        "up" -> send(me, :up)
+        _last -> Process.exit(self(), :kill)
+      end
+
+      for opts <- [[max_line_length: {10, :error}], []],
+          {stop, ready} <- [
+            {&D.stop/1, :normal},
+            {&GenServer.stop(&1, :shutdown), :shutdown},
+            {&D.stop/1, :never}
+          ] do
+        back_at_baseline(fn ->
+          pattern = if ready == :never, do: "never", else: "up"
+          opts = [cmd: cmd, name: name, ready: {:output, pattern}, on_output: dies] ++ opts
+
+          starter =
+            Task.async(fn ->
+              start = D.start_link([ready_timeout: 60_000, env: env, backend: backend] ++ opts)
+              with {:ok, d} <- start, do: Process.unlink(d)
+              start
+            end)
+
+          assert_receive :up, @soon
+          if ready != :never, do: assert({:ok, _} = Task.await(starter, @soon))
+          monitor = Process.monitor(name)
+          assert stop.(GenServer.whereis(name)) == :ok
+          assert_receive {:DOWN, ^monitor, :process, _, reason}, @soon
+          assert reason == if(ready == :shutdown, do: :shutdown, else: :normal)
+          if ready == :never, do: assert(Task.await(starter, @soon) == {:error, :shutdown})
+          assert tagged(tag) == []
+        end)
+      end
+    end
+
+    on_backends "because somebody ended who reads, before the command ran, is an answer" do
+      {tag, env} = tag()
+      name = __MODULE__.Unread
+      fifo = tmp_path("fifo")
+      {_, 0} = System.cmd("mkfifo", [fifo])
+
+      back_at_baseline(fn ->
+        opts = [cmd: ["cat"], input: {:file, fifo}, name: name, env: env, backend: backend]
+        starter = Task.async(fn -> D.start_link(opts) end)
+
+        reader =
+          eventually("it is being started", fn ->
+            daemon = GenServer.whereis(name)
+            daemon && :sys.get_state(daemon).reader
+          end)
+
+        Process.exit(reader, {:shutdown, :enough})
+        assert Task.await(starter, @soon) == {:error, {:output, {:shutdown, :enough}}}
+        # What waits for the other end goes with it.
+        {_, 0} = System.cmd("sh", ["-c", ": > \"$0\"", fifo])
+      end)
+
+      assert tagged(tag) == []
+    end
+
     on_backends "because it was stopped meanwhile says :shutdown; until then calls are answered" do
       {tag, env} = tag()
       me = self()

@@ -57,8 +57,8 @@ defmodule NetRunner.ErrorTest do
       end
     end
 
-    # What the calls answer, found by its shape; the daemon's own reasons are in another list (daemon_test.exs).
-    test "has whatever the code gives as an error" do
+    # What the calls answer, found by its shape, and so not what is passed on in a variable; the daemon's own reasons are in another list (daemon_test.exs).
+    test "has whatever the code gives as an error, where that is written out" do
       tags =
         for {_type, _whence, example, _sentence} <- Reason.all(),
             is_tuple(example),

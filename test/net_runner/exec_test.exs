@@ -115,14 +115,16 @@ defmodule NetRunner.ExecTest do
     on_backends "of one that was silent after a word on a consumed stderr: soon after its time" do
       # Looked at only when the time is over, it would have as much again.
       script = "sleep 0.1; echo x >&2; exec sleep 60"
-      opts = [idle_timeout: 2_000, backend: backend]
+      # Twice its time leaves a slow start three seconds.
+      opts = [idle_timeout: 4_000, backend: backend]
+      stream = NetRunner.stream!(["sh", "-c", "exec >&-; " <> script], opts)
+      streamed = Task.async(fn -> :timer.tc(fn -> catch_error(Enum.to_list(stream)) end) end)
       {us, {:ok, result}} = :timer.tc(fn -> exec(script, opts) end)
       assert result.cause == :idle_timeout
-      assert us in 2_100_000..3_800_000
-      stream = NetRunner.stream!(["sh", "-c", "exec >&-; " <> script], opts)
-      {us, error} = :timer.tc(fn -> catch_error(Enum.to_list(stream)) end)
+      assert us in 4_100_000..7_900_000
+      {us, error} = Task.await(streamed, 60_000)
       assert %NetRunner.Error{reason: :timeout} = error
-      assert us in 2_100_000..3_800_000
+      assert us in 4_100_000..7_900_000
     end
 
     on_backends "of one that writes without an end within its time" do
@@ -366,6 +368,38 @@ defmodule NetRunner.ExecTest do
           end
 
           {_, 0} = System.cmd("kill", ["-CONT", to_string(guardian)])
+        end)
+      end
+    end
+
+    on_backends "is none, but the exception of its input, also of a command that nobody can kill" do
+      me = self()
+
+      input = fn _sink ->
+        send(me, {:feeder, self()})
+        receive(do: (:go -> raise "the input's own"))
+      end
+
+      stream = fn cmd, opts -> cmd |> NetRunner.stream!(opts) |> Enum.to_list() end
+
+      for call <- [&NetRunner.exec/2, &NetRunner.run/2, stream] do
+        back_at_baseline(fn ->
+          opts = [input: input, kill_timeout: 60_000, backend: backend]
+          task = told(call, "exec sleep 60", opts)
+          assert_receive {:feeder, feeder}, 5_000
+          %{pid: server, os_pid: os_pid, counted: counted} = server_of(task)
+          guardian = to_string(:sys.get_state(server).guardian_pid)
+          {_, 0} = System.cmd("kill", ["-STOP", guardian])
+          send(feeder, :go)
+
+          eventually("it has raised", fn ->
+            match?({:raised, _, _, _}, :sys.get_state(server).fed)
+          end)
+
+          :sys.replace_state(server, &%{&1 | unkillable: [os_pid]})
+          NetRunner.Nif.finish(counted.stdout)
+          assert {:raised, %RuntimeError{message: "the input's own"}} = Task.await(task, 15_000)
+          {_, 0} = System.cmd("kill", ["-CONT", guardian])
         end)
       end
     end

@@ -52,9 +52,12 @@ defmodule NetRunner.OrphansTest do
 
     on_backends "a time-out ends everybody" do
       {tag, env} = tag()
-      cmd = ["/bin/sh", "-c", "sleep 100 & exec sleep 100"]
-      opts = [orphans: :keep, env: env, timeout: 200, backend: backend]
+      cmd = ["/bin/sh", "-c", "sleep 100 & echo both; exec sleep 100"]
+      to_me = %NetRunner.Test.Teller{to: self()}
+      opts = [orphans: :keep, env: env, timeout: 2_000, into: to_me, backend: backend]
       back_at_baseline(fn -> assert NetRunner.run(cmd, opts) == {:error, :timeout} end)
+      # A time-out bounds the start as well.
+      assert_received {:element, "both\n"}
       assert tagged(tag) == []
     end
 

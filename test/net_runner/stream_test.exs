@@ -249,6 +249,32 @@ defmodule NetRunner.StreamTest do
       error.stderr
     end
 
+    test "is none where the server does not answer in time, and the error is what it was" do
+      me = self()
+
+      input = fn sink ->
+        send(me, {:feeder, self()})
+        receive(do: (:go -> Enum.into(["too long"], sink)))
+      end
+
+      stream = stream!(["cat"], input: input, lines: true, max_line_length: {3, :error})
+      task = Task.async(fn -> catch_error(Enum.to_list(stream)) end)
+      assert_receive {:feeder, feeder}, 5_000
+      [%{pid: server}] = Enum.filter(NetRunner.list(), &(&1.owner == task.pid))
+      :sys.suspend(server)
+      send(feeder, :go)
+
+      # It stops the command when it has given up asking.
+      eventually("it has raised", 60_000, fn ->
+        {:messages, messages} = Process.info(server, :messages)
+        Enum.any?(messages, &match?({:"$gen_call", _from, :stop}, &1))
+      end)
+
+      :sys.resume(server)
+      error = Task.await(task, 15_000)
+      assert %NetRunner.Error{reason: {:line_too_long, 3}, stderr: ""} = error
+    end
+
     on_backends "is the tail, of stderr_tail_bytes:" do
       assert stderr_of(backend: backend) == binary_part(@stderr, byte_size(@stderr), -8192)
 

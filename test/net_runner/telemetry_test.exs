@@ -125,7 +125,7 @@ defmodule NetRunner.TelemetryTest do
 
     on_backends "the cause is that of the result" do
       for {cmd, opts, cause} <- [
-            {["sleep", "60"], [timeout: 50], :timeout},
+            {["sleep", "60"], [timeout: 2_000], :timeout},
             {["sleep", "60"], [idle_timeout: 50], :idle_timeout},
             {["sh", "-c", "echo 123; exec sleep 60"], [max_output_size: 2], :output_limit},
             {["sh", "-c", "echo 123; exec sleep 60"], [lines: true, max_line_length: {2, :error}],

@@ -171,7 +171,7 @@ defmodule NetRunner.Daemon.Server do
   end
 
   def handle_info({:DOWN, monitor, :process, _pid, reason}, %{parent_monitor: monitor} = state),
-    do: state |> leave({:shutdown, reason}) |> next()
+    do: state |> stopped({:shutdown, reason}) |> next()
 
   def handle_info({:EXIT, pid, reason}, state), do: pid |> ended(reason, state) |> next()
 
@@ -311,8 +311,9 @@ defmodule NetRunner.Daemon.Server do
   defp ended(pid, :normal, %{reader: pid} = state), do: output_done(pid, state)
 
   # It found what ends the daemon. What came before that is delivered, as at any end.
-  defp ended(pid, {:shutdown, reason}, %{reader: pid} = state),
-    do: pid |> output_done(state) |> leave(reason)
+  defp ended(pid, {:shutdown, reason}, %{reader: pid, phase: phase} = state)
+       when phase != :launching,
+       do: pid |> output_done(state) |> leave(reason)
 
   defp ended(pid, reason, %{output: [_ | _] = output} = state) do
     cond do
@@ -366,12 +367,15 @@ defmodule NetRunner.Daemon.Server do
   defp default_reason({:exited, 0}), do: :normal
   defp default_reason(exit), do: {:exit, exit}
 
-  # The later reason counts: a supervisor's shutdown overtakes a stop.
-  defp leave(state, reason) do
-    stop_command(%{(state |> forget_asked() |> disarm()) | leaving: reason})
-  end
+  # While the command is being stopped from outside, what it still says or who dies of it is no reason any more.
+  defp leave(%{outside?: true} = state, _reason), do: state
 
-  defp stopped(state, reason), do: leave(%{state | outside?: true}, reason)
+  defp leave(state, reason),
+    do: stop_command(%{(state |> forget_asked() |> disarm()) | leaving: reason})
+
+  # Of these the later counts: a supervisor's shutdown overtakes a stop.
+  defp stopped(state, reason),
+    do: %{leave(%{state | outside?: false}, reason) | outside?: true}
 
   defp stop_command(%{process: process, exit: nil, stopping?: false} = state)
        when process != nil do

@@ -97,7 +97,8 @@ defmodule NetRunner.Options.Schema do
      "What stdout is collected into: any `Collectable`, or `:iodata` (the chunks in a list, not put together). " <>
        "Default: `\"\"`, with `lines:` `[]`."},
     {:timeout, @to_the_end, :infinity, :timeout,
-     "Milliseconds, from the call on, after which the command is stopped: `{:error, :timeout}` from `run/2`, the " <>
+     "Milliseconds, from the call on (but for looking names up, see docs/limits.md), after which the command is " <>
+       "stopped: `{:error, :timeout}` from `run/2`, the " <>
        "cause `:timeout` from `exec/2`. Where it had not even started (see `spawn_timeout:`), both give " <>
        "`{:error, :timeout}`. Default: none."},
     {:idle_timeout, @read_for_you, :infinity, :timeout,
@@ -192,7 +193,7 @@ defmodule NetRunner.Options.Schema do
        "Default: `:auto`."},
     {:spawn_timeout, @calls, 5000, {:integer, 1, @u32_max},
      "Milliseconds that a start may take. One that takes longer is ended first, then `{:error, :spawn_timeout}` is " <>
-       "given: at most half a second later. A shorter `timeout:` bounds it, too. Default: 5000."},
+       "given: at most half a second later, unless the zygote is stopped, too. A shorter `timeout:` bounds it, too. Default: 5000."},
     {:iterations, [:top], :infinity, :count,
      "How many tables are written. Default: `:infinity`, until Enter is pressed."},
     {:interval, [:top], 1000, {:integer, 100, @u32_max},

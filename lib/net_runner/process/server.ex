@@ -596,20 +596,18 @@ defmodule NetRunner.Process.Server do
 
   defp cause(%{exit: {how, _value}}, _info), do: how
 
-  defp answer({{:result, _ref}, from}, {:error, {:unkillable, _pids}} = error, _state),
-    do: GenServer.reply(from, error)
+  defp answer({what, from}, {:error, {:unkillable, _pids}} = error, _state)
+       when what == :stop or elem(what, 0) == :result,
+       do: GenServer.reply(from, error)
 
   defp answer({{:result, _ref}, from}, _outcome, state),
     do: GenServer.reply(from, {:ok, result_now(state)})
 
-  defp answer({:conclude, from}, {:error, {:unkillable, _pids}} = error, _state),
-    do: GenServer.reply(from, error)
+  defp answer({:conclude, from}, {:error, {:unkillable, pids}}, state),
+    do: GenServer.reply(from, {:unkillable, %{pids: pids, fed: state.fed}})
 
   defp answer({:conclude, from}, _outcome, state),
     do: GenServer.reply(from, {:ok, %{result: result_now(state), fed: state.fed}})
-
-  defp answer({:stop, from}, {:error, {:unkillable, _pids}} = error, _state),
-    do: GenServer.reply(from, error)
 
   defp answer({:stop, from}, _result, _state), do: GenServer.reply(from, :ended)
   defp answer({{:end, _ref}, from}, result, state), do: GenServer.reply(from, {result, state.fed})

@@ -162,6 +162,7 @@ defmodule NetRunner.Faults.FailingTest do
 
   test "each call that the NIF makes fails in a test here, or says why it cannot (18)" do
     nif = Application.app_dir(:net_runner, ["priv", "net_runner.so"])
+    # Of binutils, which gcc brings.
     {symbols, 0} = System.cmd("nm", ["-D", "-u", nif])
 
     made =
