@@ -31,6 +31,7 @@
     X(ops)                                                                                         \
     X(overflows)                                                                                   \
     X(pending)                                                                                     \
+    X(soon)                                                                                        \
     X(pipe_bytes)                                                                                  \
     X(pipe_refused)                                                                                \
     X(poll)                                                                                        \

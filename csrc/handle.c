@@ -11,9 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The first fresh binary; a pipe has 64 KiB unless it was grown. */
-#define CHUNK_MIN ((size_t)64 * 1024)
-
 static ErlNifResourceType *handle_type;
 
 static void close_fd(struct nr_handle *handle)
@@ -93,7 +90,6 @@ struct nr_handle *nr_handle_new_take(ErlNifEnv *env, int fd, enum nr_direction d
     handle->direction = direction;
     handle->mode = mode;
     handle->backend = nr_backend_first(mode);
-    handle->chunk = CHUNK_MIN;
     handle->last_written = -1;
     handle->pipe = nr_pipes_enter(fd);
     handle->stats.pipe_bytes = handle->pipe.now;

@@ -20,6 +20,7 @@
 #ifndef NR_HANDLE_H
 #define NR_HANDLE_H
 
+#include "patience.h"
 #include "pipes.h"
 #include "ring.h"
 
@@ -102,7 +103,8 @@ struct nr_handle {
     int written;
     ErlNifPid writer; /* who placed the last wait */
 
-    size_t chunk;   /* size of the next fresh binary */
+    bool small; /* the last read was: the next is done without a large binary */
+    struct nr_patience patience;
     unsigned fulls; /* full reads, or writes that met a full pipe, in a row */
     struct nr_pipe_memory pipe;
 

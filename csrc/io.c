@@ -15,11 +15,15 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* One NIF call moves at most this much (256 KiB: 60 to 150 us on a slow machine). */
-#define READ_MAX  ((size_t)256 * 1024)
+/* One call reads at most this much. Larger ones fall out of the nearest caches before anybody has looked at them: a lone
+ * stream read 0.98 of what C did, with 256 KiB 0.91 (docs/decisions/0008). */
+#define READ_MAX  ((size_t)64 * 1024)
 #define WRITE_MAX ((size_t)1024 * 1024)
 
-/* Below this, a fresh binary of chunk size would waste memory: the bytes are copied instead. */
+/* So many full reads in a row, and the pipe is given more room. */
+#define FULL_READS 4
+
+/* Below this, a fresh binary of READ_MAX would waste memory: the bytes are copied instead. */
 #define COPY_MAX ((size_t)8 * 1024)
 
 /* The slot size of a ring: a rest that fits is written by the ring itself. */
@@ -34,13 +38,14 @@
  * looked at again this often before the process is sent round through its mailbox. */
 #define RETRIES 8
 
-/* Without charging, a process that streams kept its scheduler for milliseconds: a 1 ms timer's p99
- * was 10 ms instead of 2 (numbers.md). One percent of the timeslice is about 10 us. 4 KiB per percent is
- * more than a copy costs, so that four streams at full speed leave others their turn: against 16 KiB
- * the timer's p99 fell from 7.3 to 5.3 ms, its p50 from 1.9 to 1.0 (3 alternating pairs). */
+/* Without charging, a process that streams kept its scheduler for milliseconds: a 1 ms timer's p99 was 10 ms instead of 2
+ * (numbers.md). A turn is over after 256 KiB: beside 100 streams at full speed, on two cores, the timer's p99 is 6.3 ms at
+ * 1.42 of a port's throughput; after 128 KiB 4.0 ms and 1.05, after 64 KiB 2.8 ms and 1.02 (docs/decisions/0008). */
+#define TURN ((size_t)256 * 1024)
+
 static void charge(ErlNifEnv *env, size_t bytes)
 {
-    size_t percent = 1 + bytes / (4 * 1024);
+    size_t percent = 1 + bytes * 100 / TURN;
     (void)enif_consume_timeslice(env, percent > 100 ? 100 : (int)percent);
 }
 
@@ -131,33 +136,45 @@ static size_t take_late(struct nr_handle *handle, unsigned char *data, size_t ma
     return n;
 }
 
-/* read(2) into the binary behind its first `have` bytes. Bytes, 0 at the end, or -errno. A master's end is
- * EIO: nobody has the slave open any more (Linux; elsewhere it is 0), and all they wrote was read. */
-static ssize_t read_some(struct nr_handle *handle, ErlNifBinary *binary, size_t have)
+/* read(2). Bytes, 0 at the end, or -errno. A master's end is EIO: nobody has the slave open any more (Linux; elsewhere
+ * it is 0), and all they wrote was read. */
+static ssize_t read_some(struct nr_handle *handle, void *data, size_t size)
 {
     ssize_t n;
     nr_stream_begin(&handle->stream);
     do {
-        n = read(handle->fd, binary->data + have, binary->size - have);
+        n = read(handle->fd, data, size);
     } while (n < 0 && errno == EINTR);
     if (n < 0 && errno == EIO && handle->terminal)
         return 0;
     return n < 0 ? nr_errno() : n;
 }
 
-/* Larger binaries and a larger pipe for a stream that keeps coming back full. */
+static uint64_t now_us(void)
+{
+    return (uint64_t)enif_monotonic_time(ERL_NIF_USEC);
+}
+
+/* How much will come, and when; a larger pipe for a stream that keeps coming back full. */
 static void learn_from_read(struct nr_handle *handle, size_t asked, size_t got)
 {
-    if (got < asked || got < handle->chunk) {
+    handle->small = got < COPY_MAX;
+    nr_patience_answered(&handle->patience, now_us());
+    if (got < asked || got < READ_MAX) {
         handle->fulls = 0;
         return;
     }
-    if (++handle->fulls < 2)
+    if (++handle->fulls < FULL_READS)
         return;
     handle->fulls = 0;
-    if (handle->chunk < READ_MAX)
-        handle->chunk *= 2;
     (void)nr_handle_grow_pipe(handle);
+}
+
+static ERL_NIF_TERM copied(ErlNifEnv *env, const void *data, size_t n)
+{
+    ERL_NIF_TERM term;
+    memcpy(enif_make_new_binary(env, n, &term), data, n);
+    return term;
 }
 
 static ERL_NIF_TERM give(ErlNifEnv *env, struct nr_handle *handle, ErlNifBinary *binary, size_t n)
@@ -166,8 +183,7 @@ static ERL_NIF_TERM give(ErlNifEnv *env, struct nr_handle *handle, ErlNifBinary 
     handle->stats.bytes += n;
     handle->stats.ops++;
     if (n <= COPY_MAX) {
-        unsigned char *data = enif_make_new_binary(env, n, &term);
-        memcpy(data, binary->data, n);
+        term = copied(env, binary->data, n);
         enif_release_binary(binary);
     } else {
         if (n < binary->size)
@@ -180,8 +196,32 @@ static ERL_NIF_TERM give(ErlNifEnv *env, struct nr_handle *handle, ErlNifBinary 
     return nr_term_ok(env, term);
 }
 
+#define SOON 4 /* beside the results of wait_for */
+
+/* The pipe is empty. SOON (no ring's stream is: those have their own way of being found ready), or as wait_for. */
+static int empty(ErlNifEnv *env, struct nr_handle *handle, bool patiently, ERL_NIF_TERM ref)
+{
+    if (patiently && handle->backend == &nr_backend_poll &&
+        nr_patience_look_again(&handle->patience, now_us()))
+        return SOON;
+    return wait_for(env, handle, ref, NULL, 0);
+}
+
+/* Reads a pipe whose messages are small, without a binary of READ_MAX. Bytes, -EAGAIN: it is empty, or 0: there is more to
+ * know than that. */
+static ssize_t read_few(struct nr_handle *handle, unsigned char few[static COPY_MAX], size_t max)
+{
+    if (!handle->small || max < COPY_MAX || handle->unread != NULL || handle->has_late ||
+        handle->eof || handle->finished)
+        return 0;
+    ssize_t n = read_some(handle, few, COPY_MAX);
+    if (n > 0)
+        learn_from_read(handle, COPY_MAX, (size_t)n);
+    return n > 0 || n == -EAGAIN ? n : 0;
+}
+
 static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t max,
-                                ERL_NIF_TERM ref)
+                                bool patiently, ERL_NIF_TERM ref)
 {
     int r = enter(env, handle, ref);
     if (r == NR_PENDING)
@@ -192,8 +232,24 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
     if (handle->lost < 0 && handle->unread == NULL)
         return failure(env, handle->lost);
 
+    unsigned char few[COPY_MAX];
+    ssize_t got_few = read_few(handle, few, max);
+    if (got_few > 0) {
+        handle->stats.bytes += (size_t)got_few;
+        handle->stats.ops++;
+        charge(env, (size_t)got_few);
+        return nr_term_ok(env, copied(env, few, (size_t)got_few));
+    }
+    if (got_few < 0) {
+        r = empty(env, handle, patiently, ref);
+        if (r == SOON)
+            return nr_atoms.soon_;
+        if (r != NR_RETRY)
+            return waits(env, r, ref);
+    }
+
     ErlNifBinary binary;
-    size_t size = max < handle->chunk ? max : handle->chunk;
+    size_t size = max < READ_MAX ? max : READ_MAX;
     if (!enif_alloc_binary(size, &binary))
         return failure(env, -ENOMEM);
 
@@ -210,7 +266,7 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
     }
 
     for (int i = 0; i < RETRIES; i++) {
-        ssize_t n = read_some(handle, &binary, have);
+        ssize_t n = read_some(handle, binary.data + have, size - have);
         if (n >= 0 || have > 0) {
             /* A terminal may be opened again, by its name. */
             if (n == 0 && !handle->terminal)
@@ -227,17 +283,16 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
             enif_release_binary(&binary);
             return n == -EAGAIN ? nr_atoms.eof_ : failure(env, (int)n);
         }
-        r = wait_for(env, handle, ref, NULL, 0);
+        r = empty(env, handle, patiently, ref);
         if (r != NR_RETRY)
             break;
     }
     enif_release_binary(&binary);
-    return waits(env, r, ref);
+    return r == SOON ? nr_atoms.soon_ : waits(env, r, ref);
 }
 
-ERL_NIF_TERM nr_nif_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+static ERL_NIF_TERM read_call(ErlNifEnv *env, const ERL_NIF_TERM argv[], bool patiently)
 {
-    (void)argc;
     ErlNifUInt64 max;
     struct nr_handle *handle = nr_handle_get(env, argv[0]);
     if (handle == NULL || handle->direction != NR_READ || !enif_get_uint64(env, argv[1], &max) ||
@@ -245,10 +300,22 @@ ERL_NIF_TERM nr_nif_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
         return enif_make_badarg(env);
     enif_mutex_lock(handle->mutex);
     ERL_NIF_TERM result =
-        read_locked(env, handle, max < READ_MAX ? (size_t)max : READ_MAX, argv[2]);
+        read_locked(env, handle, max < READ_MAX ? (size_t)max : READ_MAX, patiently, argv[2]);
     enif_mutex_unlock(handle->mutex);
     nr_backend_ring_pass(env, handle);
     return result;
+}
+
+ERL_NIF_TERM nr_nif_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return read_call(env, argv, false);
+}
+
+ERL_NIF_TERM nr_nif_read_patiently(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return read_call(env, argv, true);
 }
 
 static ERL_NIF_TERM wrote(ErlNifEnv *env, struct nr_handle *handle, size_t n)

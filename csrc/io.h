@@ -8,8 +8,12 @@
 #include <erl_nif.h>
 
 /* read(handle, max, ref) -> {:ok, binary} | :eof | :again | {:error, :busy | :closed | posix}
- * :again: nothing yet; {ref, :ready} will come, then call again. At most 256 KiB per call. */
+ * :again: nothing yet; {ref, :ready} will come, then call again. At most 64 KiB per call. */
 ERL_NIF_TERM nr_nif_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
+/* read_patiently(handle, max, ref): the same, or :soon, from a pipe that is empty now and answers fast (patience.h):
+ * yield, and call again. No message will come for that. */
+ERL_NIF_TERM nr_nif_read_patiently(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
 /* write(handle, iovec, ref) -> {:ok, bytes} | :again | {:error, :busy | :closed | posix}
  * iovec: a list of binaries, as :erlang.iolist_to_iovec/1 makes it. {:ok, bytes} may be short: call

@@ -16,7 +16,7 @@ defmodule NetRunner.Lines do
   #
   # A line that lay within one chunk is a part of that chunk (a sub-binary): nothing was copied for it,
   # and for as long as the line is kept, the whole chunk is. Whoever keeps few lines of many (one in a
-  # thousand of a log, say) holds up to a chunk, 256 KiB, for each; :binary.copy/1 lets go of the rest.
+  # thousand of a log, say) holds up to a chunk, 64 KiB, for each; :binary.copy/1 lets go of the rest.
   # A line that lay across chunks is a binary of its own.
 
   @enforce_keys [:separator, :pattern, :limit]

@@ -40,7 +40,12 @@ defmodule NetRunner.Pipe do
   def read(handle, max, deadline) do
     ref = make_ref()
 
-    case Nif.read(handle, max, ref) do
+    case Nif.read_patiently(handle, max, ref) do
+      # It is empty, but not for long. Others go first.
+      :soon ->
+        :erlang.yield()
+        read(handle, max, deadline)
+
       :again ->
         receive do
           {^ref, :ready} -> read(handle, max, deadline)

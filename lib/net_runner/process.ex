@@ -181,7 +181,7 @@ defmodule NetRunner.Process do
   ## Reading and writing
 
   @doc """
-  Reads from stdout: at least one byte, at most `max` (and at most 256 KiB). Waits until there is
+  Reads from stdout: at least one byte, at most `max` (and at most 64 KiB). Waits until there is
   something. `:eof` when no process of the command can write any more.
   """
   @spec read(t, pos_integer, timeout) ::

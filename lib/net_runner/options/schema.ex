@@ -115,7 +115,7 @@ defmodule NetRunner.Options.Schema do
        "that many bytes of the beginning or of the end and let the command finish. Default: `:kill`."},
     {:max_chunk_size, [:stream], 262_144, {:integer, 1, 268_435_456},
      "Upper bound of a stream's element in bytes, but not of a line: with `lines:` that is " <>
-       "`max_line_length:`. Default: 262144, which is also the most that one read gives."},
+       "`max_line_length:`. Default: 262144; one read gives at most 64 KiB."},
     {:exit, [:stream], :raise, {:one_of, [:raise, :element, :ignore]},
      "What a stream does at the command's end: `:raise` a `NetRunner.ExitError` after the last element " <>
        "unless the exit code is in `ok:`, give a last element `{:exit, exit}`, or `:ignore` it. Halting " <>
