@@ -4,6 +4,25 @@ defmodule Bench.Scenarios.ManyStreams do
   # its own moment, and one process per command reads. After all of them run, the clocks are read
   # around a window of time: what is measured is CPU time and system calls per message, not starting.
 
+  # What is left to each of them: its question, its sizes, and how often.
+  defmacro __using__(_options) do
+    quote do
+      use Bench.Scenario
+
+      @impl true
+      def needs, do: :get
+
+      @impl true
+      def baseline, do: "poll"
+
+      @impl true
+      defdelegate measure(contestant, sizes), to: unquote(__MODULE__)
+
+      @impl true
+      defdelegate metrics, to: unquote(__MODULE__)
+    end
+  end
+
   # Tasks that start and read; the scenario's process only counts.
   @settle_ms 500
 
@@ -128,8 +147,7 @@ end
 defmodule Bench.Scenarios.ManyStreams100 do
   # What does a message cost when 100 commands write small ones at their own pace?
 
-  use Bench.Scenario
-  alias Bench.Scenarios.ManyStreams
+  use Bench.Scenarios.ManyStreams
 
   @impl true
   def question, do: "What does a message cost, of 100 paced streams?"
@@ -137,26 +155,13 @@ defmodule Bench.Scenarios.ManyStreams100 do
   @impl true
   def sizes(:full), do: %{streams: 100, message: 1024, every_us: 100_000, window_ms: 2000}
   def sizes(:quick), do: %{streams: 20, message: 1024, every_us: 100_000, window_ms: 300}
-
-  @impl true
-  def needs, do: :get
-
-  @impl true
-  def baseline, do: "poll"
-
-  @impl true
-  defdelegate measure(contestant, sizes), to: ManyStreams
-
-  @impl true
-  defdelegate metrics, to: ManyStreams
 end
 
 defmodule Bench.Scenarios.ManyStreams1000 do
   # What does a message cost when 1,000 commands write small ones at their own pace? Here a ring that
   # registers once is to be ahead of a poll set that is armed again for each message.
 
-  use Bench.Scenario
-  alias Bench.Scenarios.ManyStreams
+  use Bench.Scenarios.ManyStreams
 
   @impl true
   def question, do: "What does a message cost, of 1,000 paced streams?"
@@ -166,27 +171,14 @@ defmodule Bench.Scenarios.ManyStreams1000 do
   def sizes(:quick), do: %{streams: 50, message: 1024, every_us: 100_000, window_ms: 300}
 
   @impl true
-  def needs, do: :get
-
-  @impl true
-  def baseline, do: "poll"
-
-  @impl true
   def rounds, do: 5
-
-  @impl true
-  defdelegate measure(contestant, sizes), to: ManyStreams
-
-  @impl true
-  defdelegate metrics, to: ManyStreams
 end
 
 defmodule Bench.Scenarios.Paced1000 do
   # What does a message cost when 1,000 commands write 4 KiB every 10 ms, which is more than two cores
   # can serve?
 
-  use Bench.Scenario
-  alias Bench.Scenarios.ManyStreams
+  use Bench.Scenarios.ManyStreams
 
   @impl true
   def question, do: "What does a message cost, of 1,000 streams that are paced fast?"
@@ -196,17 +188,5 @@ defmodule Bench.Scenarios.Paced1000 do
   def sizes(:quick), do: %{streams: 50, message: 4096, every_us: 10_000, window_ms: 300}
 
   @impl true
-  def needs, do: :get
-
-  @impl true
-  def baseline, do: "poll"
-
-  @impl true
   def rounds, do: 5
-
-  @impl true
-  defdelegate measure(contestant, sizes), to: ManyStreams
-
-  @impl true
-  defdelegate metrics, to: ManyStreams
 end
