@@ -5,6 +5,7 @@
  *     bench_reference write PIPE BLOCK BYTES COMMAND...   stamped data to COMMAND, writes of BLOCK
  *     bench_reference echo PIPE BLOCK BYTES COMMAND...    both at once, one thread, poll(2)
  *     bench_reference lines PIPE BLOCK BYTES COMMAND...   lines of COMMAND, found with memchr(3)
+ *     bench_reference matches PIPE BLOCK BYTES COMMAND... the same, and a word in each with memmem(3)
  *     bench_reference ping PIPE SIZE COUNT COMMAND...     SIZE bytes there and back, COUNT times
  *     bench_reference spawn WIDTH COUNT COMMAND...        COUNT runs to the end, WIDTH at once
  *
@@ -15,6 +16,7 @@
  * WORK in bytes, lines or runs, and then, for ping and spawn with WIDTH 1, one line of nanoseconds
  * for each.
  */
+#include "lines.h"
 #include "stamp.h"
 
 #include <errno.h>
@@ -222,22 +224,54 @@ static void run_echo(int capacity, size_t block, uint64_t bytes, char **argv, st
         result->wrong++;
 }
 
+/* Counts the whole lines, and those with a word where one is asked for; the bytes that they take. */
+static size_t take_lines(const unsigned char *data, size_t length, const char *word,
+                         struct result *result, uint64_t *found)
+{
+    const unsigned char *line = data;
+    const unsigned char *end = data + length;
+    const unsigned char *newline;
+
+    while ((newline = memchr(line, '\n', (size_t)(end - line))) != NULL) {
+        result->work++;
+        if (word != NULL && memmem(line, (size_t)(newline - line), word, strlen(word)) != NULL)
+            (*found)++;
+        line = newline + 1;
+    }
+    return (size_t)(line - data);
+}
+
+static void find_lines(int capacity, size_t block, uint64_t bytes, char **argv, const char *word,
+                       struct result *result)
+{
+    unsigned char *buffer = make_block(block + LINE_BYTES);
+    struct command command = start(argv, capacity, false);
+    size_t rest = 0; /* of a line whose end is still to come */
+    uint64_t seen = 0;
+    uint64_t found = 0;
+
+    for (size_t n; (n = read_chunk(command.out, buffer + rest, block)) > 0; seen += n) {
+        size_t taken = take_lines(buffer, rest + n, word, result, &found);
+        rest = rest + n - taken;
+        if (rest >= LINE_BYTES)
+            die("a line is too long");
+        memmove(buffer, buffer + taken, rest);
+    }
+    end(&command, result);
+    if (seen != bytes || rest > 0 || (word != NULL && found != result->work / NEEDLE_EVERY))
+        result->wrong++;
+}
+
 static void run_lines(int capacity, size_t block, uint64_t bytes, char **argv,
                       struct result *result)
 {
-    unsigned char *chunk = make_block(block);
-    struct command command = start(argv, capacity, false);
-    uint64_t seen = 0;
-    for (size_t n; (n = read_chunk(command.out, chunk, block)) > 0; seen += n) {
-        const unsigned char *at = chunk;
-        while ((at = memchr(at, '\n', n - (size_t)(at - chunk))) != NULL) {
-            result->work++;
-            at++;
-        }
-    }
-    end(&command, result);
-    if (seen != bytes)
-        result->wrong++;
+    find_lines(capacity, block, bytes, argv, NULL, result);
+}
+
+static void run_matches(int capacity, size_t block, uint64_t bytes, char **argv,
+                        struct result *result)
+{
+    find_lines(capacity, block, bytes, argv, NEEDLE, result);
 }
 
 static void run_ping(int capacity, size_t size, uint64_t count, char **argv, struct result *result)
@@ -300,8 +334,8 @@ int main(int argc, char **argv)
             const char *name;
             void (*run)(int, size_t, uint64_t, char **, struct result *);
         } modes[] = {
-            {"read", run_read},   {"write", run_write}, {"echo", run_echo},
-            {"lines", run_lines}, {"ping", run_ping},
+            {"read", run_read},   {"write", run_write},     {"echo", run_echo},
+            {"lines", run_lines}, {"matches", run_matches}, {"ping", run_ping},
         };
         int capacity = atoi(argv[2]);
         size_t block = (size_t)strtoull(argv[3], NULL, 10);

@@ -6,20 +6,26 @@ defmodule Bench do
   `scenarios/`, who takes part in `Bench.Contestant` and the files in `contestants/`.
   """
 
-  alias Bench.{Contestant, Machine, Native, Report, Runner}
+  alias Bench.{Contestant, Machine, Native, Protocols, Report, Runner, Saved}
 
   @scenarios [
     {"read_64k", Bench.Scenarios.Read64k},
     {"read_1m", Bench.Scenarios.Read1m},
+    {"read_cat", Bench.Scenarios.ReadCat},
     {"write_64k", Bench.Scenarios.Write64k},
+    {"write_1m", Bench.Scenarios.Write1m},
     {"echo_cat", Bench.Scenarios.EchoCat},
-    {"lines", Bench.Scenarios.Lines},
+    {"lines_count", Bench.Scenarios.LinesCount},
+    {"lines_match", Bench.Scenarios.LinesMatch},
+    {"ping_64b", Bench.Scenarios.Ping64b},
     {"spawn_true", Bench.Scenarios.SpawnTrue},
     {"spawn_parallel", Bench.Scenarios.SpawnParallel},
-    {"ping_64b", Bench.Scenarios.Ping64b},
+    {"full_speed_100", Bench.Scenarios.FullSpeed100},
+    {"full_speed_1000", Bench.Scenarios.FullSpeed1000},
     {"many_streams_100", Bench.Scenarios.ManyStreams100},
     {"many_streams_1000", Bench.Scenarios.ManyStreams1000},
     {"paced_1000", Bench.Scenarios.Paced1000},
+    {"unpaced_1000", Bench.Scenarios.Unpaced1000},
     {"timer_jitter", Bench.Scenarios.TimerJitter},
     {"timer_storm", Bench.Scenarios.TimerStorm},
     {"memory_idle", Bench.Scenarios.MemoryIdle}
@@ -40,29 +46,51 @@ defmodule Bench do
   @doc "Runs the named scenarios, all if none is named."
   @spec run([String.t()], keyword) :: :ok | {:error, String.t()}
   def run(names, options) do
-    known = Map.new(scenarios())
+    case choose(names) do
+      {chosen, []} ->
+        prepare()
+        results = measure(chosen, folder(options), options)
+        IO.puts("\n" <> Report.summary(results))
+        results |> Enum.flat_map(&failures/1) |> verdict()
 
-    case Enum.reject(names, &is_map_key(known, &1)) do
-      [] ->
-        Native.build!()
-        chosen = if names == [], do: scenarios(), else: Enum.map(names, &{&1, known[&1]})
-        IO.puts(Machine.describe())
-        absent = Contestant.absent()
-        unless absent == [], do: IO.puts("not measured, not loaded: #{Enum.join(absent, ", ")}")
-        verdict(Enum.flat_map(chosen, &run_one(&1, options)))
-
-      unknown ->
+      {_chosen, unknown} ->
         {:error, "no such scenario: #{Enum.join(unknown, ", ")} (mix bench --list)"}
     end
   end
 
-  defp run_one({name, module}, options) do
-    result = Runner.run(name, module, options)
-    text = Report.text(result)
-    IO.puts("\n" <> text)
-    if options[:save], do: Report.save(result, text)
-    for {column, why} <- result.failures, do: "#{name}, #{column}: #{why}"
+  defp choose([]), do: {scenarios(), []}
+
+  defp choose(names) do
+    known = Map.new(scenarios())
+    {found, unknown} = Enum.split_with(names, &is_map_key(known, &1))
+    {Enum.map(found, &{&1, known[&1]}), unknown}
   end
+
+  defp prepare do
+    Native.build!()
+    Protocols.consolidate()
+    # Other libraries say much when their owners are killed; who fails is told with the reason.
+    Logger.configure(level: :emergency)
+    IO.puts("#{Machine.describe()}; load #{Machine.load()}")
+    absent = Contestant.absent()
+    unless absent == [], do: IO.puts("not measured, not loaded: #{Enum.join(absent, ", ")}")
+  end
+
+  # One folder for a run, which may well go on past midnight.
+  defp folder(options),
+    do: options[:into] || if(options[:save], do: Path.join("results", "#{Date.utc_today()}"))
+
+  defp measure(chosen, folder, options) do
+    for {name, module} <- chosen do
+      result = Runner.run(name, module, options)
+      IO.puts("\n" <> Report.text(result))
+      if folder, do: IO.puts("\nsaved #{Saved.write(result, folder)}")
+      result
+    end
+  end
+
+  defp failures(result),
+    do: for({column, why} <- result.failures, do: "#{result.name}, #{column}: #{why}")
 
   defp verdict([]), do: :ok
   defp verdict(failures), do: {:error, "FAILED:\n" <> Enum.join(failures, "\n")}

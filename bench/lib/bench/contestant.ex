@@ -22,6 +22,12 @@ defmodule Bench.Contestant do
   @doc "Folds a function over the chunks of a command's output, up to its end."
   @callback fold(arg :: term, cmd, acc, (binary, acc -> acc)) :: acc when acc: term
 
+  @doc """
+  Folds a function over the lines of a command's output, without their newlines, as who uses it would
+  do that: with what it has for lines, or else `Bench.UserLines`.
+  """
+  @callback lines(arg :: term, cmd, acc, (binary, acc -> acc)) :: acc when acc: term
+
   @doc "Writes blocks to a command that ends once it has them all; what it said."
   @callback feed(arg :: term, cmd, blocks :: Enumerable.t()) ::
               {output :: binary, status :: non_neg_integer}
@@ -31,30 +37,32 @@ defmodule Bench.Contestant do
               acc
             when acc: term, fun: (binary, acc -> acc)
 
-  @doc "A command under the caller's hands, which ends with the caller."
+  @doc "A command under the caller's hands, which ends with the caller, as those of the calls above do."
   @callback open(arg :: term, cmd) :: term
   @callback put(process :: term, binary) :: :ok
   @callback get(process :: term) :: binary | :eof
   @callback close(process :: term) :: term
 
-  @doc "The counters of an open command's stdout, see `NetRunner.Process.stats/1`."
-  @callback stats(process :: term) :: map
+  @doc "Looks at the counters of the commands that run now, each time it is called: `Bench.Counters`."
+  @callback counters :: (() -> Bench.Counters.t())
 
   @optional_callbacks run: 2,
                       fold: 4,
+                      lines: 4,
                       feed: 3,
                       echo: 6,
                       open: 2,
                       put: 2,
                       get: 1,
                       close: 1,
-                      stats: 1
+                      counters: 0
 
   @modules [
     Bench.Contestants.NetRunner,
     Bench.Contestants.SystemCmd,
     Bench.Contestants.Port,
     Bench.Contestants.Exile,
+    Bench.Contestants.NetRunnerHex,
     Bench.Contestants.MuonTrap,
     Bench.Contestants.Erlexec,
     Bench.Contestants.ExCmd
@@ -70,6 +78,11 @@ defmodule Bench.Contestant do
 
   @spec absent :: [String.t()]
   def absent, do: for(module <- @modules, module.columns() == [], do: module.title())
+
+  @doc "NetRunner's columns are ours, all others are peers."
+  @spec role(t) :: :ours | :peer
+  def role(%{module: Bench.Contestants.NetRunner}), do: :ours
+  def role(_contestant), do: :peer
 
   @spec can?(t, atom) :: boolean
   def can?(%{module: module}, function) do

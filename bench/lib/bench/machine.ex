@@ -6,7 +6,7 @@ defmodule Bench.Machine do
   def describe do
     "#{cpu()}, #{System.schedulers_online()} cores, #{memory()} GiB; Linux #{kernel()}; " <>
       "OTP #{otp()}, Elixir #{System.version()}, #{:erlang.system_info(:emu_flavor)}; " <>
-      "net_runner #{commit()}, #{NetRunner.backend().why}; load #{load()}"
+      "net_runner #{commit()}, #{NetRunner.backend().why}"
   end
 
   @spec load :: String.t()

@@ -10,7 +10,7 @@ defmodule Bench.Runner do
   that fails, hangs or loses bytes is reported, and leaves the scenario.
   """
 
-  alias Bench.{Contestant, Cpu, Machine, Native, Stats}
+  alias Bench.{Bar, Contestant, Cpu, Figures, Machine, Native}
 
   @time_limit 120_000
   @calm_cores 0.1
@@ -18,13 +18,16 @@ defmodule Bench.Runner do
   @type result :: %{
           name: String.t(),
           question: String.t(),
+          at: String.t(),
+          machine: String.t(),
+          absent: [String.t()],
           sizes: map,
           rounds: pos_integer,
           quick: boolean,
           baseline: String.t(),
-          rows: [%{column: String.t(), cells: [map | nil], state: String.t()}],
-          metrics: [String.t()],
-          bars: [map],
+          metrics: [%{name: String.t(), kind: Bench.Metric.kind()}],
+          rows: [Figures.row()],
+          bars: [Bar.judged()],
           failures: [{String.t(), String.t()}],
           load: {String.t(), String.t()},
           strangers: float
@@ -36,21 +39,25 @@ defmodule Bench.Runner do
     sizes = scenario.sizes(if quick, do: :quick, else: :full)
     rounds = options[:rounds] || if(quick, do: 2, else: scenario.rounds())
     columns = scenario |> columns(sizes) |> choose(options[:columns], scenario.baseline())
+    metrics = scenario.metrics()
+    at = DateTime.to_iso8601(DateTime.utc_now())
     load_before = Machine.load()
     {measured, failures} = rounds(columns, rounds, options[:calm])
-    rows = for {column, _run} <- columns, do: {column, Map.get(measured, column, [])}
-    table = table(rows, scenario, failures)
+    rows = Figures.table(columns, measured, failures, metrics, scenario.baseline())
 
     %{
       name: name,
       question: scenario.question(),
+      at: at,
+      machine: Machine.describe(),
+      absent: Contestant.absent(),
       sizes: sizes,
       rounds: rounds,
       quick: quick,
       baseline: scenario.baseline(),
-      metrics: Enum.map(scenario.metrics(), & &1.name),
-      rows: table,
-      bars: if(quick, do: [], else: bars(scenario, table)),
+      metrics: Enum.map(metrics, &Map.take(&1, [:name, :kind])),
+      rows: rows,
+      bars: if(quick, do: [], else: bars(scenario, rows, metrics)),
       failures: failures,
       load: {load_before, Machine.load()},
       strangers: strangers(measured)
@@ -59,22 +66,37 @@ defmodule Bench.Runner do
 
   defp columns(scenario, sizes) do
     references =
-      for {column, args} <- scenario.references(sizes),
-          do: {column, fn -> Native.reference(args) end}
+      for {column, how} <- scenario.references(sizes),
+          do: %{name: column, role: :reference, run: reference(how)}
 
     contestants =
       for contestant <- Contestant.present(),
           Contestant.can?(contestant, scenario.needs()),
           scenario.contestant?(contestant),
-          do: {contestant.name, fn -> scenario.measure(contestant, sizes) end}
+          do: %{
+            name: contestant.name,
+            role: Contestant.role(contestant),
+            run: fn -> scenario.measure(contestant, sizes) end
+          }
 
     references ++ contestants
   end
 
+  defp reference(args) when is_list(args), do: fn -> Native.reference(args) end
+  defp reference(fun) when is_function(fun, 0), do: fun
+
   defp choose(columns, nil, _baseline), do: columns
 
   defp choose(columns, names, baseline),
-    do: Enum.filter(columns, fn {column, _run} -> column == baseline or column in names end)
+    do: Enum.filter(columns, &(&1.name == baseline or &1.name in names))
+
+  # What holds for `:auto` everywhere is judged wherever it takes part beside what it chooses from.
+  defp bars(scenario, rows, metrics) do
+    names = Enum.map(rows, & &1.column)
+    chooses? = "auto" in names and Enum.any?(["poll", "io_uring"], &(&1 in names))
+    of_auto = if chooses?, do: Bar.of_auto(metrics), else: []
+    Enum.map(scenario.bars() ++ of_auto, &Bar.judge(&1, rows, metrics))
+  end
 
   ## Rounds
 
@@ -85,7 +107,7 @@ defmodule Bench.Runner do
         failed = Enum.map(failures, &elem(&1, 0))
 
         columns
-        |> Enum.reject(fn {column, _run} -> column in failed end)
+        |> Enum.reject(&(&1.name in failed))
         |> rotate(round)
         |> Enum.reduce({measured, failures}, &measure_one(&1, &2, round))
     end
@@ -98,7 +120,7 @@ defmodule Bench.Runner do
     back ++ front
   end
 
-  defp measure_one({column, run}, {measured, failures}, round) do
+  defp measure_one(%{name: column, run: run}, {measured, failures}, round) do
     case measure(run) do
       {:ok, %{wrong: nil}} when round == 0 -> {measured, failures}
       {:ok, %{wrong: nil} = m} -> {Map.update(measured, column, [m], &(&1 ++ [m])), failures}
@@ -112,20 +134,8 @@ defmodule Bench.Runner do
 
     {pid, monitor} =
       spawn_monitor(fn ->
-        before = Cpu.now()
-        begin = System.monotonic_time(:nanosecond)
-        measurement = run.()
-        wall = (System.monotonic_time(:nanosecond) - begin) / 1000
-        used = Cpu.between(before, Cpu.now())
-
-        clocks = %{
-          wall_us: wall,
-          own_us: used.own,
-          other_us: used.other,
-          strangers_us: used.strangers,
-          whole_us: wall
-        }
-
+        {measurement, clocks} = Cpu.timed(run)
+        clocks = Map.put(clocks, :whole_us, clocks.wall_us)
         exit({:measured, Map.merge(clocks, measurement)})
       end)
 
@@ -168,63 +178,5 @@ defmodule Bench.Runner do
     if strangers > @calm_cores and System.monotonic_time(:millisecond) < deadline,
       do: until_calm(deadline),
       else: :ok
-  end
-
-  ## Figures
-
-  defp table(rows, scenario, failures) do
-    {_, base} = List.keyfind(rows, scenario.baseline(), 0, {nil, []})
-
-    for {column, measurements} <- rows do
-      state =
-        case List.keyfind(failures, column, 0) do
-          {_, why} -> "FAILED: " <> why
-          nil -> "ok"
-        end
-
-      cells = for metric <- scenario.metrics(), do: cell(metric, measurements, base)
-      %{column: column, cells: cells, state: state}
-    end
-  end
-
-  defp cell(metric, measurements, base) do
-    values = for m <- measurements, value = metric.of.(m), do: value
-
-    if values != [] do
-      %{median: Stats.median(values), ratio: metric.paired && ratio(metric, measurements, base)}
-    end
-  end
-
-  defp ratio(metric, measurements, base) do
-    pairs =
-      for {m, b} <- Enum.zip(measurements, base),
-          value = metric.of.(m),
-          against = metric.of.(b),
-          against != 0,
-          do: value / against
-
-    if pairs != [] and measurements != base do
-      {low, high, confidence} = Stats.interval(pairs)
-      %{median: Stats.median(pairs), low: low, high: high, confidence: confidence}
-    end
-  end
-
-  defp bars(scenario, table) do
-    names = Enum.map(scenario.metrics(), & &1.name)
-
-    for {column, metric, direction, limit} <- scenario.bars(),
-        %{cells: cells} <- [Enum.find(table, &(&1.column == column))],
-        %{ratio: %{} = ratio} <- [Enum.at(cells, Enum.find_index(names, &(&1 == metric)))] do
-      met = if direction == :at_least, do: ratio.median >= limit, else: ratio.median <= limit
-
-      %{
-        column: column,
-        metric: metric,
-        direction: direction,
-        limit: limit,
-        ratio: ratio,
-        met: met
-      }
-    end
   end
 end

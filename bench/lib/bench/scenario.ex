@@ -2,7 +2,7 @@ defmodule Bench.Scenario do
   @moduledoc """
   One question, asked of every contestant that can answer it.
 
-  `measure/3` does the work once, for one contestant, and returns a `t:measurement/0`; the runner
+  `measure/2` does the work once, for one contestant, and returns a `t:measurement/0`; the runner
   times it, reads the CPU clocks around it and repeats it. Where a contestant needs time to get ready
   that must not count, the scenario reads the clocks itself (`Bench.Cpu`) and returns them.
   """
@@ -20,13 +20,6 @@ defmodule Bench.Scenario do
           optional(atom) => term
         }
 
-  @typedoc "`paired`: give its ratio to the baseline, round by round, with an interval."
-  @type metric :: %{
-          name: String.t(),
-          of: (measurement -> number | nil),
-          paired: boolean
-        }
-
   @doc "What it answers, in one sentence."
   @callback question :: String.t()
 
@@ -36,12 +29,15 @@ defmodule Bench.Scenario do
   @doc "The function of `Bench.Contestant` that it calls: who lacks it does not take part."
   @callback needs :: atom
 
-  @doc "Columns that a C program measures: `{name, arguments of bench_reference}`."
-  @callback references(map) :: [{String.t(), [String.t()]}]
+  @doc """
+  Columns that are nobody's: `{name, arguments of bench_reference}` where a C program measures, or `{name,
+  fun}`, a function of the scenario's own.
+  """
+  @callback references(map) :: [{String.t(), [String.t()] | (() -> measurement)}]
 
   @callback measure(Bench.Contestant.t(), map) :: measurement
 
-  @callback metrics :: [metric]
+  @callback metrics :: [Bench.Metric.t()]
 
   @doc "The column that the others are held against."
   @callback baseline :: String.t()
@@ -49,8 +45,8 @@ defmodule Bench.Scenario do
   @doc "Timed rounds unless the command line says otherwise."
   @callback rounds :: pos_integer
 
-  @doc "Requirements: `{column, metric, :at_least | :at_most, ratio to the baseline}`."
-  @callback bars :: [{String.t(), String.t(), :at_least | :at_most, number}]
+  @doc "What it is held to; `Bench.Bar.of_auto/1` comes on top of it."
+  @callback bars :: [Bench.Bar.t()]
 
   @doc "Which of the contestants take part, of those that can."
   @callback contestant?(Bench.Contestant.t()) :: boolean
@@ -58,9 +54,10 @@ defmodule Bench.Scenario do
   defmacro __using__(_options) do
     quote do
       @behaviour Bench.Scenario
+      import Bench.Bar, only: [bar: 4, bar: 5]
       import Bench.Metric
 
-      def rounds, do: 9
+      def rounds, do: 15
       def bars, do: []
       def references(_sizes), do: []
       def baseline, do: "C"

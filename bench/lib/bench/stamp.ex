@@ -37,6 +37,18 @@ defmodule Bench.Stamp do
     end)
   end
 
+  @doc "A file of so many bytes of it, made unless it is there; for whoever reads it again and again."
+  @spec file(pos_integer) :: Path.t()
+  def file(bytes) do
+    path = Path.join(Mix.Project.build_path(), "stamped-#{bytes}")
+
+    unless match?({:ok, %{size: ^bytes}}, File.stat(path)) do
+      bytes |> stream(@wrap) |> Enum.into(File.stream!(path))
+    end
+
+    path
+  end
+
   # Made once: a benchmark of writing is not one of making data.
   defp blocks(block) when rem(@wrap, block) == 0 do
     key = {__MODULE__, block}

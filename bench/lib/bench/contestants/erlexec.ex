@@ -35,7 +35,19 @@ defmodule Bench.Contestants.Erlexec do
   @impl true
   def open(nil, cmd) do
     {:ok, pid, os_pid} = :exec.run(argv(cmd), [:stdin, :stdout, :monitor])
+    end_with(self(), os_pid)
     {pid, os_pid}
+  end
+
+  # Its own link would also end the caller with a command that failed.
+  defp end_with(caller, os_pid) do
+    spawn(fn ->
+      monitor = Process.monitor(caller)
+
+      receive do
+        {:DOWN, ^monitor, :process, _pid, _reason} -> :exec.stop(os_pid)
+      end
+    end)
   end
 
   @impl true

@@ -21,6 +21,10 @@ defmodule Bench.Contestants.ExCmd do
   def fold(nil, cmd, acc, fun), do: cmd |> ExCmd.stream!() |> Enum.reduce(acc, fun)
 
   @impl true
+  def lines(nil, cmd, acc, fun),
+    do: cmd |> ExCmd.stream!() |> Bench.UserLines.of_chunks() |> Enum.reduce(acc, fun)
+
+  @impl true
   def feed(nil, cmd, blocks), do: {cmd |> ExCmd.stream!(input: blocks) |> Enum.join(), 0}
 
   @impl true

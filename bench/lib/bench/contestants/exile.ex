@@ -21,6 +21,10 @@ defmodule Bench.Contestants.Exile do
   def fold(nil, cmd, acc, fun), do: cmd |> Exile.stream!() |> Enum.reduce(acc, fun)
 
   @impl true
+  def lines(nil, cmd, acc, fun),
+    do: cmd |> Exile.stream!() |> Bench.UserLines.of_chunks() |> Enum.reduce(acc, fun)
+
+  @impl true
   def feed(nil, cmd, blocks), do: {cmd |> Exile.stream!(input: blocks) |> Enum.join(), 0}
 
   @impl true

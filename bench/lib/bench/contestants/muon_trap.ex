@@ -25,4 +25,10 @@ defmodule Bench.Contestants.MuonTrap do
 
     acc
   end
+
+  @impl true
+  def lines(nil, cmd, acc, fun) do
+    {output, 0} = run(nil, cmd)
+    output |> Bench.UserLines.of_output() |> Enum.reduce(acc, fun)
+  end
 end

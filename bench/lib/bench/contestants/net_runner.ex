@@ -21,6 +21,10 @@ defmodule Bench.Contestants.NetRunner do
     do: cmd |> NetRunner.stream!(backend: backend) |> Enum.reduce(acc, fun)
 
   @impl true
+  def lines(backend, cmd, acc, fun),
+    do: cmd |> NetRunner.stream!(lines: true, backend: backend) |> Enum.reduce(acc, fun)
+
+  @impl true
   def feed(backend, cmd, blocks), do: NetRunner.run(cmd, input: blocks, backend: backend)
 
   @impl true
@@ -48,8 +52,24 @@ defmodule Bench.Contestants.NetRunner do
   def close(process), do: NetRunner.Process.stop(process)
 
   @impl true
-  def stats(process) do
-    {:ok, stats} = NetRunner.Process.stats(process)
-    stats.stdout
+  def counters do
+    processes = for %{pid: pid} <- NetRunner.list(), do: pid
+
+    fn ->
+      stats =
+        for pid <- processes, {:ok, stats} <- [NetRunner.Process.stats(pid)], do: stats.stdout
+
+      rings = NetRunner.Nif.rings_info()
+
+      %{
+        reads: sum(stats, & &1.ops),
+        selects: sum(stats, & &1.waits_poll),
+        ring_waits: sum(stats, & &1.waits_io_uring),
+        enters: rings.enters,
+        harvests: rings.harvests
+      }
+    end
   end
+
+  defp sum(stats, of), do: stats |> Enum.map(of) |> Enum.sum()
 end

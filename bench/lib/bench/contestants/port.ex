@@ -22,6 +22,10 @@ defmodule Bench.Contestants.Port do
     acc
   end
 
+  # ERTS's own lines, up to a length that none of ours has.
+  @impl true
+  def lines(nil, cmd, acc, fun), do: cmd |> start(line: 4096) |> collect_lines(acc, fun)
+
   @impl true
   def feed(nil, cmd, blocks) do
     port = open(nil, cmd)
@@ -41,10 +45,12 @@ defmodule Bench.Contestants.Port do
   end
 
   @impl true
-  def open(nil, [exe | args]) do
+  def open(nil, cmd), do: start(cmd, [])
+
+  defp start([exe | args], options) do
     # As System.cmd does: only a name is looked for.
     path = if Path.type(exe) == :absolute, do: exe, else: System.find_executable(exe)
-    Port.open({:spawn_executable, path}, [:binary, :exit_status, :hide, args: args])
+    Port.open({:spawn_executable, path}, [:binary, :exit_status, :hide, args: args] ++ options)
   end
 
   @impl true
@@ -68,6 +74,13 @@ defmodule Bench.Contestants.Port do
     receive do
       {^port, {:data, chunk}} -> collect(port, fun.(chunk, acc), fun)
       {^port, {:exit_status, status}} -> {acc, status}
+    end
+  end
+
+  defp collect_lines(port, acc, fun) do
+    receive do
+      {^port, {:data, {:eol, line}}} -> collect_lines(port, fun.(line, acc), fun)
+      {^port, {:exit_status, 0}} -> acc
     end
   end
 

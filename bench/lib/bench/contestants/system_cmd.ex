@@ -34,4 +34,10 @@ defmodule Bench.Contestants.SystemCmd do
     {acc, 0} = System.cmd(exe, args, into: %Fold{acc: acc, fun: fun})
     acc
   end
+
+  @impl true
+  def lines(nil, cmd, acc, fun) do
+    {output, 0} = run(nil, cmd)
+    output |> Bench.UserLines.of_output() |> Enum.reduce(acc, fun)
+  end
 end

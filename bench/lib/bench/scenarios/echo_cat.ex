@@ -31,5 +31,13 @@ defmodule Bench.Scenarios.EchoCat do
   @impl true
   def metrics, do: [mib_per_s(), own_per_gib(), other_per_gib()]
 
+  @impl true
+  def bars do
+    [
+      bar("auto", "MiB/s", :at_least, 0.6, "C"),
+      bar("auto", "MiB/s", :at_least, 1.5, "Exile")
+    ]
+  end
+
   defp bytes(sizes), do: sizes.mib * 1024 * 1024
 end

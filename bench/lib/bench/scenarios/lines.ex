@@ -1,49 +1,124 @@
 defmodule Bench.Scenarios.Lines do
-  # How many lines per second does a stream give that Elixir code splits? Lines of 64 and 128 bytes;
-  # every line is made a binary and its length summed. The C program only finds them.
+  @moduledoc false
+  # What the scenarios of lines share: a command writes lines of 100 bytes (bench/c/lines.h), and a function is
+  # folded over them. NetRunner is asked for `lines: true`, the others for what their users write.
+
+  # As in bench/c/lines.h.
+  @lines_per_block 1024
+  @line_bytes 100
+  @needle_every 32
+
+  def lines(sizes), do: sizes.blocks * @lines_per_block
+  def bytes(sizes), do: lines(sizes) * @line_bytes
+  def needles(sizes), do: div(lines(sizes), @needle_every)
+  def command(sizes), do: [Bench.Native.path(:producer), "lines", "#{sizes.blocks}"]
+
+  @doc "The arguments of bench_reference for one of its modes."
+  def reference(mode, sizes), do: [mode, "1048576", "65536", "#{bytes(sizes)}" | command(sizes)]
+
+  @doc "What a measurement says of a fold that gave `seen`."
+  def measured(sizes, seen, expected) do
+    wrong = if seen != expected, do: "#{inspect(seen)}, not #{inspect(expected)}"
+    %{work: lines(sizes), wrong: wrong}
+  end
+end
+
+defmodule Bench.Scenarios.LinesCount do
+  # What does it cost to have lines at all? They are counted, and their bytes; the C program only
+  # counts, with memchr(3).
 
   use Bench.Scenario
 
-  # bench_producer's blocks.
-  @lines 1024
-  @bytes 96 * 1024
+  alias Bench.Scenarios.Lines
 
   @impl true
-  def question, do: "How many lines per second, split by Elixir?"
+  def question, do: "How many lines per second can be counted?"
 
   @impl true
   def sizes(:full), do: %{blocks: 3000}
   def sizes(:quick), do: %{blocks: 100}
 
   @impl true
-  def needs, do: :fold
+  def needs, do: :lines
 
   @impl true
-  def references(sizes),
-    do: [{"C", ["lines", "1048576", "65536", "#{sizes.blocks * @bytes}" | producer(sizes)]}]
+  def references(sizes), do: [{"C", Lines.reference("lines", sizes)}]
 
   @impl true
   def measure(%{module: module, arg: arg}, sizes) do
-    newline = :binary.compile_pattern("\n")
+    seen = module.lines(arg, Lines.command(sizes), {0, 0}, &count/2)
+    Lines.measured(sizes, seen, {Lines.lines(sizes), Lines.bytes(sizes) - Lines.lines(sizes)})
+  end
 
-    {rest, lines, bytes} =
-      module.fold(arg, producer(sizes), {"", 0, 0}, fn chunk, {rest, lines, bytes} ->
-        count(:binary.split(rest <> chunk, newline, [:global]), lines, bytes)
-      end)
+  defp count(line, {lines, bytes}), do: {lines + 1, bytes + byte_size(line)}
 
-    expected = {"", sizes.blocks * @lines, sizes.blocks * (@bytes - @lines)}
-    seen = {rest, lines, bytes}
+  @impl true
+  def metrics, do: [per_s("lines"), own_us_per("line")]
 
-    %{work: lines, wrong: if(seen != expected, do: "#{inspect(seen)}, not #{inspect(expected)}")}
+  @impl true
+  def bars do
+    [
+      bar("auto", "lines/s", :at_least, 0.5, "C"),
+      bar("auto", "lines/s", :at_least, 4, "Exile")
+    ]
+  end
+end
+
+defmodule Bench.Scenarios.LinesMatch do
+  # What do lines cost beside what is done with them? A regular expression is looked for in each, and the
+  # same code runs over lines that are in memory already. The C program uses memmem(3).
+
+  use Bench.Scenario
+
+  alias Bench.Scenarios.Lines
+
+  @impl true
+  def question, do: "How many lines per second, with a regular expression looked for in each?"
+
+  @impl true
+  def sizes(:full), do: %{blocks: 1000}
+  def sizes(:quick), do: %{blocks: 50}
+
+  @impl true
+  def needs, do: :lines
+
+  @impl true
+  def baseline, do: "in memory"
+
+  @impl true
+  def references(sizes) do
+    [
+      {"C", Lines.reference("matches", sizes)},
+      {"in memory", fn -> in_memory(sizes) end}
+    ]
   end
 
   @impl true
-  def metrics, do: [per_s("lines/s"), own_us_per("line")]
+  def measure(%{module: module, arg: arg}, sizes) do
+    found = module.lines(arg, Lines.command(sizes), 0, &match/2)
+    Lines.measured(sizes, found, Lines.needles(sizes))
+  end
 
-  defp count([rest], lines, bytes), do: {rest, lines, bytes}
+  # One block's lines, again and again; that they are made is not measured.
+  defp in_memory(sizes) do
+    {block, 0} = System.cmd(hd(Lines.command(sizes)), ["lines", "1"])
+    lines = Bench.UserLines.of_output(block)
 
-  defp count([line | others], lines, bytes),
-    do: count(others, lines + 1, bytes + byte_size(line))
+    {found, clocks} =
+      Bench.Cpu.timed(fn ->
+        Enum.reduce(1..sizes.blocks, 0, fn _, found -> Enum.reduce(lines, found, &match/2) end)
+      end)
 
-  defp producer(sizes), do: [Bench.Native.path(:producer), "lines", "#{sizes.blocks}"]
+    sizes
+    |> Lines.measured(found, Lines.needles(sizes))
+    |> Map.merge(Map.take(clocks, [:wall_us, :own_us]))
+  end
+
+  defp match(line, found), do: if(line =~ ~r/needle/, do: found + 1, else: found)
+
+  @impl true
+  def metrics, do: [per_s("lines"), own_us_per("line")]
+
+  @impl true
+  def bars, do: [bar("auto", "lines/s", :at_least, 0.95, "in memory")]
 end

@@ -1,16 +1,16 @@
 defmodule Bench.Scenarios.ManyStreams do
   @moduledoc false
-  # What the scenarios of many paced streams share. N commands write a message every so often, each at
-  # its own moment, and one process per command reads. After all of them run, the clocks are read
-  # around a window of time: what is measured is CPU time and system calls per message, not starting.
+  # What the scenarios of many small messages share: N commands write one every so often, each at its
+  # own moment, or without a pause. What is measured is CPU time and system calls per message. A message
+  # is what a command wrote at once; one read may bring many.
 
-  # What is left to each of them: its question, its sizes, and how often.
+  # What is left to each of them: its question, its sizes, its bars, and how often.
   defmacro __using__(_options) do
     quote do
       use Bench.Scenario
 
       @impl true
-      def needs, do: :get
+      def needs, do: :fold
 
       @impl true
       def baseline, do: "poll"
@@ -23,124 +23,68 @@ defmodule Bench.Scenarios.ManyStreams do
     end
   end
 
-  # Tasks that start and read; the scenario's process only counts.
-  @settle_ms 500
+  import Bench.Bar, only: [bar: 5]
+  import Bench.Metric
+  alias Bench.{Counters, Crowd}
 
-  def measure(%{module: module, arg: arg}, sizes) do
-    received = :counters.new(1, [:write_concurrency])
-    helpers = length(offspring())
-    caller = self()
+  def measure(contestant, sizes) do
+    producer = [Bench.Native.path(:producer), "paced", "#{sizes.message}", "#{sizes.every_us}"]
 
-    readers =
-      for _ <- 1..sizes.streams do
-        spawn_link(fn ->
-          process = module.open(arg, producer(sizes))
-          send(caller, {:opened, self(), process})
-          read(module, process, received)
-        end)
-      end
+    window =
+      Crowd.run(contestant, producer, sizes.streams, &count/2, fn ->
+        Process.sleep(sizes.window_ms)
+      end)
 
-    processes =
-      for reader <- readers do
-        receive do
-          {:opened, ^reader, process} -> process
-        end
-      end
-
-    Process.sleep(@settle_ms)
-    before = look(module, processes, received)
-    Process.sleep(sizes.window_ms)
-    later = look(module, processes, received)
-
-    for reader <- readers do
-      Process.unlink(reader)
-      Process.exit(reader, :kill)
-    end
-
-    wait_for_end(helpers, 1000)
-    summary(before, later, sizes)
-  end
-
-  defp producer(sizes),
-    do: [Bench.Native.path(:producer), "paced", "#{sizes.message}", "#{sizes.every_us}"]
-
-  defp read(module, process, received) do
-    chunk = module.get(process)
-    :counters.add(received, 1, byte_size(chunk))
-    read(module, process, received)
-  end
-
-  defp look(module, processes, received) do
-    stats =
-      if function_exported?(module, :stats, 1) do
-        for process <- processes, reduce: %{} do
-          sum ->
-            counters = module.stats(process)
-            Map.merge(sum, Map.take(counters, [:ops, :waits_poll, :waits_io_uring]), &add/3)
-        end
-      end
-
-    %{
-      bytes: :counters.get(received, 1),
-      cpu: Bench.Cpu.now(),
-      at: System.monotonic_time(:microsecond),
-      stats: stats,
-      ring: if(stats, do: NetRunner.Nif.rings_info())
-    }
-  end
-
-  defp add(_key, one, other), do: one + other
-
-  defp summary(before, later, sizes) do
-    messages = (later.bytes - before.bytes) / sizes.message
-    elapsed = later.at - before.at
-    offered = sizes.streams * elapsed / sizes.every_us
-    share = messages / offered
+    messages = Enum.sum(window.each) / sizes.message
+    share = share(messages, window.wall_us, sizes)
 
     %{
       work: messages,
       # The commands themselves are late on a busy machine; only a stall is wrong.
       wrong: if(share < 0.1, do: "#{round(share * 100)} % of the messages came"),
       share: share,
-      wall_us: elapsed,
-      own_us: later.cpu.own - before.cpu.own,
-      counts: later.stats && counts(before, later)
+      wall_us: window.wall_us,
+      own_us: window.own_us,
+      calls: Counters.system_calls(window.reads_and_writes, window.counts),
+      reads_and_writes: window.reads_and_writes,
+      counts: window.counts
     }
   end
 
-  defp counts(before, later) do
-    %{
-      reads: later.stats.ops - before.stats.ops,
-      selects: later.stats.waits_poll - before.stats.waits_poll,
-      ring_waits: later.stats.waits_io_uring - before.stats.waits_io_uring,
-      enters: later.ring.enters - before.ring.enters,
-      harvests: later.ring.harvests - before.ring.harvests
-    }
-  end
+  # Messages carry no stamps.
+  defp count(chunk, {bytes, wrong}), do: {bytes + byte_size(chunk), wrong}
+
+  # Of the messages that were offered; of those without a pause, whether any came.
+  defp share(messages, _wall_us, %{every_us: 0}), do: min(messages, 1.0)
+  defp share(messages, wall_us, sizes), do: messages / (sizes.streams * wall_us / sizes.every_us)
 
   def metrics do
-    [Bench.Metric.own_us_per("message")] ++
-      for {name, key} <- [
-            {"reads", :reads},
-            {"enif_select", :selects},
-            {"ring waits", :ring_waits},
-            {"enters", :enters},
-            {"harvests", :harvests}
-          ] do
-        Bench.Metric.metric("#{name}/message", fn m -> m.counts && m.counts[key] / m.work end)
-      end ++ [Bench.Metric.metric("came/offered", & &1.share)]
+    [
+      per_s("messages"),
+      own_us_per("message"),
+      metric("calls/message", :cost, &(&1.calls && &1.calls / &1.work)),
+      metric(
+        "read+write/message",
+        :detail,
+        &(&1.reads_and_writes && &1.reads_and_writes / &1.work)
+      ),
+      counted("reads", :reads),
+      counted("enif_select", :selects),
+      counted("ring waits", :ring_waits),
+      counted("enters", :enters),
+      counted("harvests", :harvests),
+      metric("came/offered", :detail, & &1.share)
+    ]
   end
 
-  # What our helpers have started and what those have.
-  defp offspring, do: Enum.flat_map(Bench.Cpu.helpers(), &Bench.Cpu.children/1)
+  defp counted(name, key),
+    do: metric("#{name}/message", :detail, &(&1.counts && &1.counts[key] / &1.work))
 
-  defp wait_for_end(_helpers, 0), do: exit("commands are left")
-
-  defp wait_for_end(helpers, tries) do
-    if length(offspring()) > helpers do
-      Process.sleep(10)
-      wait_for_end(helpers, tries - 1)
-    end
+  @doc "What a ring is to save where there are many streams."
+  def bars_of_ring do
+    for column <- ["io_uring", "auto"],
+        {metric, limit} <- [{"own CPU us/message", 0.85}, {"calls/message", 0.4}],
+        do: bar(column, metric, :at_most, limit, "poll")
   end
 end
 
@@ -169,9 +113,6 @@ defmodule Bench.Scenarios.ManyStreams1000 do
   @impl true
   def sizes(:full), do: %{streams: 1000, message: 1024, every_us: 100_000, window_ms: 2000}
   def sizes(:quick), do: %{streams: 50, message: 1024, every_us: 100_000, window_ms: 300}
-
-  @impl true
-  def rounds, do: 5
 end
 
 defmodule Bench.Scenarios.Paced1000 do
@@ -188,5 +129,28 @@ defmodule Bench.Scenarios.Paced1000 do
   def sizes(:quick), do: %{streams: 50, message: 4096, every_us: 10_000, window_ms: 300}
 
   @impl true
-  def rounds, do: 5
+  def bars do
+    [
+      bar("auto", "messages/s", :at_least, 1, :best_peer),
+      bar("auto", "own CPU us/message", :at_most, 0.8, {:best_peer, "messages/s"})
+      | Bench.Scenarios.ManyStreams.bars_of_ring()
+    ]
+  end
+end
+
+defmodule Bench.Scenarios.Unpaced1000 do
+  # What does a message cost when 1,000 commands write small ones without a pause? Each fills its pipe
+  # whenever it has a processor, so that a read brings many messages.
+
+  use Bench.Scenarios.ManyStreams
+
+  @impl true
+  def question, do: "What does a message cost, of 1,000 streams of small ones without a pause?"
+
+  @impl true
+  def sizes(:full), do: %{streams: 1000, message: 1024, every_us: 0, window_ms: 2000}
+  def sizes(:quick), do: %{streams: 50, message: 1024, every_us: 0, window_ms: 300}
+
+  @impl true
+  def bars, do: Bench.Scenarios.ManyStreams.bars_of_ring()
 end

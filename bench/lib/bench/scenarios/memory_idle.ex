@@ -18,15 +18,13 @@ defmodule Bench.Scenarios.MemoryIdle do
   @impl true
   def baseline, do: "Port"
 
-  @impl true
-  def rounds, do: 3
-
   # The backends differ in what waits cost, and nothing waits here.
   @impl true
   def contestant?(contestant), do: contestant.name not in ["poll", "io_uring"]
 
   @impl true
   def measure(%{module: module, arg: arg}, sizes) do
+    others = Bench.Offspring.count()
     helpers = helpers()
     {beam, own} = {beam(), pss(helpers)}
     processes = for _ <- 1..sizes.commands, do: module.open(arg, ["cat"])
@@ -43,18 +41,23 @@ defmodule Bench.Scenarios.MemoryIdle do
     }
 
     Enum.each(processes, &module.close/1)
+    Bench.Offspring.await(others)
     measurement
   end
 
   @impl true
   def metrics do
     [
-      metric("BEAM KiB", & &1.beam_kib),
-      metric("helper KiB", & &1.helper_kib),
-      metric("helper page tables KiB", & &1.tables_kib),
-      metric("helpers", & &1.helpers)
+      metric("KiB in all", :amount, &(&1.beam_kib + &1.helper_kib)),
+      metric("BEAM KiB", :amount, & &1.beam_kib),
+      metric("helper KiB", :amount, & &1.helper_kib),
+      metric("helper page tables KiB", :amount, & &1.tables_kib),
+      metric("helpers", :detail, & &1.helpers)
     ]
   end
+
+  @impl true
+  def bars, do: [bar("auto", "KiB in all", :at_most, 100)]
 
   defp beam do
     :erlang.garbage_collect()
@@ -63,9 +66,7 @@ defmodule Bench.Scenarios.MemoryIdle do
 
   # Everything below us but the commands themselves.
   defp helpers do
-    children = Bench.Cpu.helpers()
-    below = Enum.flat_map(children, &Bench.Cpu.children/1)
-    Enum.reject(children ++ below, &(name(&1) == "cat"))
+    Enum.reject(Bench.Cpu.helpers() ++ Bench.Offspring.list(), &(name(&1) == "cat"))
   end
 
   defp name(os_pid) do

@@ -20,9 +20,6 @@ defmodule Bench.Scenarios.Ping64b do
   def baseline, do: "Port"
 
   @impl true
-  def rounds, do: 15
-
-  @impl true
   def references(sizes), do: [{"C", ["ping", "0", "#{@size}", "#{sizes.messages}", "cat"]}]
 
   @impl true
@@ -53,6 +50,9 @@ defmodule Bench.Scenarios.Ping64b do
 
   @impl true
   def metrics, do: [p50(), p99(), own_us_per("message")]
+
+  @impl true
+  def bars, do: [bar("auto", "p50 us", :at_most, 1, :best_peer)]
 
   defp get(_module, _process, left, got) when left <= 0, do: got
 

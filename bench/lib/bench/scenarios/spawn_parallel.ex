@@ -42,5 +42,8 @@ defmodule Bench.Scenarios.SpawnParallel do
   end
 
   @impl true
-  def metrics, do: [per_s("runs/s"), own_us_per("run"), other_us_per("run")]
+  def metrics, do: [per_s("runs"), own_us_per("run"), other_us_per("run")]
+
+  @impl true
+  def bars, do: [bar("auto", "runs/s", :at_least, 1, "System.cmd")]
 end

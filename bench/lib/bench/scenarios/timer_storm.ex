@@ -37,5 +37,8 @@ defmodule Bench.Scenarios.TimerStorm do
   end
 
   @impl true
-  def metrics, do: [p50(), p99(), per_s("commands/s")]
+  def metrics, do: [p50("timer p50 us"), p99("timer p99 us"), per_s("commands")]
+
+  @impl true
+  def bars, do: [bar("auto", "timer p99 us", :at_most, 0.5, "Port")]
 end

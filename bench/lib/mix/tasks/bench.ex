@@ -4,7 +4,7 @@ defmodule Mix.Tasks.Bench do
   @moduledoc """
   Runs the benchmarks and prints a table for each.
 
-      mix bench                           all scenarios, about ten minutes on two cores
+      mix bench                           all scenarios, 15 rounds of each
       mix bench read_64k ping_64b         only these
       mix bench --list                    the scenarios, and the question that each answers
 
@@ -13,7 +13,9 @@ defmodule Mix.Tasks.Bench do
     * `--rounds N`: timed rounds (each scenario has a default). One more, untimed, goes first.
     * `--columns auto,poll,C`: only these contestants, and the baseline.
     * `--calm SECONDS`: before each round, wait up to so long for others to leave the machine alone.
-    * `--save`: also writes `results/<date>-<scenario>.md`, with the machine's facts.
+    * `--save`: also writes `results/<date>/<scenario>.md` and `.term`, with the machine's facts;
+      `bench/report results/<date>` makes a page with charts of them.
+    * `--into FOLDER`: the same, into another folder.
     * `--quick`: small sizes and two rounds: does everything work? The figures mean nothing.
 
   The exit status is 1 if a contestant lost, doubled or swapped bytes, failed or hung.
@@ -27,6 +29,7 @@ defmodule Mix.Tasks.Bench do
     columns: :string,
     calm: :integer,
     save: :boolean,
+    into: :string,
     quick: :boolean,
     list: :boolean
   ]
