@@ -62,7 +62,7 @@ defmodule Bench.Scenarios.ManyStreams do
     [
       per_s("messages"),
       own_us_per("message"),
-      metric("calls/message", :cost, &(&1.calls && &1.calls / &1.work)),
+      metric("system calls/message", :cost, &(&1.calls && &1.calls / &1.work)),
       metric(
         "read+write/message",
         :detail,
@@ -83,7 +83,7 @@ defmodule Bench.Scenarios.ManyStreams do
   @doc "What a ring is to save where there are many streams."
   def bars_of_ring do
     for column <- ["io_uring", "auto"],
-        {metric, limit} <- [{"own CPU us/message", 0.85}, {"calls/message", 0.4}],
+        {metric, limit} <- [{"own CPU us/message", 0.85}, {"system calls/message", 0.4}],
         do: bar(column, metric, :at_most, limit, "poll")
   end
 end
