@@ -82,6 +82,16 @@ defmodule PartsTest do
     refute File.exists?(gate.path)
   end
 
+  test "a gate is gone with who shut it" do
+    parent = self()
+    owner = spawn(fn -> send(parent, Gate.shut()) && Process.sleep(:infinity) end)
+    assert_receive %{path: path}, 10_000
+    assert File.exists?(path)
+    Process.exit(owner, :kill)
+    Offspring.await(0)
+    refute File.exists?(path)
+  end
+
   describe "counters" do
     test "tell what NetRunner's commands did between two looks, and nothing of others" do
       {:ok, process} = NetRunner.Process.start("cat")

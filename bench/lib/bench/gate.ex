@@ -4,7 +4,8 @@ defmodule Bench.Gate do
   open for writing, until it is told to end.
   """
 
-  @script ~s(exec 3<>"$1"; echo shut; read _)
+  # It also ends, and clears up, if its owner dies: that closes its stdin.
+  @script ~s(exec 3<>"$1"; echo shut; read _; rm "$1")
 
   @type t :: %{path: Path.t(), holder: port}
 
@@ -23,11 +24,11 @@ defmodule Bench.Gate do
 
   @doc "Lets all go who have it open."
   @spec open(t) :: :ok
-  def open(%{path: path, holder: holder}) do
+  def open(%{holder: holder}) do
     Port.command(holder, "\n")
 
     receive do
-      {^holder, {:exit_status, 0}} -> File.rm!(path)
+      {^holder, {:exit_status, 0}} -> :ok
     end
   end
 end
