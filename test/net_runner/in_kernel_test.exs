@@ -157,6 +157,9 @@ if :io_uring in NetRunner.Test.Backends.expected() do
       for {_p, task} <- many, do: {{:ok, "one"}, {:ok, "two"}} = Task.await(task)
       for {p, _task} <- many, do: :ok = P.stop(p)
       {"x", 0} = NetRunner.run(["cat"], input: "x")
+      # A ring on which nobody has waited since does not know yet.
+      demand = fn -> NetRunner.run(["cat"], input: "x", backend: :io_uring) end
+      wait.(wait, fn -> match?({:error, {:backend, _}}, demand.()) end)
       %{data: :poll, why: why} = NetRunner.backend()
       true = why =~ "eperm"
       {:error, {:backend, ^why}} = NetRunner.run(["cat"], input: "x", backend: :io_uring)
