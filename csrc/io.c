@@ -159,7 +159,8 @@ static uint64_t now_us(void)
 static void learn_from_read(struct nr_handle *handle, size_t asked, size_t got)
 {
     handle->small = got < COPY_MAX;
-    nr_patience_answered(&handle->patience, now_us());
+    /* The clock is asked where it says something. */
+    nr_patience_answered(&handle->patience, handle->patience.waiting ? now_us() : 0);
     if (got < asked || got < READ_MAX) {
         handle->fulls = 0;
         return;
@@ -177,11 +178,18 @@ static ERL_NIF_TERM copied(ErlNifEnv *env, const void *data, size_t n)
     return term;
 }
 
+/* The answer of a read: a binary of n bytes, counted and charged for. */
+static ERL_NIF_TERM given(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM binary, size_t n)
+{
+    handle->stats.bytes += n;
+    handle->stats.ops++;
+    charge(env, n);
+    return nr_term_ok(env, binary);
+}
+
 static ERL_NIF_TERM give(ErlNifEnv *env, struct nr_handle *handle, ErlNifBinary *binary, size_t n)
 {
     ERL_NIF_TERM term;
-    handle->stats.bytes += n;
-    handle->stats.ops++;
     if (n <= COPY_MAX) {
         term = copied(env, binary->data, n);
         enif_release_binary(binary);
@@ -192,8 +200,7 @@ static ERL_NIF_TERM give(ErlNifEnv *env, struct nr_handle *handle, ErlNifBinary 
         if (n < binary->size)
             term = enif_make_sub_binary(env, term, 0, n);
     }
-    charge(env, n);
-    return nr_term_ok(env, term);
+    return given(env, handle, term, n);
 }
 
 #define SOON 4 /* beside the results of wait_for */
@@ -234,12 +241,8 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
 
     unsigned char few[COPY_MAX];
     ssize_t got_few = read_few(handle, few, max);
-    if (got_few > 0) {
-        handle->stats.bytes += (size_t)got_few;
-        handle->stats.ops++;
-        charge(env, (size_t)got_few);
-        return nr_term_ok(env, copied(env, few, (size_t)got_few));
-    }
+    if (got_few > 0)
+        return given(env, handle, copied(env, few, (size_t)got_few), (size_t)got_few);
     if (got_few < 0) {
         r = empty(env, handle, patiently, ref);
         if (r == SOON)
