@@ -42,8 +42,7 @@ defmodule NetRunner.Environment do
 
   defp beam_path do
     with path when path != false <- :os.getenv(~c"PATH"),
-         {"PATH", value} = named("PATH", path, :file.native_name_encoding()),
-         do: value,
+         do: value("PATH", path, :file.native_name_encoding()),
          else: (false -> nil)
   end
 
@@ -72,14 +71,17 @@ defmodule NetRunner.Environment do
 
   defp one_by_one(beam) do
     encoding = :file.native_name_encoding()
-    for {name, chars} <- beam, into: %{}, do: named(bytes(name, encoding), chars, encoding)
+
+    for {name, chars} <- beam, name = bytes(name, encoding), into: %{} do
+      {name, value(name, chars, encoding)}
+    end
   end
 
   # OTP gives a value that is no UTF-8 as if it were Latin-1, so that it could as well be the text of those characters.
-  defp named(name, chars, encoding) do
+  defp value(name, chars, encoding) do
     case :persistent_term.get(@raw, %{}) do
-      %{^name => {^chars, value}} -> {name, value}
-      _text -> {name, bytes(chars, encoding)}
+      %{^name => {^chars, value}} -> value
+      _text -> bytes(chars, encoding)
     end
   end
 
