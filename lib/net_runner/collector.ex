@@ -161,7 +161,7 @@ defmodule NetRunner.Collector do
   # What is known of a command whose end nobody tells.
   defp so_far(%{pipes: pipes} = run, cause) do
     stats = Stats.counters(pipes.counted)
-    tail = so_far_on_stderr(run)
+    tail = NetRunner.Process.last_words(run.process)
 
     %Result{
       cmd: run.cmd,
@@ -173,13 +173,6 @@ defmodule NetRunner.Collector do
       truncated?: run.options.stderr == :consume and bytes(stats.stderr) > byte_size(tail),
       stats: stats
     }
-  end
-
-  defp so_far_on_stderr(run) do
-    case NetRunner.Process.stderr_tail(run.process) do
-      {:ok, tail} -> tail
-      {:error, _closed_or_busy} -> ""
-    end
   end
 
   # That of a terminal is none of its own.

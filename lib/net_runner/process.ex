@@ -508,6 +508,16 @@ defmodule NetRunner.Process do
   def stderr_tail(p), do: call(p, :stderr_tail, @answer_timeout)
 
   @doc false
+  # For who tells of a failure: the same, or nothing where nobody can say.
+  @spec last_words(t) :: binary
+  def last_words(p) do
+    case stderr_tail(p) do
+      {:ok, tail} -> tail
+      {:error, _closed_or_busy} -> ""
+    end
+  end
+
+  @doc false
   # Waits for the end like await_exit, and ends the server: what run and stream need, in one call.
   @spec conclude(t, timeout) ::
           {:ok, %{result: Result.t(), fed: Input.outcome() | nil}}

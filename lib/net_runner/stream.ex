@@ -102,12 +102,8 @@ defmodule NetRunner.Stream do
   end
 
   # What was said on stderr until then is often why.
-  defp fail(reason, state) do
-    case NetRunner.Process.stderr_tail(state.process) do
-      {:ok, tail} -> fail(reason, tail, state)
-      {:error, _closed_or_busy} -> fail(reason, "", state)
-    end
-  end
+  defp fail(reason, state),
+    do: fail(reason, NetRunner.Process.last_words(state.process), state)
 
   defp fail(reason, tail, state),
     do: raise(NetRunner.Error, reason: reason, cmd: state.cmd, stderr: tail)
