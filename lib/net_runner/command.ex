@@ -125,7 +125,10 @@ defmodule NetRunner.Command do
   @spec for_call(term, Options.call()) :: term
   def for_call(%__MODULE__{opts: opts} = command, call) do
     if Keyword.keyword?(opts),
-      do: %{command | opts: for({name, _} = opt <- opts, not Options.idle?(name, call), do: opt)},
+      do: %{
+        command
+        | opts: for({name, _} = opt <- opts, not Options.ignored?(name, call), do: opt)
+      },
       else: command
   end
 

@@ -39,8 +39,8 @@ defmodule NetRunner.Options do
   Whether a command's own option means nothing to a call: `ok:`, which says what is a failure, to those that tell
   the exit code and do not raise for it. Any other that a call lacks would be missed.
   """
-  @spec idle?(atom, call) :: boolean
-  def idle?(name, call), do: name == :ok and call not in @judging
+  @spec ignored?(atom, call) :: boolean
+  def ignored?(name, call), do: name == :ok and call not in @judging
 
   @doc "`{:ok, options}` with every option of the call present; see the module's first lines."
   @spec validate(keyword, call) ::
