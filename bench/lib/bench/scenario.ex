@@ -51,7 +51,21 @@ defmodule Bench.Scenario do
   @doc "Which of the contestants take part, of those that can."
   @callback contestant?(Bench.Contestant.t()) :: boolean
 
-  defmacro __using__(_options) do
+  # What several scenarios can have from a module of theirs.
+  @shared [
+    needs: [],
+    baseline: [],
+    references: [:sizes],
+    measure: [:contestant, :sizes],
+    metrics: [],
+    bars: []
+  ]
+
+  @doc """
+  `like: module` takes from a module what it has of a scenario's functions: what scenarios share that differ in
+  their question and their sizes.
+  """
+  defmacro __using__(options) do
     quote do
       @behaviour Bench.Scenario
       import Bench.Bar, only: [bar: 4, bar: 5]
@@ -63,6 +77,23 @@ defmodule Bench.Scenario do
       def baseline, do: "C"
       def contestant?(_contestant), do: true
       defoverridable rounds: 0, bars: 0, references: 1, baseline: 0, contestant?: 1
+
+      unquote(options |> Keyword.get(:like) |> Macro.expand(__CALLER__) |> delegates())
+    end
+  end
+
+  defp delegates(nil), do: nil
+
+  defp delegates(module) do
+    Code.ensure_compiled!(module)
+
+    for {name, arguments} <- @shared, function_exported?(module, name, length(arguments)) do
+      arguments = Enum.map(arguments, &Macro.var(&1, __MODULE__))
+
+      quote do
+        @impl true
+        defdelegate unquote(name)(unquote_splicing(arguments)), to: unquote(module)
+      end
     end
   end
 end

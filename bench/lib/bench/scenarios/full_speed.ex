@@ -3,31 +3,16 @@ defmodule Bench.Scenarios.FullSpeed do
   # What the scenarios of streams at full speed share: N commands write as fast as they are read while
   # a process sets 1 ms timers. How much comes, and how late the timers are, is of the same window: who
   # lets one take all of the BEAM has it at the price of the other. The samples are the lateness.
-
-  # What is left to each of them: its question, its sizes, its bars, and how often.
-  defmacro __using__(_options) do
-    quote do
-      use Bench.Scenario
-
-      @impl true
-      def needs, do: :fold
-
-      @impl true
-      def baseline, do: "Port"
-
-      @impl true
-      defdelegate measure(contestant, sizes), to: unquote(__MODULE__)
-
-      @impl true
-      defdelegate metrics, to: unquote(__MODULE__)
-    end
-  end
+  # Left to each of them are its question, its sizes, its bars, and how often.
 
   import Bench.Metric
   alias Bench.{Crowd, Lateness, Stamp}
 
   # More than any of them reads.
   @endless 1_099_511_627_776
+
+  def needs, do: :fold
+  def baseline, do: "Port"
 
   def measure(contestant, %{streams: streams, block: block, window_ms: window_ms}) do
     producer = [Bench.Native.path(:producer), "stream", "#{@endless}", "#{block}"]
@@ -63,7 +48,7 @@ end
 defmodule Bench.Scenarios.TimerJitter do
   # Do a few streams hold up the rest of the BEAM?
 
-  use Bench.Scenarios.FullSpeed
+  use Bench.Scenario, like: Bench.Scenarios.FullSpeed
 
   @impl true
   def question, do: "How late is a 1 ms timer while four commands stream at full speed?"
@@ -76,7 +61,7 @@ end
 defmodule Bench.Scenarios.FullSpeed100 do
   # Is there still room for others beside a hundred streams?
 
-  use Bench.Scenarios.FullSpeed
+  use Bench.Scenario, like: Bench.Scenarios.FullSpeed
 
   @impl true
   def question, do: "How much do 100 streams at full speed bring, and how late is a 1 ms timer?"
@@ -92,7 +77,7 @@ end
 defmodule Bench.Scenarios.FullSpeed1000 do
   # And beside a thousand?
 
-  use Bench.Scenarios.FullSpeed
+  use Bench.Scenario, like: Bench.Scenarios.FullSpeed
 
   @impl true
   def question, do: "How much do 1,000 streams at full speed bring, and how late is a 1 ms timer?"

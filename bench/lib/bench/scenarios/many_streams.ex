@@ -3,29 +3,14 @@ defmodule Bench.Scenarios.ManyStreams do
   # What the scenarios of many small messages share: N commands write one every so often, each at its
   # own moment, or without a pause. What is measured is CPU time and system calls per message. A message
   # is what a command wrote at once; one read may bring many.
-
-  # What is left to each of them: its question, its sizes, its bars, and how often.
-  defmacro __using__(_options) do
-    quote do
-      use Bench.Scenario
-
-      @impl true
-      def needs, do: :fold
-
-      @impl true
-      def baseline, do: "poll"
-
-      @impl true
-      defdelegate measure(contestant, sizes), to: unquote(__MODULE__)
-
-      @impl true
-      defdelegate metrics, to: unquote(__MODULE__)
-    end
-  end
+  # Left to each of them are its question, its sizes, its bars, and how often.
 
   import Bench.Bar, only: [bar: 5]
   import Bench.Metric
   alias Bench.{Counters, Crowd}
+
+  def needs, do: :fold
+  def baseline, do: "poll"
 
   def measure(contestant, sizes) do
     producer = [Bench.Native.path(:producer), "paced", "#{sizes.message}", "#{sizes.every_us}"]
@@ -91,7 +76,7 @@ end
 defmodule Bench.Scenarios.ManyStreams100 do
   # What does a message cost when 100 commands write small ones at their own pace?
 
-  use Bench.Scenarios.ManyStreams
+  use Bench.Scenario, like: Bench.Scenarios.ManyStreams
 
   @impl true
   def question, do: "What does a message cost, of 100 paced streams?"
@@ -105,7 +90,7 @@ defmodule Bench.Scenarios.ManyStreams1000 do
   # What does a message cost when 1,000 commands write small ones at their own pace? Here a ring that
   # registers once is to be ahead of a poll set that is armed again for each message.
 
-  use Bench.Scenarios.ManyStreams
+  use Bench.Scenario, like: Bench.Scenarios.ManyStreams
 
   @impl true
   def question, do: "What does a message cost, of 1,000 paced streams?"
@@ -119,7 +104,7 @@ defmodule Bench.Scenarios.Paced1000 do
   # What does a message cost when 1,000 commands write 4 KiB every 10 ms, which is more than two cores
   # can serve?
 
-  use Bench.Scenarios.ManyStreams
+  use Bench.Scenario, like: Bench.Scenarios.ManyStreams
 
   @impl true
   def question, do: "What does a message cost, of 1,000 streams that are paced fast?"
@@ -142,7 +127,7 @@ defmodule Bench.Scenarios.Unpaced1000 do
   # What does a message cost when 1,000 commands write small ones without a pause? Each fills its pipe
   # whenever it has a processor, so that a read brings many messages.
 
-  use Bench.Scenarios.ManyStreams
+  use Bench.Scenario, like: Bench.Scenarios.ManyStreams
 
   @impl true
   def question, do: "What does a message cost, of 1,000 streams of small ones without a pause?"

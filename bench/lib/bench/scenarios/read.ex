@@ -6,10 +6,7 @@ defmodule Bench.Scenarios.Read do
   # What is left to each of them: its question, its sizes, and the command.
   defmacro __using__(_options) do
     quote do
-      use Bench.Scenario
-
-      @impl true
-      def needs, do: :fold
+      use Bench.Scenario, like: unquote(__MODULE__)
 
       @impl true
       def references(sizes), do: unquote(__MODULE__).references(command(sizes), sizes)
@@ -17,17 +14,13 @@ defmodule Bench.Scenarios.Read do
       @impl true
       def measure(contestant, sizes),
         do: unquote(__MODULE__).measure(contestant, command(sizes), sizes)
-
-      @impl true
-      defdelegate metrics, to: unquote(__MODULE__)
-
-      @impl true
-      defdelegate bars, to: unquote(__MODULE__)
     end
   end
 
   import Bench.Bar, only: [bar: 4, bar: 5]
   import Bench.Metric
+
+  def needs, do: :fold
 
   def references(command, sizes) do
     for {name, pipe} <- [{"C", 1_048_576}, {"C, 64 KiB pipe", 65_536}] do

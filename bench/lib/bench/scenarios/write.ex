@@ -3,31 +3,12 @@ defmodule Bench.Scenarios.Write do
   # What the scenarios of writing one stream share: a lazy enumerable of binaries reaches a command's
   # stdin. The command is a C program that checks what it gets and says so; that word is part of the
   # timed work.
-
-  # What is left to each of them: its question and its sizes.
-  defmacro __using__(_options) do
-    quote do
-      use Bench.Scenario
-
-      @impl true
-      def needs, do: :feed
-
-      @impl true
-      defdelegate references(sizes), to: unquote(__MODULE__)
-
-      @impl true
-      defdelegate measure(contestant, sizes), to: unquote(__MODULE__)
-
-      @impl true
-      defdelegate metrics, to: unquote(__MODULE__)
-
-      @impl true
-      defdelegate bars, to: unquote(__MODULE__)
-    end
-  end
+  # Left to each of them are its question and its sizes.
 
   import Bench.Bar, only: [bar: 5]
   import Bench.Metric
+
+  def needs, do: :feed
 
   def references(sizes) do
     for {name, pipe} <- [{"C", 1_048_576}, {"C, 64 KiB pipe", 65_536}] do
@@ -58,7 +39,7 @@ end
 defmodule Bench.Scenarios.Write64k do
   # How fast does input go out in pieces of 64 KiB, the size of the kernel's own pipes?
 
-  use Bench.Scenarios.Write
+  use Bench.Scenario, like: Bench.Scenarios.Write
 
   @impl true
   def question, do: "How fast does input go out, in blocks of 64 KiB?"
@@ -71,7 +52,7 @@ end
 defmodule Bench.Scenarios.Write1m do
   # The same in pieces of 1 MiB, none of which fits into such a pipe.
 
-  use Bench.Scenarios.Write
+  use Bench.Scenario, like: Bench.Scenarios.Write
 
   @impl true
   def question, do: "How fast does input go out, in blocks of 1 MiB?"
