@@ -207,6 +207,7 @@ defmodule NetRunnerTest do
       end)
     end
 
+    @tag :slow
     on_backends "kills a command that ignores the stop signal, after kill_timeout" do
       {tag, env} = tag()
 
@@ -229,6 +230,7 @@ defmodule NetRunnerTest do
       end)
     end
 
+    @tag :slow
     on_backends "kills at once with kill_timeout: 0" do
       {us, result} =
         :timer.tc(fn ->
@@ -241,6 +243,7 @@ defmodule NetRunnerTest do
       assert us < @time * 1_000 + @soon
     end
 
+    @tag :slow
     on_backends "holds although the input never comes" do
       back_at_baseline(fn ->
         opts = [input: never(), timeout: @time, into: %Teller{to: self()}, backend: backend]
@@ -249,6 +252,7 @@ defmodule NetRunnerTest do
       end)
     end
 
+    @tag :slow
     on_backends "holds although stdout was closed long ago" do
       back_at_baseline(fn ->
         opts = [timeout: @time, into: %Teller{to: self()}, backend: backend]
@@ -257,6 +261,7 @@ defmodule NetRunnerTest do
       end)
     end
 
+    @tag :slow
     on_backends "holds although there is always something to read" do
       back_at_baseline(fn ->
         opts = [timeout: @time, max_output_size: 1_000, overflow: :tail, backend: backend]

@@ -202,7 +202,7 @@ defmodule NetRunner.AwaitOutputTest do
     on_backends "belongs to one at a time" do
       p = start!("cat", [], backend: backend)
       task = Task.async(fn -> P.await_output(p, "!", 10_000) end)
-      eventually("somebody waits", fn -> P.read(p, 1, 0) == {:error, :busy} end)
+      eventually("somebody waits", fn -> waits?(task.pid) end)
       assert P.await_output(p, "x", 100) == {:error, :busy}
       :ok = P.write(p, "now!")
       assert Task.await(task) == {:ok, {"now", "!"}}
@@ -212,7 +212,7 @@ defmodule NetRunner.AwaitOutputTest do
       p = start!("cat", [], backend: backend)
       {:ok, stdout} = P.handle(p, :stdout)
       task = Task.async(fn -> P.read(p, 100, 10_000) end)
-      eventually("somebody waits", fn -> P.read(p, 1, 0) == {:error, :busy} end)
+      eventually("somebody waits", fn -> waits?(task.pid) end)
       assert NetRunner.Nif.unread(stdout, "given back") == :ok
       assert Task.await(task) == {:ok, "given back"}
       :ok = P.write(p, "more")

@@ -87,6 +87,7 @@ defmodule NetRunner.ExecTest do
       assert {:ok, %{cause: :exited, stdout: "x"}} = exec("printf x; exec >&-", opts)
     end
 
+    @tag :slow
     on_backends "of one that talks on a consumed stderr: that is not silent" do
       script = "for i in 1 2 3 4 5 6 7 8; do echo $i >&2; sleep 0.1; done; echo done"
       opts = [idle_timeout: 1_000, backend: backend]
@@ -100,6 +101,7 @@ defmodule NetRunner.ExecTest do
       end
     end
 
+    @tag :slow
     on_backends "of one whose stdout goes elsewhere, and whose stderr says whether it is silent" do
       script = "for i in 1 2 3 4 5 6 7 8; do echo $i >&2; sleep 0.2; done"
 
@@ -112,6 +114,7 @@ defmodule NetRunner.ExecTest do
       end
     end
 
+    @tag :slow
     on_backends "of one that was silent after a word on a consumed stderr: soon after its time" do
       # Looked at only when the time is over, it would have as much again.
       script = "sleep 0.1; echo x >&2; exec sleep 60"
@@ -173,6 +176,7 @@ defmodule NetRunner.ExecTest do
       assert byte_size(os_pid <> rest) == 50
     end
 
+    @tag :slow
     test "of one that closed its output and runs on, within its time" do
       assert {:ok, %{cause: :timeout, stdout: "x"}} =
                exec("printf x; exec >&-; sleep 60", timeout: 1_000)
@@ -329,6 +333,7 @@ defmodule NetRunner.ExecTest do
       end
     end
 
+    @tag :slow
     on_backends "has what was read of a command that nobody can kill" do
       # As root nothing here survives SIGKILL: the report is put into the server (process_test.exs).
       for {call, given, cause} <- [

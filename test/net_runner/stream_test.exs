@@ -249,6 +249,7 @@ defmodule NetRunner.StreamTest do
       error.stderr
     end
 
+    @tag :slow
     test "is none where the server does not answer in time, and the error is what it was" do
       me = self()
 

@@ -415,6 +415,17 @@ defmodule NetRunner.Test.World do
     result
   end
 
+  @doc "Whether a process waits in one of NetRunner's own functions, as a reader does for bytes."
+  def waits?(pid) do
+    case Process.info(pid, [:status, :current_function]) do
+      [status: :waiting, current_function: {module, _, _}] ->
+        match?("Elixir.NetRunner." <> _, Atom.to_string(module))
+
+      _ ->
+        false
+    end
+  end
+
   @doc "The baseline once what an earlier test left to finish (a descriptor that ERTS closes later) is over."
   def settled_baseline do
     eventually("a settled baseline", 30_000, fn ->
