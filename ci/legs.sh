@@ -19,12 +19,18 @@ leg() {
     is_wanted "$name" || return 0
     printf '\n=== %s: %s\n\n' "$name" "$does"
     (
+        trap 'times | cpu_seconds >"$work/$name.cpu"' EXIT
         set -e
         "$function"
     ) 2>&1 | tee "$work/$name.log"
     status=${PIPESTATUS[0]}
     [ "$status" -eq 0 ] || printf '\n=== %s FAILED (exit %s)\n' "$name" "$status"
-    printf '%s %s %s\n' "$name" "$status" "$((SECONDS - begin))" >>"$results"
+    printf '%s %s %s %s\n' "$name" "$status" "$((SECONDS - begin))" "$(cat "$work/$name.cpu")" >>"$results"
+}
+
+# What `times` prints of a shell and its children, added up.
+cpu_seconds() {
+    awk '{ for (i = 1; i <= 2; i++) { split($i, part, /[ms]/); sum += 60 * part[1] + part[2] } } END { printf "%.0f\n", sum }'
 }
 
 # beside LANE: runs it in the background; what it prints is shown by `join`.
@@ -78,15 +84,15 @@ failures() {
 }
 
 summary() {
-    local name status seconds failed=0 legs=0
-    while read -r name status seconds; do
+    local name status seconds cpu failed=0 legs=0
+    while read -r name status seconds cpu; do
         [ "$status" -eq 0 ] || failures "$name"
     done <"$results"
-    printf '\n%-10s %-7s %5s  %s\n' leg result s "what it said"
-    while read -r name status seconds; do
+    printf '\n%-10s %-7s %5s %5s  %s\n' leg result s "CPU s" "what it said"
+    while read -r name status seconds cpu; do
         legs=$((legs + 1))
         if [ "$status" -eq 0 ]; then status=passed; else status=FAILED failed=$((failed + 1)); fi
-        printf '%-10s %-7s %5s  %s\n' "$name" "$status" "$seconds" "$(said "$work/$name.log")"
+        printf '%-10s %-7s %5s %5s  %s\n' "$name" "$status" "$seconds" "$cpu" "$(said "$work/$name.log")"
     done <"$results"
     printf '\n%s legs passed, %s failed, %s s\n' $((legs - failed)) "$failed" "$SECONDS"
     [ "$failed" -eq 0 ] && [ "$legs" -gt 0 ]

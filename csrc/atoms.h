@@ -47,6 +47,7 @@
     X(true)                                                                                        \
     X(undefined)                                                                                   \
     X(unfixed)                                                                                     \
+    X(unseen)                                                                                      \
     X(waits_io_uring)                                                                              \
     X(waits_poll)                                                                                  \
     X(write)

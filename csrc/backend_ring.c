@@ -86,6 +86,7 @@ static void on_data(struct nr_handle *handle, const struct nr_event *event)
         return;
     }
     memcpy(handle->late.data, event->data, event->length);
+    handle->emptied = !event->more;
     handle->late_offset = 0;
     handle->has_late = true;
 }
@@ -139,6 +140,8 @@ static void on_event(void *context, const struct nr_event *event)
     ErlNifPid pid;
     ERL_NIF_TERM ref = 0;
     enif_mutex_lock(handle->mutex);
+    handle->unseen = false;
+    handle->emptied = false;
     if (event->kind == NR_EVENT_DATA && atomic_load(&handle->state) == NR_HANDLE_OPEN)
         on_data(handle, event);
     if (event->kind == NR_EVENT_WRITTEN) {

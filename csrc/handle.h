@@ -103,6 +103,11 @@ struct nr_handle {
     int written;
     ErlNifPid writer; /* who placed the last wait */
 
+    bool emptied; /* the last look at the pipe, ours or a ring's, took all there was */
+    bool unseen;  /* the wait in progress was placed for that reason, without another look */
+    bool
+        surprised; /* such a wait missed bytes: packets, of which one look takes one. Each wait is after a look now */
+
     bool small; /* the last read was: the next is done without a large binary */
     struct nr_patience patience;
     unsigned fulls; /* full reads, or writes that met a full pipe, in a row */

@@ -76,6 +76,9 @@ static int enter(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref)
         return NR_PENDING;
     }
     handle->waiting = false;
+    /* Who comes back was told that there is something. */
+    if (self)
+        handle->emptied = handle->unseen = false;
     return 0;
 }
 
@@ -147,6 +150,10 @@ static ssize_t read_some(struct nr_handle *handle, void *data, size_t size)
     } while (n < 0 && errno == EINTR);
     if (n < 0 && errno == EIO && handle->terminal)
         return 0;
+    if (n > 0 && handle->unseen)
+        handle->surprised = true;
+    handle->unseen = false;
+    handle->emptied = n < 0 ? errno == EAGAIN : n > 0 && (size_t)n < size;
     return n < 0 ? nr_errno() : n;
 }
 
@@ -203,6 +210,33 @@ static ERL_NIF_TERM give(ErlNifEnv *env, struct nr_handle *handle, ErlNifBinary 
     return given(env, handle, term, n);
 }
 
+/* What a ring read, and the pipe held no more. */
+static ERL_NIF_TERM give_late(ErlNifEnv *env, struct nr_handle *handle, size_t max)
+{
+    ERL_NIF_TERM term;
+    size_t n = handle->late.size - handle->late_offset;
+    if (n <= max && n > COPY_MAX && handle->late_offset == 0) {
+        term = enif_make_binary(env, &handle->late);
+        handle->has_late = false;
+    } else {
+        n = n < max ? n : max;
+        (void)take_late(handle, enif_make_new_binary(env, n, &term), n);
+    }
+    learn_from_read(handle, READ_MAX, n);
+    return given(env, handle, term, n);
+}
+
+/* The pipe was empty when it was last looked at, and whatever comes ends a wait: another look would most likely be in vain. A
+ * poll set looks when a wait is placed; a ring tells of what came after (docs/decisions/0009). */
+static bool is_known_empty(struct nr_handle *handle)
+{
+    if (!handle->emptied || handle->surprised || handle->has_late || handle->unread != NULL ||
+        handle->eof || handle->finished || handle->terminal)
+        return false;
+    return handle->backend == &nr_backend_ring ? nr_stream_will_tell(&handle->stream)
+                                               : !handle->patience.quick;
+}
+
 #define SOON 4 /* beside the results of wait_for */
 
 /* The pipe is empty. SOON (no ring's stream is: those have their own way of being found ready), or as wait_for. */
@@ -238,6 +272,15 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
 
     if (handle->lost < 0 && handle->unread == NULL)
         return failure(env, handle->lost);
+
+    if (handle->has_late && handle->emptied && handle->unread == NULL)
+        return give_late(env, handle, max);
+    if (patiently && is_known_empty(handle)) {
+        r = empty(env, handle, true, ref);
+        handle->unseen = r == 0 && handle->backend == &nr_backend_ring;
+        if (r != NR_RETRY)
+            return r == 0 ? nr_atoms.unseen_ : failure(env, r);
+    }
 
     unsigned char few[COPY_MAX];
     ssize_t got_few = read_few(handle, few, max);

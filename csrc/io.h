@@ -11,8 +11,12 @@
  * :again: nothing yet; {ref, :ready} will come, then call again. At most 64 KiB per call. */
 ERL_NIF_TERM nr_nif_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
-/* read_patiently(handle, max, ref): the same, or :soon, from a pipe that is empty now and answers fast (patience.h):
- * yield, and call again. No message will come for that. */
+/* read_patiently(handle, max, ref): the same, or
+ * :soon, from a pipe that is empty now and answers fast (patience.h): yield, and call again. No message will come for
+ * that;
+ * :unseen, as :again, but the pipe was not looked at: it was empty last time, and {ref, :ready} will come for what came
+ * since. Before a wait is given up, cancel it and look, with read/3; and do so once if none comes for long, for a pipe may
+ * have given one packet of several (O_DIRECT, pipe(2)), of which a ring does not tell. */
 ERL_NIF_TERM nr_nif_read_patiently(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
 /* write(handle, iovec, ref) -> {:ok, bytes} | :again | {:error, :busy | :closed | posix}

@@ -164,8 +164,11 @@ static void on_poll(struct nr_ring *ring, struct nr_op_tag tag, const struct io_
     struct nr_place *place = nr_table_find(&ring->table, tag.index, tag.generation);
     if (place == NULL)
         return;
-    if (cqe->res > 0)
+    if (cqe->res > 0) {
+        if (cqe->res & (POLLHUP | POLLERR))
+            atomic_store(&place->stream->hung, 1U);
         note_edge(ring, tag.index);
+    }
     if (cqe->flags & IORING_CQE_F_MORE) {
         place->strikes = 0;
         return;
@@ -283,6 +286,7 @@ int nr_ring_add(struct nr_ring *ring, struct nr_stream *stream)
 {
     atomic_store(&stream->demand, (unsigned)NR_DEMAND_IDLE);
     atomic_store(&stream->ready, 0U);
+    atomic_store(&stream->hung, 0U);
     pthread_mutex_lock(&ring->mutex);
     int r = add_locked(ring, stream);
     if (has_work(ring))
@@ -444,6 +448,16 @@ static void take_demand(struct nr_ring *ring, struct batch *batch)
     }
 }
 
+/* Whether the pipe may still be ready although no new edge will tell: the slot was the limit, or
+ * the end of the pipe was met, or the call failed. */
+static bool may_be_ready(const struct nr_ring *ring, const struct nr_stream *stream, int result)
+{
+    if (result <= 0)
+        return true;
+    size_t limit = stream->direction == NR_READ ? ring->slots.size : stream->out_length;
+    return (size_t)result >= limit;
+}
+
 /* The event that a finished move makes. */
 static struct nr_event move_event(const struct nr_ring *ring, const struct nr_place *place,
                                   uint32_t slot)
@@ -460,21 +474,12 @@ static struct nr_event move_event(const struct nr_ring *ring, const struct nr_pl
         event.fixed = ring->slots.registered;
         event.data = nr_slots_at(&ring->slots, slot);
         event.length = (size_t)result;
+        event.more = may_be_ready(ring, stream, result);
     } else if (stream->direction == NR_WRITE && (result >= 0 || result == -EPIPE)) {
         event.kind = NR_EVENT_WRITTEN;
         event.fixed = ring->slots.registered;
     }
     return event;
-}
-
-/* Whether the pipe may still be ready although no new edge will tell: the slot was the limit, or
- * the end of the pipe was met, or the call failed. */
-static bool may_be_ready(const struct nr_ring *ring, const struct nr_stream *stream, int result)
-{
-    if (result <= 0)
-        return true;
-    size_t limit = stream->direction == NR_READ ? ring->slots.size : stream->out_length;
-    return (size_t)result >= limit;
 }
 
 /* Turns finished moves into events; those that found nothing put their demand back. */

@@ -57,6 +57,7 @@ struct nr_stream {
 
     _Atomic unsigned demand; /* enum nr_demand */
     _Atomic unsigned ready;  /* an edge came that no system call has looked at since */
+    _Atomic unsigned hung; /* an edge told of the other side's end: no edge need ever come again */
 
     uint32_t index;      /* place in the ring's table; the ring's */
     uint32_t generation; /* the ring's */
@@ -77,6 +78,7 @@ struct nr_event {
     int result; /* bytes or -errno */
     const void *data;
     size_t length;
+    bool more;  /* a read: the pipe may hold more, of which no edge tells */
     bool fixed; /* through a registered slot, rather than an unregistered one */
 };
 
@@ -134,6 +136,12 @@ int nr_ring_remove(struct nr_ring *ring, struct nr_stream *stream);
 static inline void nr_stream_begin(struct nr_stream *stream)
 {
     atomic_store(&stream->ready, 0U);
+}
+
+/* Whether an edge, and with it an event for who has armed, will tell of the next bytes in a pipe that was found empty. */
+static inline bool nr_stream_will_tell(struct nr_stream *stream)
+{
+    return atomic_load(&stream->hung) == 0;
 }
 
 /* After EAGAIN: places a demand. true: armed (or already taken), one event will come. false: an

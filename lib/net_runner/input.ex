@@ -35,6 +35,15 @@ defmodule NetRunner.Input do
   @spec broken?(outcome) :: boolean
   def broken?(outcome), do: match?({:broken, _}, outcome) or match?({:raised, _, _, _}, outcome)
 
+  @doc "Whether the input itself makes a feeder wait, not the command."
+  @spec waits?(pid) :: boolean
+  def waits?(feeder) do
+    case Process.info(feeder, [:status, :current_function]) do
+      [status: :waiting, current_function: {module, _name, _arity}] -> module != Pipe
+      _ -> false
+    end
+  end
+
   @doc "What broke it, for a line in a log: as an exception is shown, with its stacktrace."
   @spec banner(outcome) :: String.t()
   def banner({:broken, reason}), do: inspect(reason)

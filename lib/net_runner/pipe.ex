@@ -15,6 +15,9 @@ defmodule NetRunner.Pipe do
   # The most that `receive ... after` takes: 49 days.
   @wait_max 0xFFFF_FFFF
 
+  # After a wait without a look first: then we look. Long, as it is for the one pipe in a million that gives packets.
+  @unseen_ms 1_000
+
   @spec deadline(timeout) :: deadline
   def deadline(:infinity), do: :infinity
   def deadline(ms) when is_integer(ms), do: System.monotonic_time(:millisecond) + ms
@@ -46,17 +49,40 @@ defmodule NetRunner.Pipe do
         :erlang.yield()
         read(handle, max, deadline)
 
-      :again ->
+      # It was empty when it was last looked at.
+      :unseen ->
         receive do
           {^ref, :ready} -> read(handle, max, deadline)
         after
-          left(deadline) ->
+          min(left(deadline), @unseen_ms) ->
             cancel(handle, ref)
-            {:error, :timeout}
+            look(handle, max, deadline)
         end
+
+      :again ->
+        await(handle, max, deadline, ref)
 
       result ->
         result
+    end
+  end
+
+  defp look(handle, max, deadline) do
+    ref = make_ref()
+
+    case Nif.read(handle, max, ref) do
+      :again -> await(handle, max, deadline, ref)
+      result -> result
+    end
+  end
+
+  defp await(handle, max, deadline, ref) do
+    receive do
+      {^ref, :ready} -> read(handle, max, deadline)
+    after
+      left(deadline) ->
+        cancel(handle, ref)
+        {:error, :timeout}
     end
   end
 

@@ -9,8 +9,9 @@ defmodule NetRunner.Sink do
       {"bcd", 0}
 
   Elements are iodata. A full pipe makes the function wait. When the command reads no more, the function
-  is left by a throw at its next write: clean up in `after`. When it returns, stdin is closed. It is used in
-  the process that it was given to, and only while the function runs.
+  is left by a throw at its next write: clean up in `after`. One that waits for something else then is ended where it
+  waits, and so is one whose command is stopped. When it returns, stdin is closed. It is used in the process that it was
+  given to, and only while the function runs.
   """
 
   @enforce_keys [:ref]

@@ -29,6 +29,7 @@ struct end {
     unsigned events;
     int result; /* of the last event */
     bool fixed;
+    bool more;     /* of the last DATA event */
     size_t length; /* of all DATA events */
     unsigned char bytes[1 << 17];
     void (*react)(struct end *end, const struct nr_event *event); /* within the callback */
@@ -53,6 +54,7 @@ static void on_event(void *context, const struct nr_event *event)
         break;
     case NR_EVENT_DATA:
         end->data++;
+        end->more = event->more;
         ck_assert_int_eq(event->result, (int)event->length);
         ck_assert_uint_le(end->length + event->length, sizeof(end->bytes));
         memcpy(end->bytes + end->length, event->data, event->length);

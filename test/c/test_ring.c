@@ -281,6 +281,34 @@ START_TEST(eof_after_data_comes_second)
 }
 END_TEST
 
+START_TEST(a_read_says_whether_there_may_be_more)
+{
+    /* Who got less than a slot may arm without a look of his own: an edge will tell. Not so after a full slot, and not
+     * once the other side has left: the end of a pipe is told of once, perhaps together with the last bytes. */
+    struct end *end = end_add(ring, NR_READ);
+    static char bytes[16384];
+    ck_assert(nr_stream_arm(&end->stream));
+    put(end->peer, "some", 4);
+    harvest_until(ring, &end->data, 1);
+    ck_assert(!end->more);
+    ck_assert(nr_stream_will_tell(&end->stream));
+
+    ck_assert(nr_stream_arm(&end->stream));
+    put(end->peer, bytes, sizeof(bytes));
+    harvest_until(ring, &end->data, 2);
+    ck_assert(end->more);
+
+    nr_stream_begin(&end->stream);
+    ck_assert(nr_stream_arm(&end->stream));
+    put(end->peer, "last", 4);
+    end->peer = nr_fd_close(end->peer);
+    harvest_until(ring, &end->data, 3);
+    ck_assert(!end->more);
+    ck_assert(!nr_stream_will_tell(&end->stream));
+    end_remove(end);
+}
+END_TEST
+
 START_TEST(arm_after_eof_does_not_wait)
 {
     /* The end of a pipe makes no further edge, so a demand placed after it must not be left waiting. */
@@ -1660,6 +1688,7 @@ static void add_behaviour(TCase *tcase)
     add_moving_test(tcase, one_demand_is_one_event);
     add_moving_test(tcase, eof_is_data_of_length_zero);
     add_moving_test(tcase, eof_after_data_comes_second);
+    add_moving_test(tcase, a_read_says_whether_there_may_be_more);
     add_moving_test(tcase, arm_after_eof_does_not_wait);
     add_moving_test(tcase, arm_after_a_full_slot_does_not_wait);
     add_moving_test(tcase, data_before_add_is_found);

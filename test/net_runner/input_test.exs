@@ -99,8 +99,44 @@ defmodule NetRunner.InputTest do
         end
       end
 
-      assert NetRunner.run(["head", "-c", "3"], input: fun, backend: backend) == {"xxx", 0}
-      assert_receive :cleaned_up, 5_000
+      for _ <- 1..20 do
+        assert NetRunner.run(["head", "-c", "3"], input: fun, backend: backend) == {"xxx", 0}
+        assert_received :cleaned_up
+      end
+    end
+
+    on_backends "that is busy when its command has ended is left at its next write, one that waits is ended there" do
+      me = self()
+
+      {slow, waits} =
+        {fn sink ->
+           try do
+             Enum.into(["x"], sink)
+             until = System.monotonic_time(:millisecond) + 100
+
+             Stream.repeatedly(fn -> System.monotonic_time(:millisecond) end)
+             |> Enum.find(&(&1 > until))
+
+             Enum.into(["y"], sink)
+             send(me, :wrote)
+           after
+             send(me, :cleaned_up)
+           end
+         end,
+         fn sink ->
+           Enum.into(["x"], sink)
+           send(me, {:waits, self()})
+           receive(do: (:never -> :ok))
+         end}
+
+      back_at_baseline(fn ->
+        assert NetRunner.run(["head", "-c", "1"], input: slow, backend: backend) == {"x", 0}
+        assert_received :cleaned_up
+        refute_received :wrote
+        assert NetRunner.run(["head", "-c", "1"], input: waits, backend: backend) == {"x", 0}
+        assert_received {:waits, feeder}
+        refute Process.alive?(feeder)
+      end)
     end
 
     on_backends "that raises, or puts in what is no iodata, ends the command" do

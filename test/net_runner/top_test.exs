@@ -38,6 +38,30 @@ defmodule NetRunner.TopTest do
       assert it.started_at.time_zone == "Etc/UTC"
     end
 
+    test "goes before busy processes at each command, and its caller's priority is what it was" do
+      for _ <- 1..20, do: start!("cat", [])
+      me = self()
+
+      watch = fn watch ->
+        case Process.info(me, :priority) do
+          {:priority, :normal} -> watch.(watch)
+          other -> other
+        end
+      end
+
+      watcher = Task.async(fn -> watch.(watch) end)
+
+      # It looks again and again, at one call of ours or the next.
+      eventually("a call of high priority was seen", fn ->
+        list = NetRunner.list()
+        assert Enum.count(list, &(&1.cmd == ["cat"] and is_integer(&1.rss_kb))) == 20
+        assert Process.info(self(), :priority) == {:priority, :normal}
+        not Process.alive?(watcher.pid)
+      end)
+
+      assert Task.await(watcher) == {:priority, :high}
+    end
+
     test "has those of run/2 and of streams, too, the oldest first" do
       back_at_baseline(fn ->
         first = start!("cat", [])

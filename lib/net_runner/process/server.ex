@@ -15,6 +15,8 @@ defmodule NetRunner.Process.Server do
   @answer_timeout 5_000
   # After the grace: one second for SIGKILL to work and two to sweep (docs/reliability.md: K + S).
   @after_grace 3_000
+  # So often, every 5 ms, an input whose command has ended may be found on its way to its next write.
+  @feeder_looks 200
   # A guardian that said nothing by then, ladder and sweep over, is taken for frozen.
   @overdue @after_grace + 1_000
   # When all of us were paused together (docker pause), our timers are over before it had a turn.
@@ -346,7 +348,7 @@ defmodule NetRunner.Process.Server do
 
   @impl true
   def terminate(_reason, state) do
-    if state.feeder, do: Process.exit(state.feeder, :kill)
+    end_feeder(state)
     state = state |> begin_stop(:stopped) |> hang_up()
     state = wait_for_end(state, Pipe.deadline(state.options.kill_timeout + @after_grace))
     if state.exit == nil and state.unkillable == nil, do: escalate(state)
@@ -354,6 +356,27 @@ defmodule NetRunner.Process.Server do
     if state.options.orphans == :keep, do: hand_over(state)
     for end_name <- [:stdin, :stdout, :stderr], do: close(Map.fetch!(state, end_name))
     Nif.control_close(state.control)
+  end
+
+  defp end_feeder(%{feeder: nil}), do: :ok
+  defp end_feeder(%{exit: nil, feeder: feeder}), do: Process.exit(feeder, :kill)
+
+  # The command reads no more: the input is left at its next write, and cleans up.
+  defp end_feeder(%{feeder: feeder, stdin: stdin}) do
+    close(stdin)
+    if not left?(feeder, @feeder_looks, 0), do: Process.exit(feeder, :kill)
+  end
+
+  # One that waits for something else will not come to a write, or nobody knows when.
+  defp left?(_feeder, looks, elsewhere) when looks == 0 or elsewhere == 2, do: false
+
+  defp left?(feeder, looks, elsewhere) do
+    receive do
+      {:fed, ^feeder, _outcome} -> true
+      {:EXIT, ^feeder, _reason} -> true
+    after
+      5 -> left?(feeder, looks - 1, if(Input.waits?(feeder), do: elsewhere + 1, else: 0))
+    end
   end
 
   # Whoever was kept still writes: with the last reading end it would lose its life to SIGPIPE. A guardian
