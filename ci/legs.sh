@@ -19,18 +19,18 @@ leg() {
     is_wanted "$name" || return 0
     printf '\n=== %s: %s\n\n' "$name" "$does"
     (
-        trap 'times | cpu_seconds >"$work/$name.cpu"' EXIT
+        trap 'times >"$work/$name.times"' EXIT # in a pipe it would be of another shell
         set -e
         "$function"
     ) 2>&1 | tee "$work/$name.log"
     status=${PIPESTATUS[0]}
     [ "$status" -eq 0 ] || printf '\n=== %s FAILED (exit %s)\n' "$name" "$status"
-    printf '%s %s %s %s\n' "$name" "$status" "$((SECONDS - begin))" "$(cat "$work/$name.cpu")" >>"$results"
+    printf '%s %s %s %s\n' "$name" "$status" "$((SECONDS - begin))" "$(cpu_seconds "$work/$name.times")" >>"$results"
 }
 
-# What `times` prints of a shell and its children, added up.
+# cpu_seconds FILE: what `times` wrote there of a shell and its children, added up.
 cpu_seconds() {
-    awk '{ for (i = 1; i <= 2; i++) { split($i, part, /[ms]/); sum += 60 * part[1] + part[2] } } END { printf "%.0f\n", sum }'
+    awk '{ for (i = 1; i <= 2; i++) { split($i, part, /[ms]/); sum += 60 * part[1] + part[2] } } END { printf "%.0f", sum }' "$1"
 }
 
 # beside LANE: runs it in the background; what it prints is shown by `join`.

@@ -310,6 +310,17 @@ defmodule NetRunner.DaemonServersTest do
       end)
     end
 
+    # The bytes that a connection's end has sent and not seen taken, and those that it has not read (proc_net_tcp(5)).
+    defp queues(port, peer) do
+      ends =
+        ~r/: [0-9A-F]{8}:#{hex(port)} [0-9A-F]{8}:#{hex(peer)} 01 ([0-9A-F]{8}):([0-9A-F]{8})/
+
+      with [_, sent, unread] <- Regex.run(ends, File.read!("/proc/net/tcp")),
+           do: {String.to_integer(sent, 16), String.to_integer(unread, 16)}
+    end
+
+    defp hex(port), do: port |> Integer.to_string(16) |> String.pad_leading(4, "0")
+
     on_backends "stopped by SIGQUIT, finishes the request that it is at", context do
       supervisor =
         supervise(
@@ -319,8 +330,14 @@ defmodule NetRunner.DaemonServersTest do
       {:ok, socket} =
         :gen_tcp.connect({127, 0, 0, 1}, context.port, [:binary, active: false], 1_000)
 
-      # The request has begun: a worker that leaves in good order waits for the rest.
+      # The request has begun, the worker has read it: leaving in good order, it waits for the rest.
       :ok = :gen_tcp.send(socket, "GET / HTTP/1.0\r\n")
+      {:ok, port} = :inet.port(socket)
+
+      eventually("its beginning was read", fn ->
+        queues(port, context.port) == {0, 0} and queues(context.port, port) == {0, 0}
+      end)
+
       task = Task.async(fn -> Supervisor.stop(supervisor) end)
       eventually("it accepts no more", @soon, fn -> match?({:error, _}, get(context)) end)
       :ok = :gen_tcp.send(socket, "\r\n")

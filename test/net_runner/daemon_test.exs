@@ -1086,7 +1086,7 @@ defmodule NetRunner.DaemonTest do
 
       back_at_baseline(fn ->
         opts = [cmd: ["cat"], input: {:file, fifo}, name: name, env: env, backend: backend]
-        starter = Task.async(fn -> D.start_link(opts) end)
+        starter = Task.async(fn -> D.start_link([kill_timeout: 100] ++ opts) end)
 
         reader =
           eventually("it is being started", fn ->

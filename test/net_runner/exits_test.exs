@@ -65,9 +65,9 @@ defmodule NetRunner.ExitsTest do
     rss = rss_kb(zygote)
     memory = collected_memory()
 
-    back_at_baseline(fn ->
-      for n <- 1..@spawns, do: exit_with(n, backend)
-    end)
+    # A life is the same on each backend but for its last bytes: the first has all of them.
+    spawns = if backend == hd(NetRunner.Test.Backends.expected()), do: @spawns, else: @at_once
+    back_at_baseline(fn -> for n <- 1..spawns, do: exit_with(n, backend) end)
 
     assert NetRunner.Shepherd.info().os_pid == zygote
     assert rss_kb(zygote) <= rss + 256

@@ -81,7 +81,7 @@ defmodule NetRunner.Process.Server do
     with {:ok, start} <- Shepherd.spawn(id, request, {mode, options.pty}, options.spawn_timeout),
          {control, stdin, stdout, stderr} = start.handles,
          {:started, os_pid, guardian_pid, containment} <-
-           control |> await_start(deadline, options) |> settle(start, options) do
+           control |> await_start(deadline, owner_monitor, options) |> settle(start, options) do
       cgroup = options.cgroup |> Cgroup.order(id) |> Cgroup.path()
 
       state = %__MODULE__{
@@ -127,11 +127,16 @@ defmodule NetRunner.Process.Server do
     }
   end
 
-  # Only STARTED, FAILED or the hang-up decide a start (docs/shepherd.md).
-  defp await_start(control, deadline, options) do
+  # Only STARTED, FAILED or the hang-up decide a start (docs/shepherd.md). One that nobody waits for any more is called
+  # off: a FIFO may never be opened.
+  defp await_start(control, deadline, owner_monitor, options) do
     with :again <- first_word(control, options) do
       receive do
-        {:select, ^control, _ref, :ready_input} -> await_start(control, deadline, options)
+        {:select, ^control, _ref, :ready_input} ->
+          await_start(control, deadline, owner_monitor, options)
+
+        {:DOWN, ^owner_monitor, :process, _owner, _reason} ->
+          {:error, :closed}
       after
         Pipe.left(deadline) ->
           # Where this BEAM was stopped for a while, the time is over before ERTS looked at the socket.
@@ -181,9 +186,10 @@ defmodule NetRunner.Process.Server do
     started
   end
 
-  # A guardian that is only late ends its family at a word, so that nothing of the start is left when its
+  # Too late, or without an owner. A guardian that is only late ends its family at a word, so that nothing of the start is left when its
   # caller hears of it. One that was stopped does not, and after us nobody is left who knows of it.
-  defp settle({:error, :spawn_timeout} = late, start, _options) do
+  defp settle({:error, reason} = called_off, start, _options)
+       when reason in [:spawn_timeout, :closed] do
     control = elem(start.handles, 0)
     _ = Nif.control_send(control, Protocol.stop(0))
 
@@ -194,7 +200,7 @@ defmodule NetRunner.Process.Server do
 
     Nif.control_close(control)
     Shepherd.arrived(start.ticket)
-    late
+    called_off
   end
 
   defp settle(answer, start, _options) do

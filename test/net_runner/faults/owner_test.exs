@@ -31,6 +31,18 @@ defmodule NetRunner.Faults.OwnerTest do
       end)
     end
 
+    on_backends "the owner, killed while its start waits for the other end of a FIFO" do
+      fifo = tmp_path("fifo")
+      {_, 0} = System.cmd("mkfifo", [fifo])
+      before = settled_baseline()
+      opts = [input: {:file, fifo}, backend: backend, spawn_timeout: 60_000]
+      {owner, monitor} = spawn_monitor(fn -> NetRunner.run(["cat"], opts) end)
+      eventually("a guardian is there", fn -> baseline().guardians == before.guardians + 1 end)
+      Process.exit(owner, :kill)
+      assert_receive {:DOWN, ^monitor, :process, _, :killed}
+      await_baseline(before, d() + k())
+    end
+
     @tag :subreaper
     on_backends "the command's own server, killed brutally" do
       lock = tmp_path("lock")

@@ -79,9 +79,15 @@ defmodule NetRunner.Faults.PtyTest do
       lock = tmp_path("lock")
       {tag, env} = tag()
 
-      script = ~s(setsid sh -c '#{fixture("hold_lock")} #{lock} & yes' & read x; exit 7)
+      go = tmp_path("go")
+
+      chatty =
+        "#{fixture("hold_lock")} #{lock} & until [ -e #{go} ]; do sleep 0.01; done; exec yes"
+
+      script = ~s(setsid sh -c '#{chatty}' & read x; exit 7)
       {:ok, p} = P.start("sh", ["-c", script], [orphans: :keep, env: env] ++ on(backend))
       {:ok, _} = P.await_output(p, "ready\n", 10_000)
+      File.touch!(go)
       {:ok, _} = P.await_output(p, "y\n", 10_000)
       :ok = P.write(p, "\n")
       assert P.await_exit(p, 5_000) == {:ok, 7}
