@@ -48,6 +48,7 @@
     X(undefined)                                                                                   \
     X(unfixed)                                                                                     \
     X(unseen)                                                                                      \
+    X(unsure)                                                                                      \
     X(waits_io_uring)                                                                              \
     X(waits_poll)                                                                                  \
     X(write)

@@ -39,6 +39,9 @@ void nr_backend_choose(struct nr_handle *handle);
 /* Whether the rings were made. */
 bool nr_backend_ring_usable(void);
 
+/* Whether the ring of a handle is about to tell of something, of its stream or of another. */
+bool nr_backend_ring_tells(struct nr_handle *handle);
+
 /* Passing by: harvest the calling scheduler's ring if completions wait. No mutex held. */
 void nr_backend_ring_pass(ErlNifEnv *env, struct nr_handle *handle);
 

@@ -226,6 +226,13 @@ bool nr_backend_ring_usable(void)
     return atomic_load(&rings_made) > 0;
 }
 
+bool nr_backend_ring_tells(struct nr_handle *handle)
+{
+    const struct nr_ring_resource *resource = atomic_load(&handle->ring);
+    return atomic_load(&handle->stream.ready) != 0 ||
+           (resource != NULL && nr_ring_pending(resource->ring));
+}
+
 void nr_backend_ring_pass(ErlNifEnv *env, struct nr_handle *handle)
 {
     const struct nr_ring_resource *resource = atomic_load(&handle->ring);

@@ -38,6 +38,12 @@ bool nr_backend_ring_usable(void)
     return false;
 }
 
+bool nr_backend_ring_tells(struct nr_handle *handle)
+{
+    (void)handle;
+    return false;
+}
+
 void nr_backend_ring_pass(ErlNifEnv *env, struct nr_handle *handle)
 {
     (void)env;

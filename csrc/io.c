@@ -144,13 +144,14 @@ static size_t take_late(struct nr_handle *handle, unsigned char *data, size_t ma
 static ssize_t read_some(struct nr_handle *handle, void *data, size_t size)
 {
     ssize_t n;
+    bool missed = handle->unseen && !nr_backend_ring_tells(handle);
     nr_stream_begin(&handle->stream);
     do {
         n = read(handle->fd, data, size);
     } while (n < 0 && errno == EINTR);
     if (n < 0 && errno == EIO && handle->terminal)
         return 0;
-    if (n > 0 && handle->unseen)
+    if (n > 0 && missed)
         handle->surprised = true;
     handle->unseen = false;
     handle->emptied = n < 0 ? errno == EAGAIN : n > 0 && (size_t)n < size;
@@ -278,6 +279,8 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
     if (patiently && is_known_empty(handle)) {
         r = empty(env, handle, true, ref);
         handle->unseen = r == 0 && handle->backend == &nr_backend_ring;
+        if (handle->unseen)
+            return nr_atoms.unsure_;
         if (r != NR_RETRY)
             return r == 0 ? nr_atoms.unseen_ : failure(env, r);
     }

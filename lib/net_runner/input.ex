@@ -6,6 +6,9 @@ defmodule NetRunner.Input do
 
   alias NetRunner.{Pipe, Sink}
 
+  # In a feeder's dictionary: its command has taken no more.
+  @refused {__MODULE__, :refused}
+
   @type outcome ::
           :ok
           | {:error, :epipe | :closed}
@@ -35,12 +38,23 @@ defmodule NetRunner.Input do
   @spec broken?(outcome) :: boolean
   def broken?(outcome), do: match?({:broken, _}, outcome) or match?({:raised, _, _, _}, outcome)
 
-  @doc "Whether the input itself makes a feeder wait, not the command."
+  @doc "Whether a feeder waits for something else than its command, and is not cleaning up behind it."
   @spec waits?(pid) :: boolean
   def waits?(feeder) do
-    case Process.info(feeder, [:status, :current_function]) do
-      [status: :waiting, current_function: {module, _name, _arity}] -> module != Pipe
-      _ -> false
+    case Process.info(feeder, [:status, :current_function, :dictionary]) do
+      [status: :waiting, current_function: {module, name, _arity}, dictionary: dictionary] ->
+        {module, name} != {Pipe, :write} and not List.keymember?(dictionary, @refused, 0)
+
+      _ ->
+        false
+    end
+  end
+
+  # A command that takes no more is the end of the input: what it does from then on is to clean up.
+  defp write(stdin, bytes) do
+    with {:error, _reason} = error <- Pipe.write(stdin, bytes, :infinity) do
+      Process.put(@refused, true)
+      error
     end
   end
 
@@ -100,7 +114,7 @@ defmodule NetRunner.Input do
 
   # An element that does not fit beside what is held is written after it, never in pieces.
   defp write_buffered(stdin, {[], 0}, element, 0) do
-    with :ok <- Pipe.write(stdin, check!(element), :infinity), do: {:ok, nothing()}
+    with :ok <- write(stdin, check!(element)), do: {:ok, nothing()}
   end
 
   defp write_buffered(stdin, {held, size}, element, buffer) do
@@ -121,7 +135,7 @@ defmodule NetRunner.Input do
   end
 
   defp flush(_stdin, {[], 0}), do: :ok
-  defp flush(stdin, {held, _size}), do: Pipe.write(stdin, Enum.reverse(held), :infinity)
+  defp flush(stdin, {held, _size}), do: write(stdin, Enum.reverse(held))
 
   defp check!(element) do
     :erlang.iolist_to_iovec(element)

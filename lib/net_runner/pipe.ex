@@ -15,8 +15,9 @@ defmodule NetRunner.Pipe do
   # The most that `receive ... after` takes: 49 days.
   @wait_max 0xFFFF_FFFF
 
-  # After a wait without a look first: then we look. Long, as it is for the one pipe in a million that gives packets.
-  @unseen_ms 1_000
+  # After a wait for a ring's word without a look first: then we look. Long, as it is for the one pipe in a million that
+  # gives packets.
+  @unsure_ms 1_000
 
   @spec deadline(timeout) :: deadline
   def deadline(:infinity), do: :infinity
@@ -51,19 +52,26 @@ defmodule NetRunner.Pipe do
 
       # It was empty when it was last looked at.
       :unseen ->
-        receive do
-          {^ref, :ready} -> read(handle, max, deadline)
-        after
-          min(left(deadline), @unseen_ms) ->
-            cancel(handle, ref)
-            look(handle, max, deadline)
-        end
+        await_unseen(handle, max, deadline, ref, left(deadline))
+
+      :unsure ->
+        await_unseen(handle, max, deadline, ref, min(left(deadline), @unsure_ms))
 
       :again ->
         await(handle, max, deadline, ref)
 
       result ->
         result
+    end
+  end
+
+  defp await_unseen(handle, max, deadline, ref, ms) do
+    receive do
+      {^ref, :ready} -> read(handle, max, deadline)
+    after
+      ms ->
+        cancel(handle, ref)
+        look(handle, max, deadline)
     end
   end
 

@@ -531,6 +531,11 @@ defmodule NetRunner.Process do
   def stop_for(p, cause), do: call(p, {:stop_for, cause}, @answer_timeout)
 
   @doc false
+  # For a server that must not wait: an input that is not over is ended where it is.
+  @spec cut_input(t) :: :ok | {:error, :timeout | :closed}
+  def cut_input(p), do: call(p, :cut_input, @answer_timeout)
+
+  @doc false
   @spec status(exit_reason) :: non_neg_integer
   def status({:exited, code}), do: code
   def status({:signaled, signal}), do: 128 + Signal.resolve(signal)

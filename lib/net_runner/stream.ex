@@ -146,7 +146,8 @@ defmodule NetRunner.Stream do
       else: raise(ExitError.of(result, state.options))
   end
 
-  defp close(%{status: :over}), do: :ok
+  # Its server may be on its way out, and an input with it.
+  defp close(%{status: :over} = state), do: NetRunner.Process.stop(state.process)
 
   # Halted early, or the consumer raised: nobody reads the rest.
   defp close(state) do

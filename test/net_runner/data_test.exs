@@ -356,10 +356,9 @@ defmodule NetRunner.DataTest do
     reader = Task.async(fn -> NetRunner.Process.read(p) end)
     writer = Task.async(fn -> NetRunner.Process.write(p, :binary.copy("x", 4_000_000)) end)
 
-    eventually("both wait", fn ->
-      NetRunner.Process.read(p, 1, 0) == {:error, :busy} and
-        NetRunner.Process.write(p, "x", 0) == {:error, :busy}
-    end)
+    eventually("both wait", fn -> waits?(reader.pid) and waits?(writer.pid) end)
+    assert NetRunner.Process.read(p, 1, 0) == {:error, :busy}
+    assert NetRunner.Process.write(p, "x", 0) == {:error, :busy}
 
     NetRunner.Process.stop(p)
     assert Task.await(reader) in [:eof, {:error, :closed}]
@@ -413,7 +412,7 @@ defmodule NetRunner.DataTest do
   on_backends "whoever waits on an end that is closed is told" do
     {:ok, p} = NetRunner.Process.start("sleep", ["60"], backend: backend)
     writer = Task.async(fn -> NetRunner.Process.write(p, :binary.copy("x", 4_000_000)) end)
-    eventually("it waits", fn -> NetRunner.Process.write(p, "x", 0) == {:error, :busy} end)
+    eventually("it waits", fn -> waits?(writer.pid) end)
     :ok = NetRunner.Process.close_stdin(p)
     assert Task.await(writer) == {:error, :closed}
     NetRunner.Process.stop(p)

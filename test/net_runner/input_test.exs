@@ -107,16 +107,17 @@ defmodule NetRunner.InputTest do
 
     on_backends "that is busy when its command has ended is left at its next write, one that waits is ended there" do
       me = self()
+      closed = tmp_path("closed")
+      cmd = ["sh", "-c", "head -c 1; exec 0<&-; touch \"$0\"", closed]
+      busy_until = fn done -> Stream.repeatedly(done) |> Enum.find(& &1) end
 
       {slow, waits} =
         {fn sink ->
            try do
              Enum.into(["x"], sink)
+             busy_until.(fn -> File.exists?(closed) end)
              until = System.monotonic_time(:millisecond) + 100
-
-             Stream.repeatedly(fn -> System.monotonic_time(:millisecond) end)
-             |> Enum.find(&(&1 > until))
-
+             busy_until.(fn -> System.monotonic_time(:millisecond) > until end)
              Enum.into(["y"], sink)
              send(me, :wrote)
            after
@@ -130,7 +131,7 @@ defmodule NetRunner.InputTest do
          end}
 
       back_at_baseline(fn ->
-        assert NetRunner.run(["head", "-c", "1"], input: slow, backend: backend) == {"x", 0}
+        assert NetRunner.run(cmd, input: slow, backend: backend) == {"x", 0}
         assert_received :cleaned_up
         refute_received :wrote
         assert NetRunner.run(["head", "-c", "1"], input: waits, backend: backend) == {"x", 0}

@@ -199,7 +199,8 @@ defmodule NetRunner.ProcessTest do
     on_backends "is one reader of each pipe: others are busy meanwhile, and free again" do
       p = start!("cat", [], stderr: :pipe, backend: backend)
       reader = Task.async(fn -> P.read_any(p) end)
-      eventually("it waits", fn -> P.read(p, 1, 0) == {:error, :busy} end)
+      eventually("it waits", fn -> waits?(reader.pid) end)
+      assert P.read(p, 1, 0) == {:error, :busy}
       assert P.read_stderr(p, 1, 0) == {:error, :busy}
       P.write(p, "x")
       assert Task.await(reader) == {:ok, {:stdout, "x"}}

@@ -388,8 +388,12 @@ defmodule NetRunner.Daemon.Server do
   defp finish(state) do
     state = drop_output(state)
 
-    # It has ended (or cannot be killed, and then its server stays until it does): this does not wait.
-    if state.process, do: NetRunner.Process.stop(state.process)
+    # It has ended (or cannot be killed, and then its server stays until it does): this does not wait, not even for its input.
+    if state.process do
+      NetRunner.Process.cut_input(state.process)
+      NetRunner.Process.stop(state.process)
+    end
+
     if state.starter, do: GenServer.reply(state.starter, {:error, start_error(state)})
     {:stop, state.leaving, %{state | phase: :over, starter: nil}}
   end

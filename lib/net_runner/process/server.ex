@@ -15,8 +15,8 @@ defmodule NetRunner.Process.Server do
   @answer_timeout 5_000
   # After the grace: one second for SIGKILL to work and two to sweep (docs/reliability.md: K + S).
   @after_grace 3_000
-  # So often, every 5 ms, an input whose command has ended may be found on its way to its next write.
-  @feeder_looks 200
+  # How long an input whose command has ended may be on its way to its next write.
+  @feeder_grace 1_000
   # A guardian that said nothing by then, ladder and sweep over, is taken for frozen.
   @overdue @after_grace + 1_000
   # When all of us were paused together (docker pause), our timers are over before it had a turn.
@@ -135,8 +135,15 @@ defmodule NetRunner.Process.Server do
         {:select, ^control, _ref, :ready_input} ->
           await_start(control, deadline, owner_monitor, options)
 
-        {:DOWN, ^owner_monitor, :process, _owner, _reason} ->
-          {:error, :closed}
+        {:DOWN, ^owner_monitor, :process, _owner, _reason} = down ->
+          # Where it was started meanwhile, it has its grace like every other.
+          with :again <- first_word(control, options) do
+            {:error, :closed}
+          else
+            word ->
+              send(self(), down)
+              word
+          end
       after
         Pipe.left(deadline) ->
           # Where this BEAM was stopped for a while, the time is over before ERTS looked at the socket.
@@ -273,6 +280,14 @@ defmodule NetRunner.Process.Server do
 
   def handle_call({:stop_for, cause}, _from, state), do: {:reply, :ok, begin_stop(state, cause)}
 
+  def handle_call(:cut_input, _from, %{feeder: nil} = state), do: {:reply, :ok, state}
+
+  def handle_call(:cut_input, _from, %{feeder: feeder} = state) do
+    Process.unlink(feeder)
+    Process.exit(feeder, :kill)
+    {:reply, :ok, %{state | feeder: nil}}
+  end
+
   def handle_call({:set_owner, owner}, _from, state) do
     Process.demonitor(state.owner_monitor, [:flush])
     Stats.owned_by(owner)
@@ -370,18 +385,20 @@ defmodule NetRunner.Process.Server do
   # The command reads no more: the input is left at its next write, and cleans up.
   defp end_feeder(%{feeder: feeder, stdin: stdin}) do
     close(stdin)
-    if not left?(feeder, @feeder_looks, 0), do: Process.exit(feeder, :kill)
+    if not left?(feeder, Pipe.deadline(@feeder_grace), 0), do: Process.exit(feeder, :kill)
   end
 
   # One that waits for something else will not come to a write, or nobody knows when.
-  defp left?(_feeder, looks, elsewhere) when looks == 0 or elsewhere == 2, do: false
+  defp left?(_feeder, _deadline, 2), do: false
 
-  defp left?(feeder, looks, elsewhere) do
+  defp left?(feeder, deadline, elsewhere) do
     receive do
       {:fed, ^feeder, _outcome} -> true
       {:EXIT, ^feeder, _reason} -> true
     after
-      5 -> left?(feeder, looks - 1, if(Input.waits?(feeder), do: elsewhere + 1, else: 0))
+      5 ->
+        elsewhere = if Input.waits?(feeder), do: elsewhere + 1, else: 0
+        not Pipe.over?(deadline) and left?(feeder, deadline, elsewhere)
     end
   end
 

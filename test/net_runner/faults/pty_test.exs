@@ -178,9 +178,7 @@ defmodule NetRunner.Faults.PtyTest do
       reader = Task.async(fn -> P.await_output(p, "never") end)
       writer = Task.async(fn -> P.write(p, :binary.copy("x", 1_000_000)) end)
 
-      eventually("both wait", fn ->
-        P.read(p, 1, 0) == {:error, :busy} and P.write(p, "x", 0) == {:error, :busy}
-      end)
+      eventually("both wait", fn -> waits?(reader.pid) and waits?(writer.pid) end)
 
       :ok = P.stop(p)
       assert Task.await(reader) == {:error, :closed}
