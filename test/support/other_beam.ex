@@ -92,13 +92,44 @@ defmodule NetRunner.Test.OtherBeam do
   end
 
   @doc "Waits for a line that it prints."
-  def await_line(%{port: port}, line, ms \\ 5_000) do
+  def await_line(%{port: port, os_pid: os_pid}, line, ms \\ 5_000) do
     receive do
       {^port, {:data, {:eol, ^line}}} -> :ok
       {^port, {:exit_status, status}} -> flunk("the other BEAM ended with #{status}")
     after
-      ms -> flunk("the other BEAM did not print #{inspect(line)} within #{ms} ms")
+      ms ->
+        flunk("""
+        the other BEAM did not print #{inspect(line)} within #{ms} ms
+        It had printed: #{inspect(lines(port))}
+        Its processes: #{Enum.map_join(tree(os_pid), "\n", & &1)}
+        """)
     end
+  end
+
+  defp lines(port) do
+    receive do
+      {^port, {:data, {_eol, line}}} -> [line | lines(port)]
+    after
+      0 -> []
+    end
+  end
+
+  defp text(file) do
+    case File.read(file) do
+      {:ok, text} -> text
+      {:error, _gone} -> ""
+    end
+  end
+
+  # Name, state, and what it waits for in the kernel: where a BEAM hangs, they say with whom.
+  defp tree(pid) do
+    about = for file <- ["comm", "wchan"], do: "/proc/#{pid}/#{file}" |> text() |> String.trim()
+    children = "/proc/#{pid}/task/#{pid}/children" |> text() |> String.split()
+
+    [
+      "#{pid} #{World.proc_state(pid)} #{Enum.join(about, " ")}"
+      | Enum.flat_map(children, &tree/1)
+    ]
   end
 
   @doc "The next line that it printed, other than those that were awaited."
