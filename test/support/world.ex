@@ -426,17 +426,26 @@ defmodule NetRunner.Test.World do
     end
   end
 
-  @doc "The baseline once what an earlier test left to finish (a descriptor that ERTS closes later) is over."
+  @doc """
+  The baseline once what an earlier test left to finish (a descriptor that ERTS closes later, a guardian on its
+  way out) is over.
+  """
   def settled_baseline do
+    # Whose guardian has no server and stays is somebody's who was told so.
+    leaving_until = System.monotonic_time(:millisecond) + 10_000
+
     eventually("a settled baseline", 30_000, fn ->
       one = baseline()
 
       receive do
       after
-        20 -> if one != nil and baseline() == one, do: one
+        20 -> if one != nil and baseline() == one and at_rest?(one, leaving_until), do: one
       end
     end)
   end
+
+  defp at_rest?(one, leaving_until),
+    do: one.guardians <= one.servers or System.monotonic_time(:millisecond) > leaving_until
 
   @doc "Waits until the baseline is this one again."
   def await_baseline(before, ms \\ 30_000),
