@@ -104,9 +104,9 @@ struct nr_handle {
     ErlNifPid writer; /* who placed the last wait */
 
     bool emptied; /* the last look at the pipe, ours or a ring's, took all there was */
-    bool unseen;  /* the wait in progress was placed for that reason, without another look */
-    bool
-        surprised; /* such a wait missed bytes: packets, of which one look takes one. Each wait is after a look now */
+    bool unseen;  /* a ring's wait was placed for that reason, without another look */
+    /* Such a wait missed bytes: packets, of which one look takes one. Each wait is after a look from then on. */
+    bool surprised;
 
     bool small; /* the last read was: the next is done without a large binary */
     struct nr_patience patience;

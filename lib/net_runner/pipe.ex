@@ -52,26 +52,20 @@ defmodule NetRunner.Pipe do
 
       # It was empty when it was last looked at.
       :unseen ->
-        await_unseen(handle, max, deadline, ref, left(deadline))
+        if told?(handle, ref, left(deadline)),
+          do: read(handle, max, deadline),
+          else: look(handle, max, deadline)
 
       :unsure ->
-        await_unseen(handle, max, deadline, ref, min(left(deadline), @unsure_ms))
+        if told?(handle, ref, min(left(deadline), @unsure_ms)),
+          do: read(handle, max, deadline),
+          else: look(handle, max, deadline)
 
       :again ->
         await(handle, max, deadline, ref)
 
       result ->
         result
-    end
-  end
-
-  defp await_unseen(handle, max, deadline, ref, ms) do
-    receive do
-      {^ref, :ready} -> read(handle, max, deadline)
-    after
-      ms ->
-        cancel(handle, ref)
-        look(handle, max, deadline)
     end
   end
 
@@ -85,12 +79,19 @@ defmodule NetRunner.Pipe do
   end
 
   defp await(handle, max, deadline, ref) do
+    if told?(handle, ref, left(deadline)),
+      do: read(handle, max, deadline),
+      else: {:error, :timeout}
+  end
+
+  # Or the wait is taken back.
+  defp told?(handle, ref, ms) do
     receive do
-      {^ref, :ready} -> read(handle, max, deadline)
+      {^ref, :ready} -> true
     after
-      left(deadline) ->
+      ms ->
         cancel(handle, ref)
-        {:error, :timeout}
+        false
     end
   end
 

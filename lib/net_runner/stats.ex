@@ -60,22 +60,15 @@ defmodule NetRunner.Stats do
 
   @doc "Every command whose server lives, the oldest first."
   @spec list :: [command]
-  def list, do: ahead(&look_at_all/0)
-
   # Each look at /proc goes to another scheduler and back. Behind a thousand busy readers each way back is half a second
   # for a process of their priority, and there are three to each command.
-  defp ahead(fun) do
-    case Process.flag(:priority, :high) do
-      priority when priority in [:high, :max] ->
-        Process.flag(:priority, priority)
-        fun.()
+  def list do
+    priority = Process.flag(:priority, :high)
 
-      priority ->
-        try do
-          fun.()
-        after
-          Process.flag(:priority, priority)
-        end
+    try do
+      look_at_all()
+    after
+      Process.flag(:priority, priority)
     end
   end
 

@@ -137,9 +137,10 @@ defmodule NetRunner.Process.Server do
 
         {:DOWN, ^owner_monitor, :process, _owner, _reason} = down ->
           # Where it was started meanwhile, it has its grace like every other.
-          with :again <- first_word(control, options) do
-            {:error, :closed}
-          else
+          case first_word(control, options) do
+            :again ->
+              {:error, :closed}
+
             word ->
               send(self(), down)
               word
@@ -193,8 +194,8 @@ defmodule NetRunner.Process.Server do
     started
   end
 
-  # Too late, or without an owner. A guardian that is only late ends its family at a word, so that nothing of the start is left when its
-  # caller hears of it. One that was stopped does not, and after us nobody is left who knows of it.
+  # Too late, or without an owner. A guardian that is only late ends its family at a word, so that nothing of the
+  # start is left when its caller hears of it. One that was stopped does not, and after us nobody is left who knows of it.
   defp settle({:error, reason} = called_off, start, _options)
        when reason in [:spawn_timeout, :closed] do
     control = elem(start.handles, 0)
