@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "control.h"
 #include "handle.h"
+#include "joint.h"
 #include "launch_os.h"
 #include "protocol.h"
 #include "pty.h"
@@ -143,6 +144,7 @@ struct start {
     int theirs[NR_SPAWN_FDS_MAX]; /* to pass on, in the order of the protocol */
     size_t count;
     struct nr_handle *handles[3]; /* stdin, stdout, stderr; each with our reference */
+    struct nr_joint *joints[3];   /* borrowed from the call's terms */
     bool no_terminal;             /* that is what failed */
 };
 
@@ -166,6 +168,19 @@ static int pass_on(struct start *start, int fd)
         return fd;
     start->theirs[start->count++] = fd;
     return 0;
+}
+
+static enum nr_joint_end joint_end(size_t stdio)
+{
+    return stdio == 0 ? NR_JOINT_READS : NR_JOINT_WRITES;
+}
+
+/* After this the command's is the only one, but for who shares it. */
+static void give_joints(const struct start *start)
+{
+    for (size_t i = 0; i < 3; i++)
+        if (start->joints[i] != NULL)
+            nr_joint_given(start->joints[i], joint_end(i));
 }
 
 static int dup_stderr(void)
@@ -216,6 +231,24 @@ static bool get_terminal(ErlNifEnv *env, ERL_NIF_TERM term, struct nr_pty_option
     return true;
 }
 
+static bool get_joints(ErlNifEnv *env, ERL_NIF_TERM term, struct nr_joint *joints[3])
+{
+    int arity;
+    const ERL_NIF_TERM *ends;
+    if (enif_is_identical(term, nr_atoms.nil_))
+        return true;
+    if (!enif_get_tuple(env, term, &arity, &ends) || arity != 3)
+        return false;
+    for (size_t i = 0; i < 3; i++) {
+        if (enif_is_identical(ends[i], nr_atoms.nil_))
+            continue;
+        joints[i] = nr_joint_get(env, ends[i]);
+        if (joints[i] == NULL)
+            return false;
+    }
+    return true;
+}
+
 static int start_fill(ErlNifEnv *env, struct start *start, unsigned flags, enum nr_mode mode,
                       const ErlNifPid *owner, const ErlNifBinary *strings,
                       const struct nr_pty_options *terminal)
@@ -226,6 +259,12 @@ static int start_fill(ErlNifEnv *env, struct start *start, unsigned flags, enum 
             continue;
         if (i == 2 && (flags & NR_LAUNCH_STDERR_OURS)) {
             int r = pass_on(start, dup_stderr());
+            if (r < 0)
+                return r;
+            continue;
+        }
+        if (start->joints[i] != NULL) {
+            int r = pass_on(start, nr_joint_dup(start->joints[i], joint_end(i)));
             if (r < 0)
                 return r;
             continue;
@@ -274,13 +313,15 @@ ERL_NIF_TERM nr_nif_spawn(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     struct nr_pty_options terminal = {0};
     unsigned flags, mode;
     ErlNifPid owner;
+    struct start start = {.count = 0};
     if (!enif_inspect_binary(env, argv[1], &frame) || !enif_get_uint(env, argv[3], &flags) ||
         !enif_get_uint(env, argv[4], &mode) || mode > NR_MODE_RING ||
         !enif_get_local_pid(env, argv[5], &owner) ||
         (flags & ~(NR_SPAWN_FLAGS_ALL | NR_LAUNCH_STDERR_OURS)) ||
         ((flags & NR_SPAWN_STRINGS) && !enif_inspect_binary(env, argv[2], &strings)) ||
         ((flags & NR_SPAWN_PTY) &&
-         ((flags & (NR_SPAWN_STDIN | NR_SPAWN_STDOUT)) || !get_terminal(env, argv[6], &terminal))))
+         ((flags & (NR_SPAWN_STDIN | NR_SPAWN_STDOUT)) || !get_terminal(env, argv[6], &terminal))) ||
+        !get_joints(env, argv[7], start.joints))
         return enif_make_badarg(env);
 
     int pair[2];
@@ -288,7 +329,7 @@ ERL_NIF_TERM nr_nif_spawn(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     if (r < 0)
         return nr_term_error(env, r);
     NR_CLEANUP_FD int ours = pair[0];
-    struct start start = {.theirs = {pair[1]}, .count = 1};
+    start.theirs[start.count++] = pair[1];
     r = start_fill(env, &start, flags, (enum nr_mode)mode, &owner, &strings, &terminal);
     if (r == 0) {
         r = nr_control_send(env, argv[0], &frame, start.theirs, start.count);
@@ -300,6 +341,8 @@ ERL_NIF_TERM nr_nif_spawn(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
         control = nr_control_new_take(env, nr_fd_take(&ours), &owner);
         r = control != 0 ? 0 : -ENOMEM;
     }
+    if (r == 0)
+        give_joints(&start);
     ERL_NIF_TERM result =
         r < 0 ? start_error(env, &start, r)
               : nr_term_ok(env, enif_make_tuple4(env, control, handle_term(env, start.handles[0]),

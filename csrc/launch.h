@@ -18,13 +18,15 @@ ERL_NIF_TERM nr_nif_zygote_reap(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
 /* No flag of the wire. */
 #define NR_LAUNCH_STDERR_OURS (1U << 31)
 
-/* spawn(request_control, frame, strings, flags, mode, owner, terminal) ->
+/* spawn(request_control, frame, strings, flags, mode, owner, terminal, joints) ->
  *   {:ok, {control, stdin | nil, stdout | nil, stderr | nil}} | {:error, posix | {:pty, posix}}
  * frame: binary. strings: nil, or the binary that travels in a memfd (flag NR_SPAWN_STRINGS).
  * flags: those of struct nr_spawn; the pipes are made after them. NR_LAUNCH_STDERR_OURS beside them: what
  * travels as stderr is this process's own, -EBADF if that is closed. mode: 0 auto, 1 poll, 2 io_uring.
  * terminal: nil, or {rows, cols, echo, raw} (flag NR_SPAWN_PTY): the master is stdout's handle, and stdin's
  * unless that is a file.
+ * joints: nil, or {stdin, stdout, stderr}: where one is a joint (joint.h), its end is passed on in place of a new
+ * pipe's, and given away if all goes well; there is no handle of it.
  * Normal scheduler; `spawn_large` is the same on a dirty one, for strings in a memfd. */
 ERL_NIF_TERM nr_nif_spawn(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 

@@ -12,6 +12,7 @@
 #include "control.h"
 #include "handle.h"
 #include "io.h"
+#include "joint.h"
 #include "launch.h"
 #include "terminal.h"
 #include "users.h"
@@ -27,7 +28,7 @@ static int open_types(ErlNifEnv *env, void **private_data)
 {
     nr_atoms_make(env);
     if (nr_handle_type_open(env) < 0 || nr_control_type_open(env) < 0 ||
-        nr_backend_ring_type_open(env) < 0)
+        nr_backend_ring_type_open(env) < 0 || nr_joint_type_open(env) < 0)
         return NOT_LOADED;
     *private_data = &this_copy;
     return 0;
@@ -78,8 +79,10 @@ static ErlNifFunc functions[] = {
     {"control_close", 1, nr_nif_control_close, 0},
     {"zygote_start", 2, nr_nif_zygote_start, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"zygote_reap", 1, nr_nif_zygote_reap, 0},
-    {"spawn", 7, nr_nif_spawn, 0},
-    {"spawn_large", 7, nr_nif_spawn, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"spawn", 8, nr_nif_spawn, 0},
+    {"spawn_large", 8, nr_nif_spawn, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"joint_open", 1, nr_nif_joint_open, 0},
+    {"joint_close", 1, nr_nif_joint_close, 0},
     {"which", 2, nr_nif_which, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"user", 1, nr_nif_user, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"group", 1, nr_nif_group, ERL_NIF_DIRTY_JOB_IO_BOUND},

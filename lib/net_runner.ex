@@ -19,6 +19,7 @@ defmodule NetRunner do
     * `NetRunner.Process` is one command under your hands.
     * `NetRunner.Daemon` is a long-running command under a supervisor.
     * `NetRunner.Command` is a command as a value, with its options: it may stand wherever a list may.
+    * `pipeline/1` joins commands by the kernel's pipes, to be run as one; `through/2` makes one a filter.
     * `list/0` and `top/1` show what is running.
     * `NetRunner.Telemetry` has the events.
 
@@ -35,21 +36,9 @@ defmodule NetRunner do
       config :logger, :console, metadata: [:command, :os_pid]
   """
 
-  alias NetRunner.{
-    Backend,
-    Collector,
-    Command,
-    Environment,
-    Executable,
-    Options,
-    Result,
-    Settings,
-    Stats,
-    Terminal,
-    Top
-  }
+  alias NetRunner.{Backend, Collector, Command, Options, Pipeline, Plan, Result, Stats, Top}
 
-  @type cmd :: [binary, ...] | Command.t()
+  @type cmd :: [binary, ...] | Command.t() | Pipeline.t()
 
   @doc """
   Runs a command to its end: `{stdout, status}`, or `{stdout, status, stderr}` with
@@ -107,7 +96,7 @@ defmodule NetRunner do
           {collected :: term, non_neg_integer} | {collected :: term, non_neg_integer, binary}
   def run!(cmd, opts \\ []) do
     {outcome, options} = execute(cmd, opts, :run!)
-    result = ok!(outcome, cmd, options)
+    result = ok!(outcome, options)
     answer({:ok, result, nil}, options)
   end
 
@@ -132,7 +121,7 @@ defmodule NetRunner do
   def exec(cmd, opts \\ []) do
     case execute(cmd, opts, :exec) do
       {{:ok, result, _broke_off}, _options} -> {:ok, result}
-      {{:error, reason}, _options} -> {:error, reason}
+      {{:error, reason, _cmd}, _options} -> {:error, reason}
     end
   end
 
@@ -150,7 +139,7 @@ defmodule NetRunner do
   @spec exec!(cmd, keyword) :: Result.t()
   def exec!(cmd, opts \\ []) do
     {outcome, options} = execute(cmd, opts, :exec!)
-    ok!(outcome, cmd, options)
+    ok!(outcome, options)
   end
 
   @doc """
@@ -183,12 +172,8 @@ defmodule NetRunner do
   """
   @spec stream!(cmd, keyword) :: Enumerable.t()
   def stream!(cmd, opts \\ []) do
-    {cmd, opts} = Command.resolve(cmd, opts)
-
-    with {:ok, options} <- Options.validate(opts, :stream),
-         {:ok, cmd} <- Executable.check_cmd(cmd) do
-      NetRunner.Stream.new(cmd, options)
-    else
+    case Plan.new(cmd, opts, :stream) do
+      {:ok, plan} -> NetRunner.Stream.new(plan)
       {:error, reason} -> raise NetRunner.Error, reason: reason, cmd: printable(cmd)
     end
   end
@@ -202,15 +187,45 @@ defmodule NetRunner do
   """
   @spec stream(cmd, keyword) :: {:ok, Enumerable.t()} | {:error, NetRunner.Error.reason()}
   def stream(cmd, opts \\ []) do
-    {cmd, opts} = Command.resolve(cmd, opts)
-
-    with {:ok, options} <- Options.validate(opts, :stream),
-         {:ok, cmd} <- Executable.check_cmd(cmd),
-         {:ok, _mode} <- Terminal.mode(options),
-         {:ok, _path} <- Executable.check(hd(cmd), Environment.path(options.env)),
-         {:ok, _settings} <- Settings.resolve(options) do
-      {:ok, NetRunner.Stream.new(cmd, options)}
+    with {:ok, plan} <- Plan.new(cmd, opts, :stream),
+         :ok <- Plan.check(plan) do
+      {:ok, NetRunner.Stream.new(plan)}
+    else
+      {:error, reason, _cmd} -> {:error, reason}
+      {:error, reason} -> {:error, reason}
     end
+  end
+
+  @doc """
+  Commands that are joined by the kernel's pipes, to be run as one: `NetRunner.Pipeline` says what may stand in the list, which
+  options go where, and how such a thing ends. It may stand wherever these calls take a command.
+
+      iex> NetRunner.run(NetRunner.pipeline([["printf", "b a c"], ["tr", " ", "\\n"], ["sort"]]))
+      {"a\\nb\\nc\\n", 0}
+      iex> words = NetRunner.pipeline([["tr", " ", "\\n"], ["sort"]])
+      iex> NetRunner.stream!(words, input: ["b a", " c"], lines: true) |> Enum.to_list()
+      ["a", "b", "c"]
+  """
+  @spec pipeline([Pipeline.stage(), ...]) :: Pipeline.t()
+  def pipeline(stages), do: Pipeline.new(stages)
+
+  @doc """
+  A command, or a pipeline, as a filter in a chain of `Enum` and `Stream`: `enumerable` is its `input:`, what it writes is the
+  stream, lazy on both sides.
+
+      iex> ["b", "a", "c"] |> Stream.map(&[&1, "\\n"]) |> NetRunner.through(["sort"], lines: true) |> Enum.to_list()
+      ["a", "b", "c"]
+
+  The options are those of `stream!/2`, without `input:`. The enumerable is evaluated in a process of its own while the stream is;
+  if it raises, so does the stream.
+  """
+  @spec through(Enumerable.t(), cmd, keyword) :: Enumerable.t()
+  def through(enumerable, cmd, opts \\ []) do
+    if Keyword.keyword?(opts) and Keyword.has_key?(opts, :input),
+      do: raise(ArgumentError, "what goes through a command is its input: :input cannot be given")
+
+    # What else they are, stream!/2 says.
+    stream!(cmd, if(Keyword.keyword?(opts), do: [input: enumerable] ++ opts, else: opts))
   end
 
   @doc ~S"""
@@ -283,13 +298,9 @@ defmodule NetRunner do
 
   # Whatever is wrong with options and command is told before anything starts.
   defp execute(cmd, opts, call) do
-    {cmd, opts} = cmd |> Command.for_call(call) |> Command.resolve(opts)
-
-    with {:ok, options} <- Options.validate(opts, call),
-         {:ok, cmd} <- Executable.check_cmd(cmd) do
-      {Collector.run(cmd, options), options}
-    else
-      {:error, reason} -> {{:error, reason}, nil}
+    case Plan.new(cmd, opts, call) do
+      {:ok, plan} -> {Collector.run(plan), plan.options}
+      {:error, reason} -> {{:error, reason, printable(cmd)}, nil}
     end
   end
 
@@ -308,15 +319,15 @@ defmodule NetRunner do
     do: {result.stdout, Result.status(result), result.stderr}
 
   defp answer({:ok, result, nil}, _options), do: {result.stdout, Result.status(result)}
-  defp answer({:error, reason}, _options), do: {:error, reason}
+  defp answer({:error, reason, _cmd}, _options), do: {:error, reason}
 
-  defp ok!({:error, reason}, cmd, _options),
-    do: raise(NetRunner.Error, reason: reason, cmd: printable(cmd))
+  defp ok!({:error, reason, cmd}, _options),
+    do: raise(NetRunner.Error, reason: reason, cmd: cmd)
 
-  defp ok!({:ok, %{error: reason} = result, _broke_off}, _cmd, _options) when reason != nil,
+  defp ok!({:ok, %{error: reason} = result, _broke_off}, _options) when reason != nil,
     do: raise(NetRunner.Error, reason: reason, cmd: result.cmd, stderr: result.stderr)
 
-  defp ok!({:ok, result, broke_off}, _cmd, options) do
+  defp ok!({:ok, result, broke_off}, options) do
     limit = if result.cause == :output_limit, do: broke_off
 
     if Result.ok?(result, options.ok),
@@ -324,6 +335,8 @@ defmodule NetRunner do
       else: raise(%{NetRunner.ExitError.of(result, options) | result: result, limit: limit})
   end
 
+  # A pipeline that was not begun is none of its commands.
+  defp printable(%Pipeline{}), do: nil
   defp printable(%Command{} = command), do: printable([command.exe | command.args])
 
   defp printable(cmd) do

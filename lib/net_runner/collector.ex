@@ -5,7 +5,7 @@ defmodule NetRunner.Collector do
   # when this returns, however it returns: but for one that cannot be killed, and one whose server was, which
   # the guardian ends.
 
-  alias NetRunner.{Idle, Lines, Output, Pipe, Result, Stats}
+  alias NetRunner.{Idle, Lines, Output, Pipe, Plan, Result, Running}
 
   @read_max 262_144
   # After the grace of a time-out's ladder: when SIGKILL has not ended all of them by then, the guardian says
@@ -19,55 +19,57 @@ defmodule NetRunner.Collector do
           nil | :timeout | :max_output_exceeded | {:line_too_long, pos_integer}
 
   @doc """
-  `{:ok, result, broke_off}`, or `{:error, reason}` if nothing ran. What went wrong with a command that did run is its
-  result's `error`. An exception of the input or of the collectable is raised here.
+  `{:ok, result, broke_off}`, or `{:error, reason, cmd}` if nothing ran, with the command that could not be started. What
+  went wrong with a command that did run is its result's `error`. An exception of the input or of the collectable is
+  raised here.
   """
-  @spec run([binary, ...], NetRunner.Options.t()) ::
-          {:ok, Result.t(), broke_off} | {:error, NetRunner.Error.reason()}
-  def run(cmd, options) do
+  @spec run(Plan.t()) ::
+          {:ok, Result.t(), broke_off} | {:error, NetRunner.Error.reason(), [binary]}
+  def run(%Plan{options: options} = plan) do
     deadline = Pipe.deadline(options.timeout)
 
-    with {:ok, process} <- start(cmd, options, deadline) do
+    with {:ok, running} <- start(plan, deadline) do
       try do
-        collect(process, cmd, options, deadline)
+        collect(running, options, deadline)
       after
-        NetRunner.Process.stop(process)
+        Running.stop(running)
       end
     end
   end
 
   # A start may wait, for its turn or for the other end of a FIFO: in the command's own time.
-  defp start(cmd, %{spawn_timeout: spawn_timeout} = options, deadline) do
+  defp start(%{options: %{spawn_timeout: spawn_timeout}} = plan, deadline) do
     case Pipe.left(deadline) do
       0 ->
-        {:error, :timeout}
+        {:error, :timeout, hd(plan.stages).shown}
 
       left when left < spawn_timeout ->
-        with {:error, :spawn_timeout} <- start_within(left, cmd, options), do: {:error, :timeout}
+        with {:error, :spawn_timeout, cmd} <- Running.start(plan, left),
+             do: {:error, :timeout, cmd}
 
       _longer ->
-        start_within(spawn_timeout, cmd, options)
+        Running.start(plan, spawn_timeout)
     end
   end
 
-  defp start_within(ms, cmd, options),
-    do: NetRunner.Process.start_checked(cmd, %{options | spawn_timeout: ms}, false)
+  defp collect(running, options, deadline) do
+    # A stdout that is a file has no handle.
+    handles = Running.handles(running, options.stderr == :capture)
+    outputs = for {tag, _handle} <- handles, into: %{}, do: {tag, output(tag, options)}
+    idle = Idle.new(options.idle_timeout, Running.consumed(running))
 
-  defp collect(process, cmd, options, deadline) do
-    wanted = if options.stderr == :capture, do: [:stdout, :stderr], else: [:stdout]
-
-    # Its server was killed before anything of the command was known here.
-    with {:ok, pipes} <- NetRunner.Process.pipes(process) do
-      # A stdout that is a file has no handle.
-      handles = for name <- wanted, handle = pipes[name], do: {name, handle}
-      run = %{process: process, cmd: cmd, options: options, pipes: pipes, began: now()}
-
-      read_and_conclude(run, {deadline, Idle.new(options, pipes)}, handles, %{
-        stdout: stdout(options),
-        stderr: Output.new("", nil, options.max_output_size, options.overflow)
-      })
-    end
+    read_and_conclude(
+      %{running: running, options: options},
+      {deadline, idle},
+      handles,
+      Map.put_new_lazy(outputs, :stdout, fn -> output(:stdout, options) end)
+    )
   end
+
+  defp output(:stdout, options), do: stdout(options)
+
+  defp output({:stderr, _index}, options),
+    do: Output.new("", nil, options.max_output_size, options.overflow)
 
   defp stdout(options) do
     lines = options.lines && Lines.new(options.lines, options.max_line_length)
@@ -81,19 +83,19 @@ defmodule NetRunner.Collector do
         await(run, deadline, Idle.heard(idle), outputs)
 
       {why, handles, outputs} when why in [:timeout, :idle_timeout] ->
-        NetRunner.Process.stop_for(run.process, why)
+        Running.stop_for(run.running, why)
         # What it says while it is being stopped is part of its output.
         ladder = Pipe.deadline(run.options.kill_timeout + @after_grace)
         {outputs, failed} = handles |> read_all(ladder, Idle.never(), outputs) |> last_words()
         conclude(run, outputs, {why, :timeout}, failed)
 
       {:output_limit, outputs, what} ->
-        NetRunner.Process.stop_for(run.process, :output_limit)
+        Running.stop_for(run.running, :output_limit)
         conclude(run, outputs, {:output_limit, what}, nil)
 
       # Nobody sees what it goes on to say.
       {:failed, outputs, reason} ->
-        NetRunner.Process.stop_for(run.process, :io_error)
+        Running.stop_for(run.running, :io_error)
         conclude(run, outputs, nil, {:io_error, reason})
     end
   end
@@ -105,31 +107,51 @@ defmodule NetRunner.Collector do
 
   # Its output is closed, or does not come here; it may run on, within its time.
   defp await(run, deadline, idle, outputs) do
-    case Idle.await_exit(run.process, deadline, idle) do
+    case Running.await_exit(run.running, deadline, idle) do
       :ended ->
         conclude(run, outputs, nil, nil)
 
       why ->
-        NetRunner.Process.stop_for(run.process, why)
+        Running.stop_for(run.running, why)
         conclude(run, outputs, {why, :timeout}, nil)
     end
   end
 
   # `limit` is what was met, with what run/2 says of it, and `failed` what went wrong with its pipes.
   defp conclude(run, outputs, limit, failed) do
-    {result, unseen} = Output.or_halt(outputs.stdout, fn -> ending(run) end)
+    {result, trouble} = Output.or_halt(outputs.stdout, fn -> Running.conclude(run.running) end)
+
     {stdout, cut?, too_long} = Output.finish(outputs.stdout)
-    {captured, captured_cut?, nil} = Output.finish(outputs.stderr)
-
-    {stderr, stderr_cut?} =
-      if run.options.stderr == :capture,
-        do: {captured, captured_cut?},
-        else: {result.stderr, result.truncated?}
-
-    result = %{result | stdout: stdout, stderr: stderr, truncated?: cut? or stderr_cut?}
+    result = captured(result, Map.delete(outputs, :stdout))
+    result = %{result | stdout: stdout, truncated?: cut? or result.truncated?}
     limit = limit || (too_long && {:output_limit, too_long})
-    {:ok, result |> because(unseen || failed) |> because(limit), limit && elem(limit, 1)}
+    {:ok, result |> because(trouble || failed) |> because(limit), limit && elem(limit, 1)}
   end
+
+  # Each stderr goes to whose it is, and all of them to the whole, in the order of the commands.
+  defp captured(result, outputs) when map_size(outputs) == 0, do: result
+
+  defp captured(result, outputs) do
+    finished =
+      for {{:stderr, index}, output} <- Enum.sort(outputs) do
+        {bytes, cut?, nil} = Output.finish(output)
+        {index, bytes, cut?}
+      end
+
+    stages = result.stages && Enum.reduce(finished, result.stages, &put_stderr/2)
+    bytes = for {_index, bytes, _cut?} <- finished, do: bytes
+    cut? = Enum.any?(finished, fn {_index, _bytes, cut?} -> cut? end)
+
+    %{
+      result
+      | stages: stages,
+        stderr: IO.iodata_to_binary(bytes),
+        truncated?: cut? or result.truncated?
+    }
+  end
+
+  defp put_stderr({index, bytes, cut?}, stages),
+    do: List.update_at(stages, index, &%{&1 | stderr: bytes, truncated?: cut?})
 
   # Whether the command was quicker than the ladder is chance.
   defp because(result, nil), do: result
@@ -138,56 +160,6 @@ defmodule NetRunner.Collector do
     do: %{result | cause: cause}
 
   defp because(result, {cause, reason}), do: %{result | cause: cause, error: reason}
-
-  defp ending(run) do
-    case NetRunner.Process.conclude(run.process, :infinity) do
-      {:ok, conclusion} ->
-        case fed(conclusion) do
-          :ok -> {conclusion.result, nil}
-          {:error, reason} -> {conclusion.result, {:io_error, reason}}
-        end
-
-      {:unkillable, %{pids: pids} = conclusion} ->
-        # What broke the input otherwise is less than that they live.
-        _ = fed(conclusion)
-        {so_far(run, :unkillable), {:unkillable, {:unkillable, pids}}}
-
-      # Its server was killed, and took what it knew with it. The guardian ends the command.
-      {:error, reason} ->
-        {so_far(run, :guardian_lost), {:guardian_lost, reason}}
-    end
-  end
-
-  # What is known of a command whose end nobody tells.
-  defp so_far(%{pipes: pipes} = run, cause) do
-    stats = Stats.counters(pipes.counted)
-    tail = NetRunner.Process.last_words(run.process)
-
-    %Result{
-      cmd: run.cmd,
-      cause: cause,
-      os_pid: pipes.os_pid,
-      containment: pipes.containment,
-      duration_ms: now() - run.began,
-      stderr: tail,
-      truncated?: run.options.stderr == :consume and bytes(stats.stderr) > byte_size(tail),
-      stats: stats
-    }
-  end
-
-  # That of a terminal is none of its own.
-  defp bytes(nil), do: 0
-  defp bytes(%{bytes: bytes}), do: bytes
-
-  defp now, do: System.monotonic_time(:millisecond)
-
-  @doc "How the input went. An exception of what was given as `input:` belongs to the caller."
-  @spec fed(map) :: :ok | {:error, atom}
-  def fed(%{fed: {:raised, kind, reason, stacktrace}}),
-    do: :erlang.raise(kind, reason, stacktrace)
-
-  def fed(%{fed: {:broken, reason}}), do: {:error, reason}
-  def fed(_conclusion), do: :ok
 
   ## Reading
 
@@ -205,7 +177,7 @@ defmodule NetRunner.Collector do
         took(Output.add(outputs[tag], chunk), tag, handles, deadline, idle, armed, outputs)
 
       {tag, :eof, armed} ->
-        read_all(Keyword.delete(handles, tag), deadline, idle, armed, outputs)
+        read_all(List.keydelete(handles, tag, 0), deadline, idle, armed, outputs)
 
       {_tag, {:error, reason}, armed} ->
         Pipe.disarm(armed)

@@ -45,6 +45,7 @@ defmodule NetRunner.ExitError do
       their values.
     * `limit` - what a command with the cause `:output_limit` passed: `:max_output_exceeded` or `{:line_too_long, bytes}`.
     * `result` - the whole `NetRunner.Result`, nil for streams.
+    * `pipeline` - where it was a stage of one (`NetRunner.pipeline/1`), all of its commands; else nil.
 
   The message reads like a shell's report:
 
@@ -77,7 +78,8 @@ defmodule NetRunner.ExitError do
           env: [binary],
           unset: [binary],
           limit: :max_output_exceeded | {:line_too_long, pos_integer} | nil,
-          result: NetRunner.Result.t() | nil
+          result: NetRunner.Result.t() | nil,
+          pipeline: [[binary, ...], ...] | nil
         }
 
   defexception [
@@ -90,6 +92,7 @@ defmodule NetRunner.ExitError do
     :cd,
     :limit,
     :result,
+    :pipeline,
     env: [],
     unset: [],
     stderr: ""
@@ -109,6 +112,7 @@ defmodule NetRunner.ExitError do
       stderr: result.stderr,
       os_pid: result.os_pid,
       duration_ms: result.duration_ms,
+      pipeline: result.stages && Enum.map(result.stages, & &1.cmd),
       cd: options.cd || cwd(),
       env: env,
       unset: unset
@@ -135,6 +139,7 @@ defmodule NetRunner.ExitError do
   def message(error) do
     [
       Text.visible("#{Quote.excerpt(error.cmd)} #{how(error)}#{duration(error)}"),
+      Text.visible(pipeline(error.pipeline)),
       Text.visible(surroundings(error))
       | Text.ending(error.stderr)
     ]
@@ -171,6 +176,9 @@ defmodule NetRunner.ExitError do
   defp duration(%{duration_ms: nil}), do: ""
   defp duration(%{duration_ms: ms}) when ms < 10_000, do: " after #{ms} ms"
   defp duration(%{duration_ms: ms}), do: " after #{Float.round(ms / 1000, 1)} s"
+
+  defp pipeline(nil), do: ""
+  defp pipeline(cmds), do: "in the pipeline #{Enum.map_join(cmds, " | ", &Quote.excerpt/1)}"
 
   # "in /tmp, with A, B set, C unset", as far as there is something of it.
   defp surroundings(error) do

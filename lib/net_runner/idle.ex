@@ -10,21 +10,19 @@ defmodule NetRunner.Idle do
   @looks 8
 
   @enforce_keys [:ms, :until]
-  defstruct [:ms, :until, :stderr, heard: 0]
+  defstruct [:ms, :until, consumed: [], heard: 0]
 
   @type t :: %__MODULE__{
           ms: timeout,
           until: Pipe.deadline(),
-          stderr: Pipe.handle() | nil,
+          consumed: [Pipe.handle()],
           heard: non_neg_integer
         }
 
-  @doc "From a call's options and the pipes of its command (`NetRunner.Process.pipes/1`). The silence begins now."
-  @spec new(NetRunner.Options.t(), map) :: t
-  def new(%{idle_timeout: ms, stderr: :consume}, pipes),
-    do: heard(%__MODULE__{ms: ms, until: :infinity, stderr: pipes.counted.stderr})
-
-  def new(%{idle_timeout: ms}, _pipes), do: heard(%__MODULE__{ms: ms, until: :infinity})
+  @doc "Of a time-out, and the stderrs that are consumed elsewhere. The silence begins now."
+  @spec new(timeout, [Pipe.handle()]) :: t
+  def new(ms, consumed),
+    do: heard(%__MODULE__{ms: ms, until: :infinity, consumed: consumed})
 
   @doc "None that ever ends."
   @spec never :: t
@@ -37,7 +35,7 @@ defmodule NetRunner.Idle do
 
   @doc "When to ask `over/1`."
   @spec deadline(t) :: Pipe.deadline()
-  def deadline(%{stderr: nil, until: until}), do: until
+  def deadline(%{consumed: [], until: until}), do: until
   def deadline(%{until: :infinity}), do: :infinity
 
   def deadline(%{ms: ms, until: until}),
@@ -64,12 +62,12 @@ defmodule NetRunner.Idle do
 
   @doc "The deadline has come: `:idle_timeout`, or `{:waiting, idle}` for the next one."
   @spec over(t) :: :idle_timeout | {:waiting, t}
-  def over(%{stderr: nil}), do: :idle_timeout
+  def over(%{consumed: []}), do: :idle_timeout
 
-  def over(%{stderr: stderr, heard: heard} = idle) do
-    case Nif.handle_info(stderr) do
-      %{bytes: ^heard} -> if Pipe.over?(idle.until), do: :idle_timeout, else: {:waiting, idle}
-      %{bytes: bytes} -> {:waiting, heard(%{idle | heard: bytes})}
+  def over(%{consumed: consumed, heard: heard} = idle) do
+    case consumed |> Enum.map(&Nif.handle_info(&1).bytes) |> Enum.sum() do
+      ^heard -> if Pipe.over?(idle.until), do: :idle_timeout, else: {:waiting, idle}
+      bytes -> {:waiting, heard(%{idle | heard: bytes})}
     end
   end
 end

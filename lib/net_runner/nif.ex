@@ -1,7 +1,7 @@
 defmodule NetRunner.Nif do
   @moduledoc false
   # The door to csrc/nif.c: one function per NIF, no logic. Who calls what, on which thread and with
-  # what result is written in csrc/io.h, control.h, launch.h, users.h and backend.h. Everything above this
+  # what result is written in csrc/io.h, control.h, launch.h, joint.h, users.h and backend.h. Everything above this
   # module is Elixir; everything below speaks system calls.
 
   @on_load :load
@@ -42,11 +42,14 @@ defmodule NetRunner.Nif do
   def zygote_start(_path, _owner), do: :erlang.nif_error(:not_loaded)
   def zygote_reap(_os_pid), do: :erlang.nif_error(:not_loaded)
 
-  def spawn(_request, _frame, _strings, _flags, _mode, _owner, _terminal),
+  def spawn(_request, _frame, _strings, _flags, _mode, _owner, _terminal, _joints),
     do: :erlang.nif_error(:not_loaded)
 
-  def spawn_large(_request, _frame, _strings, _flags, _mode, _owner, _terminal),
+  def spawn_large(_request, _frame, _strings, _flags, _mode, _owner, _terminal, _joints),
     do: :erlang.nif_error(:not_loaded)
+
+  def joint_open(_owner), do: :erlang.nif_error(:not_loaded)
+  def joint_close(_joint), do: :erlang.nif_error(:not_loaded)
 
   def which(_exe, _path), do: :erlang.nif_error(:not_loaded)
 

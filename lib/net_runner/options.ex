@@ -35,6 +35,14 @@ defmodule NetRunner.Options do
     Enum.any?(@schema, fn {known, calls, _, _, _} -> known == name and calls != [:top] end)
   end
 
+  @doc "The options of a call, by their first names (`:cd`, not `:cwd`)."
+  @spec names(call) :: [atom]
+  def names(call), do: for({name, calls, _, _, _} <- @schema, call in calls, do: name)
+
+  @doc "A keyword list with first names alone, its values as they are."
+  @spec named(keyword) :: keyword
+  def named(given), do: for({name, value} <- given, do: {Map.get(@aliases, name, name), value})
+
   @doc """
   Whether a command's own option means nothing to a call: `ok:`, which says what is a failure, to those that tell
   the exit code and do not raise for it. Any other that a call lacks would be missed.

@@ -169,6 +169,7 @@ defmodule NetRunner.Process do
 
   defp stdin(:null), do: :null
   defp stdin({:file, _path} = file), do: file
+  defp stdin({:joint, _joint} = joint), do: joint
   defp stdin(_written_by_us), do: :pipe
 
   defp stdout(:discard), do: :null

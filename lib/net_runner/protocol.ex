@@ -59,9 +59,9 @@ defmodule NetRunner.Protocol do
           required(:stop_signal) => 1..64,
           required(:kill_timeout) => non_neg_integer,
           required(:drain_timeout) => non_neg_integer,
-          required(:stdin) => :null | :pipe | {:file, path :: binary},
-          required(:stdout) => :null | :pipe | file,
-          required(:stderr) => :null | :pipe | :merge | :inherit | file,
+          required(:stdin) => :null | :pipe | joint | {:file, path :: binary},
+          required(:stdout) => :null | :pipe | joint | file,
+          required(:stderr) => :null | :pipe | :merge | :inherit | joint | file,
           required(:orphans) => :kill | :keep,
           required(:pty) => boolean,
           required(:settings) => [setting],
@@ -88,6 +88,9 @@ defmodule NetRunner.Protocol do
 
   @typedoc "A file to be written: opened by the child, relative to the BEAM's directory."
   @type file :: {:file, path :: binary, :truncate | :append, mode :: 0..0o7777}
+
+  @typedoc "A pipe to or from another command (csrc/joint.h), which is passed on like one of ours."
+  @type joint :: {:joint, reference}
 
   @type frame ::
           {:hello, pos_integer, [atom]}
@@ -180,7 +183,7 @@ defmodule NetRunner.Protocol do
   @spec files(start) :: [{:file, binary} | file]
   def files(start) do
     for given <- [start.stdin, start.stdout, start.stderr],
-        is_tuple(given),
+        is_tuple(given) and elem(given, 0) == :file,
         do: given
   end
 
@@ -194,17 +197,20 @@ defmodule NetRunner.Protocol do
   defp flags(start) do
     case start.stdin do
       :pipe -> @stdin
+      {:joint, _joint} -> @stdin
       :null -> 0
       {:file, _path} -> @stdin_file
     end |||
       case start.stdout do
         :pipe -> @stdout
+        {:joint, _joint} -> @stdout
         :null -> 0
         {:file, _path, :truncate, _mode} -> @stdout_file
         {:file, _path, :append, _mode} -> @stdout_file ||| @stdout_append
       end |||
       case start.stderr do
         given when given in [:pipe, :inherit] -> @stderr
+        {:joint, _joint} -> @stderr
         :merge -> @merge
         :null -> 0
         {:file, _path, :truncate, _mode} -> @stderr_file

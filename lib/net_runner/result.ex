@@ -47,6 +47,10 @@ defmodule NetRunner.Result do
     * `truncated?` - whether output was thrown away: `max_output_size:`, `max_line_length:` with
       `:truncate`, or a stderr longer than its tail.
     * `orphans_killed` - how many background processes had to be killed at the end.
+    * `stages` - of a pipeline (`NetRunner.pipeline/1`), the result of each command, without stdout, in the order of the stages: of
+      a tee its own, and then that of the command behind it; nil where there was one command. `cmd`, `exit`, `cause`, `error`, `os_pid`, `containment`, `cgroup` and
+      `stderr` are those of the command that says how the pipeline ended; `duration_ms` is that of the whole, `rusage` the sum,
+      `stats` the first one's stdin and the last one's stdout.
   """
 
   @type exit_reason :: {:exited, 0..255} | {:signaled, atom | 32..64}
@@ -78,7 +82,8 @@ defmodule NetRunner.Result do
           cgroup: NetRunner.Cgroup.usage() | nil,
           stats: map,
           truncated?: boolean,
-          orphans_killed: non_neg_integer
+          orphans_killed: non_neg_integer,
+          stages: [t, ...] | nil
         }
 
   @enforce_keys [:cmd, :cause, :os_pid, :containment, :duration_ms]
@@ -93,6 +98,7 @@ defmodule NetRunner.Result do
     :duration_ms,
     :rusage,
     :cgroup,
+    :stages,
     stderr: "",
     stats: %{},
     truncated?: false,

@@ -46,13 +46,13 @@ defmodule NetRunner.Shepherd do
 
   @doc """
   Sends one start request (a `Protocol.spawn/2` with its id) on behalf of the calling process, which
-  becomes the owner of the handles. `how` is the mode of its pipes, and its terminal (the option `pty:`). Call `arrived/1` with the ticket when the control socket has spoken,
+  becomes the owner of the handles. `how` is the mode of its pipes, its terminal (the option `pty:`), and its joints, as the NIF takes them. Call `arrived/1` with the ticket when the control socket has spoken,
   or `verdict/1` when it hung up without a word.
   `{:error, posix | {:pty, posix} | :spawn_timeout | :shepherd_lost}`.
   """
   @spec spawn(non_neg_integer, {binary, binary | nil, non_neg_integer}, how, timeout) ::
           {:ok, start} | {:error, term}
-        when how: {0..2, false | map}
+        when how: %{mode: 0..2, pty: false | map, joints: nil | tuple}
   def spawn(id, request, how, timeout) do
     # Environments are in it: as a function it is shown neither in the queue nor as the last message of a crash.
     GenServer.call(__MODULE__, {:spawn, id, fn -> request end, how}, timeout)
@@ -421,12 +421,22 @@ defmodule NetRunner.Shepherd do
 
   defp retry_later(state), do: state
 
-  defp nif_spawn(socket, {frame, nil, flags}, {mode, pty}, pid),
-    do: Nif.spawn(socket, frame, nil, flags, mode, pid, terminal(pty))
+  defp nif_spawn(socket, {frame, nil, flags}, how, pid),
+    do: Nif.spawn(socket, frame, nil, flags, how.mode, pid, terminal(how.pty), how.joints)
 
   # The strings are written to a memfd: not on a normal scheduler.
-  defp nif_spawn(socket, {frame, strings, flags}, {mode, pty}, pid),
-    do: Nif.spawn_large(socket, frame, strings, flags, mode, pid, terminal(pty))
+  defp nif_spawn(socket, {frame, strings, flags}, how, pid) do
+    Nif.spawn_large(
+      socket,
+      frame,
+      strings,
+      flags,
+      how.mode,
+      pid,
+      terminal(how.pty),
+      how.joints
+    )
+  end
 
   defp terminal(false), do: nil
   defp terminal(%{rows: rows, cols: cols, echo: echo, raw: raw}), do: {rows, cols, echo, raw}

@@ -5,36 +5,36 @@ defmodule NetRunner.Stream do
   # whichever way it ends. It can be enumerated again: each time is a new run. Between two elements no
   # wait is placed, so nothing strays into the mailbox of whoever enumerates.
 
-  alias NetRunner.{Collector, ExitError, Idle, Lines, Pipe, Result}
+  alias NetRunner.{ExitError, Idle, Lines, Pipe, Plan, Result, Running}
 
-  @spec new([binary, ...], NetRunner.Options.t()) :: Enumerable.t()
-  def new(cmd, options) do
+  @spec new(Plan.t()) :: Enumerable.t()
+  def new(plan) do
     Stream.resource(
-      fn -> start(cmd, options) end,
+      fn -> start(plan) end,
       &next/1,
       &close/1
     )
   end
 
   # `handles` are the pipes that have not ended, the next to be read first; `lines` one splitter for each.
-  defp start(cmd, options) do
-    with {:ok, process} <- NetRunner.Process.start_checked(cmd, options, false),
-         {:ok, pipes} <- NetRunner.Process.pipes(process) do
-      wanted = if options.stderr == :tagged, do: [:stdout, :stderr], else: [:stdout]
-      handles = for name <- wanted, handle = pipes[name], do: {name, handle}
-      lines = options.lines && Lines.new(options.lines, options.max_line_length)
+  defp start(%{options: options} = plan) do
+    case Running.start(plan, options.spawn_timeout) do
+      {:ok, running} ->
+        handles = Running.handles(running, options.stderr == :tagged)
+        lines = options.lines && Lines.new(options.lines, options.max_line_length)
 
-      %{
-        cmd: cmd,
-        options: options,
-        process: process,
-        handles: handles,
-        idle: Idle.new(options, pipes),
-        lines: if(lines, do: Map.new(handles, fn {name, _handle} -> {name, lines} end)),
-        status: :running
-      }
-    else
-      {:error, reason} -> raise NetRunner.Error, reason: reason, cmd: cmd
+        %{
+          plan: plan,
+          options: options,
+          running: running,
+          handles: handles,
+          idle: Idle.new(options.idle_timeout, Running.consumed(running)),
+          lines: if(lines, do: Map.new(handles, fn {name, _handle} -> {name, lines} end)),
+          status: :running
+        }
+
+      {:error, reason, cmd} ->
+        raise NetRunner.Error, reason: reason, cmd: cmd
     end
   end
 
@@ -66,8 +66,10 @@ defmodule NetRunner.Stream do
     end
   end
 
-  # Whoever floods one pipe must not keep the other waiting for ever.
-  defp turn(%{handles: [first, second]} = state), do: %{state | handles: [second, first]}
+  # Whoever floods one pipe must not keep the others waiting for ever.
+  defp turn(%{handles: [first, second | rest]} = state),
+    do: %{state | handles: [second | rest] ++ [first]}
+
   defp turn(state), do: state
 
   defp split(name, chunk, %{lines: nil} = state), do: {elements([chunk], name, state), state}
@@ -91,51 +93,46 @@ defmodule NetRunner.Stream do
     end
   end
 
-  defp elements(elements, name, %{options: %{stderr: :tagged}}),
-    do: Enum.map(elements, &{name, &1})
+  defp elements(elements, name, %{options: %{stderr: :tagged}}) do
+    tag = if name == :stdout, do: :stdout, else: :stderr
+    Enum.map(elements, &{tag, &1})
+  end
 
   defp elements(elements, _name, _state), do: elements
 
   defp time_out(state) do
-    NetRunner.Process.stop_for(state.process, :idle_timeout)
+    Running.stop_for(state.running, :idle_timeout)
     fail(:timeout, state)
   end
 
   # What was said on stderr until then is often why.
-  defp fail(reason, state),
-    do: fail(reason, NetRunner.Process.last_words(state.process), state)
+  defp fail(reason, state), do: fail(reason, Running.last_words(state.running), state)
 
-  defp fail(reason, tail, state),
-    do: raise(NetRunner.Error, reason: reason, cmd: state.cmd, stderr: tail)
+  defp fail(reason, %Result{cmd: cmd, stderr: tail}, _state),
+    do: raise(NetRunner.Error, reason: reason, cmd: cmd, stderr: tail)
+
+  defp fail(reason, tail, state) do
+    cmd = List.last(state.plan.stages).shown
+    raise NetRunner.Error, reason: reason, cmd: cmd, stderr: tail
+  end
 
   defp finish(state) do
-    with :ended <- Idle.await_exit(state.process, :infinity, Idle.heard(state.idle)),
-         {:ok, %{result: result} = conclusion} <-
-           NetRunner.Process.conclude(state.process, :infinity) do
-      # The server is gone.
-      case Collector.fed(conclusion) do
-        :ok -> ended(state.options.exit, result, %{state | status: :over})
-        {:error, reason} -> fail(reason, result.stderr, state)
-      end
+    with :ended <- Running.await_exit(state.running, :infinity, Idle.heard(state.idle)),
+         # The servers are gone.
+         {result, nil} <- Running.conclude(state.running) do
+      ended(state.options.exit, result, %{state | status: :over})
     else
-      :idle_timeout ->
-        time_out(state)
-
-      {:unkillable, %{pids: pids} = conclusion} ->
-        _ = Collector.fed(conclusion)
-        fail({:unkillable, pids}, state)
-
-      {:error, reason} ->
-        fail(reason, state)
+      :idle_timeout -> time_out(state)
+      {result, {_cause, reason}} -> fail(reason, result, state)
     end
   end
 
   defp ended(_exit, %{cause: :guardian_lost} = result, state),
-    do: fail(:guardian_lost, result.stderr, state)
+    do: fail(:guardian_lost, result, state)
 
   # Whoever started the enumeration has died, and another goes on with it: this is a cut, not an end.
   defp ended(_exit, %{cause: :owner_down} = result, state),
-    do: fail(:closed, result.stderr, state)
+    do: fail(:closed, result, state)
 
   defp ended(:ignore, _result, state), do: {:halt, state}
   defp ended(:element, result, state), do: {[{:exit, result.exit}], state}
@@ -147,11 +144,11 @@ defmodule NetRunner.Stream do
   end
 
   # Its server may be on its way out, and an input with it.
-  defp close(%{status: :over} = state), do: NetRunner.Process.stop(state.process)
+  defp close(%{status: :over} = state), do: Running.stop(state.running)
 
   # Halted early, or the consumer raised: nobody reads the rest.
   defp close(state) do
-    for {_name, handle} <- state.handles, do: NetRunner.Nif.close(handle)
-    NetRunner.Process.stop(state.process)
+    Running.close(state.running)
+    Running.stop(state.running)
   end
 end

@@ -78,7 +78,9 @@ defmodule NetRunner.Process.Server do
     deadline = Pipe.deadline(options.spawn_timeout)
     owner_monitor = Process.monitor(options.owner)
 
-    with {:ok, start} <- Shepherd.spawn(id, request, {mode, options.pty}, options.spawn_timeout),
+    how = %{mode: mode, pty: options.pty, joints: joints(options)}
+
+    with {:ok, start} <- Shepherd.spawn(id, request, how, options.spawn_timeout),
          {control, stdin, stdout, stderr} = start.handles,
          {:started, os_pid, guardian_pid, containment} <-
            control |> await_start(deadline, owner_monitor, options) |> settle(start, options) do
@@ -113,6 +115,17 @@ defmodule NetRunner.Process.Server do
       {:error, reason} -> {:stop, {:shutdown, reason}}
     end
   end
+
+  # Of a command in a pipeline: what is passed on in the place of a pipe of ours.
+  defp joints(%{input: stdin, stdout: stdout, stderr: stderr}) do
+    case {joint(stdin), joint(stdout), joint(stderr)} do
+      {nil, nil, nil} -> nil
+      joints -> joints
+    end
+  end
+
+  defp joint({:joint, joint}), do: joint
+  defp joint(_other), do: nil
 
   # What others may use is theirs alone: an input that we feed has no other writer, and a stderr that we
   # consume no other reader. All of them are counted.

@@ -1,0 +1,125 @@
+defmodule NetRunner.Pipeline.Link do
+  @moduledoc false
+  # The stages of a pipeline as a user gives them become links here, each looked at by itself: a command with its own
+  # options (whose values nobody has looked at yet), a function, or a tee. What the options come to, NetRunner.Plan knows.
+
+  alias NetRunner.{Command, Executable}
+  alias NetRunner.Options.Type
+
+  @typedoc "A function between two commands, and how the first one's output is cut for it."
+  @type via :: %{
+          fun: (Enumerable.t() -> Enumerable.t()),
+          lines: nil | binary,
+          max_line_length: term,
+          max_chunk_size: pos_integer
+        }
+
+  @type file :: {:file, binary, :truncate | :append, non_neg_integer}
+  @type command :: {:command, [binary, ...], own :: keyword}
+  @type t :: command | {:via, via} | {:tee, file | command}
+
+  @via %{
+    lines: :separator,
+    max_line_length: :line_limit,
+    max_chunk_size: {:integer, 1, 268_435_456}
+  }
+
+  @doc "All of them: the first is a command, the last one is no function."
+  @spec all([term]) :: {:ok, [t, ...]} | {:error, NetRunner.Error.reason()}
+  def all(stages) do
+    stages
+    |> Enum.with_index(1)
+    |> Enum.reduce_while([], fn {stage, number}, links ->
+      case one(stage) do
+        {:ok, link} -> {:cont, [link | links]}
+        {:error, reason} -> {:halt, {:error, numbered(reason, number)}}
+      end
+    end)
+    |> case do
+      {:error, reason} -> {:error, reason}
+      links -> links |> Enum.reverse() |> check_ends(List.first(links))
+    end
+  end
+
+  defp numbered({kind, what}, number), do: {kind, "stage #{number}: #{what}"}
+
+  defp numbered({:invalid, option, what}, number),
+    do: {:invalid, option, "stage #{number}: #{what}"}
+
+  defp check_ends([], nil), do: invalid("a pipeline without a stage")
+
+  defp check_ends(_links, {:via, _via}),
+    do:
+      invalid("a pipeline that ends with a function: make a stream of it, and call the function")
+
+  defp check_ends([{:command, _cmd, _own} | _] = links, _last), do: {:ok, links}
+
+  defp check_ends(_links, _last),
+    do: invalid("a pipeline begins with a command: what it reads is given as input:")
+
+  defp invalid(what), do: {:error, {:invalid_cmd, what}}
+
+  defp one(fun) when is_function(fun, 1), do: one({fun, []})
+
+  defp one({fun, opts}) when is_function(fun, 1) do
+    unless Keyword.keyword?(opts),
+      do: raise(ArgumentError, "options of a function in a pipeline must be a keyword list")
+
+    via(opts, %{fun: fun, lines: nil, max_line_length: :infinity, max_chunk_size: 262_144})
+  end
+
+  defp one({:tee, path}) when is_binary(path), do: one({:tee, path, []})
+  defp one({:tee, path, opts}), do: tee_file({:file, path, opts})
+
+  defp one({:tee, command}) do
+    with {:ok, command} <- command(command), do: {:ok, {:tee, command}}
+  end
+
+  defp one(command), do: command(command)
+
+  defp command(command) do
+    {cmd, own} = Command.resolve(command, [])
+
+    unless Keyword.keyword?(own), do: raise(ArgumentError, "options must be a keyword list")
+
+    with {:ok, cmd} <- Executable.check_cmd(cmd), do: {:ok, {:command, cmd, own}}
+  end
+
+  defp tee_file(file) do
+    case Type.check({:stdio, []}, file) do
+      {:ok, file} ->
+        {:ok, {:tee, file}}
+
+      {:invalid, what} ->
+        invalid(what)
+
+      {:wrong, _expected} ->
+        raise ArgumentError,
+              "a tee is {:tee, path} or {:tee, path, opts} with :append and mode: 0..0o7777"
+    end
+  end
+
+  defp via([], %{lines: nil, max_line_length: {_, _}}),
+    do: {:error, {:invalid, :max_line_length, "there are no lines without lines:"}}
+
+  defp via([], via), do: {:ok, {:via, via}}
+
+  defp via([{name, value} | rest], via) do
+    unless is_map_key(@via, name),
+      do: raise(ArgumentError, "unknown option #{inspect(name)} for a function in a pipeline")
+
+    case Type.check(@via[name], value) do
+      :ok ->
+        via(rest, %{via | name => value})
+
+      {:ok, value} ->
+        via(rest, %{via | name => value})
+
+      {:invalid, what} ->
+        {:error, {:invalid, name, what}}
+
+      {:wrong, expected} ->
+        raise ArgumentError, "#{name} of a function in a pipeline must be #{expected}"
+    end
+  end
+end

@@ -1,0 +1,256 @@
+defmodule NetRunner.Plan do
+  @moduledoc false
+  # What a call of run, exec or stream is to run, all of it checked: one command, or the stages of a pipeline, each with
+  # the options that it is started with. Nothing has been started; NetRunner.Running does that.
+
+  alias NetRunner.{Command, Environment, Executable, Options, Pipeline, Quote, Settings, Terminal}
+  alias NetRunner.Options.Type
+  alias NetRunner.Pipeline.Link
+
+  @enforce_keys [:stages, :options]
+  defstruct [:stages, :options]
+
+  @typedoc """
+  One command. `shown` is what results and messages call it, `ok` its exit codes that are no failure, `via` the function
+  between the command before it and this one. `copy` makes it a tee: where its stderr, the copy, goes.
+  """
+  @type stage :: %{
+          cmd: [binary, ...],
+          shown: [binary, ...],
+          options: Options.t(),
+          ok: [0..255],
+          via: nil | Link.via(),
+          copy: nil | Link.file() | stage
+        }
+
+  @typedoc "`options` are those of the call as a whole."
+  @type t :: %__MODULE__{stages: [stage, ...], options: Options.t()}
+
+  # What a call gives to the commands of a pipeline that have none of their own: all that a process has, but for how
+  # stages are joined, and what only one of them could have.
+  @shared Options.names(:process) -- [:input, :stdout, :stderr, :owner, :pty, :arg0]
+  @own [:stderr, :arg0, :ok | @shared]
+
+  @spec new(term, keyword, Options.call()) :: {:ok, t} | {:error, NetRunner.Error.reason()}
+  def new(%Pipeline{stages: stages}, opts, call) do
+    unless Keyword.keyword?(opts), do: raise(ArgumentError, "options must be a keyword list")
+    opts = Options.named(opts)
+
+    with {:ok, links} <- Link.all(stages),
+         {:ok, whole} <- whole(links, opts, call),
+         {:ok, stages} <- stages(links, {Keyword.take(opts, @shared), whole, call}),
+         do: {:ok, tee_stdout(stages, whole)}
+  end
+
+  def new(cmd, opts, call) do
+    {cmd, opts} = cmd |> Command.for_call(call) |> Command.resolve(opts)
+
+    with {:ok, options} <- Options.validate(opts, call),
+         {:ok, cmd} <- Executable.check_cmd(cmd),
+         do: {:ok, tee_stdout([stage(cmd, options, Map.get(options, :ok, [0]))], options)}
+  end
+
+  @doc "The commands of a plan, in the order of their results: one behind a tee follows it."
+  @spec commands(t) :: [stage, ...]
+  def commands(%__MODULE__{stages: stages}) do
+    Enum.flat_map(stages, fn
+      %{copy: %{} = branch} = tee -> [tee, branch]
+      stage -> [stage]
+    end)
+  end
+
+  @doc "What can be seen to be wrong with its commands before one is started, and with which."
+  @spec check(t) :: :ok | {:error, NetRunner.Error.reason(), [binary]}
+  def check(plan) do
+    plan
+    |> commands()
+    |> Enum.find_value(:ok, fn %{cmd: [exe | _args], options: options} = stage ->
+      with {:ok, _mode} <- Terminal.mode(options),
+           {:ok, _path} <- Executable.check(exe, Environment.path(options.env)),
+           {:ok, _settings} <- Settings.resolve(options) do
+        nil
+      else
+        {:error, reason} -> {:error, reason, stage.shown}
+      end
+    end)
+  end
+
+  defp stage(cmd, options, ok),
+    do: %{cmd: cmd, shown: cmd, options: options, ok: ok, via: nil, copy: nil}
+
+  ## The options of a pipeline as a whole
+
+  # Its ends may have been given to the commands there.
+  defp whole([{:command, _cmd, first} | _] = links, opts, call) do
+    last = with {:command, _cmd, own} <- List.last(links), do: own, else: (_tee -> [])
+
+    own =
+      Keyword.take(first, [:input, :input_buffer]) ++
+        Keyword.take(last, if(Options.ignored?(:ok, call), do: [:stdout], else: [:stdout, :ok]))
+
+    with {:ok, options} <- Options.validate(own ++ opts, call), do: check_whole(links, options)
+  end
+
+  defp check_whole([_one], options), do: {:ok, options}
+
+  defp check_whole(_links, %{pty: pty}) when pty != false,
+    do: invalid(:pty, "a pipeline has no terminal")
+
+  defp check_whole(_links, %{arg0: arg0}) when arg0 != nil,
+    do: invalid(:arg0, "is one command's: give it to that stage")
+
+  defp check_whole(_links, %{stderr: {:file, _path, :truncate, _mode}}),
+    do: invalid(:stderr, "the commands of a pipeline would overwrite each other's: use :append")
+
+  defp check_whole(_links, options), do: {:ok, options}
+
+  defp invalid(option, what), do: {:error, {:invalid, option, what}}
+
+  ## The options of each of its stages
+
+  # `of_call` are the options that the call shares out, its options as a whole, and which it is.
+  defp stages(links, of_call) do
+    last = length(links)
+
+    links
+    |> Enum.with_index(1)
+    |> Enum.reduce_while({:ok, [], nil}, fn
+      {{:via, via}, _number}, {:ok, stages, before} ->
+        {:cont, {:ok, stages, both(before, via)}}
+
+      {link, number}, {:ok, stages, via} ->
+        case place(link, %{number: number, first?: number == 1, last?: number == last}, of_call) do
+          {:ok, stage} -> {:cont, {:ok, [%{stage | via: via} | stages], nil}}
+          error -> {:halt, error}
+        end
+    end)
+    |> then(fn
+      {:ok, stages, nil} -> {:ok, Enum.reverse(stages)}
+      error -> error
+    end)
+  end
+
+  # Two functions in a row: the second reads what the first one gives, as it gives it.
+  defp both(nil, via), do: via
+  defp both(first, second), do: %{first | fun: &second.fun.(first.fun.(&1))}
+
+  defp place({:command, cmd, own}, place, {_shared, whole, _call} = of_call) do
+    at_ends =
+      if(place.first?, do: [:input, :input_buffer], else: []) ++
+        if(place.last?, do: [:stdout], else: [])
+
+    with {:ok, options, ok} <- own(own, @own ++ at_ends, place, of_call),
+         do: {:ok, stage(cmd, ends(options, place, whole), ok)}
+  end
+
+  defp place({:tee, {:file, _path, _how, _mode} = file}, place, {shared, whole, call}) do
+    with {:ok, options} <- Options.validate(shared, call),
+         do: {:ok, tee(file, ends(options, place, whole))}
+  end
+
+  defp place({:tee, {:command, cmd, own}}, place, {shared, whole, call} = of_call) do
+    stdout = Keyword.get(own, :stdout, :discard)
+
+    with {:ok, options} <- Options.validate(shared, call),
+         {:ok, stdout} <- branch_stdout(stdout),
+         {:ok, branch, ok} <- own(own, [:stdout | @own], %{place | last?: false}, of_call) do
+      branch = stage(cmd, %{branch | stdout: stdout}, ok)
+      {:ok, tee(branch, ends(options, place, whole))}
+    end
+  end
+
+  defp branch_stdout(stdout) do
+    case Type.check({:stdio, [:discard]}, stdout) do
+      :ok ->
+        {:ok, stdout}
+
+      {:ok, file} ->
+        {:ok, file}
+
+      {:invalid, what} ->
+        invalid(:stdout, what)
+
+      {:wrong, expected} ->
+        raise ArgumentError, "stdout of a command behind a tee must be #{expected}"
+    end
+  end
+
+  # What a stage was given itself wins over what the call gives to all.
+  defp own(own, names, place, {shared, whole, call}) do
+    own = Options.named(own)
+
+    for {name, _value} <- own, name not in names do
+      raise ArgumentError,
+            "stage #{place.number} of the pipeline cannot have the option #{inspect(name)}#{why(name)}"
+    end
+
+    {ok, own} = Keyword.pop(own, :ok, [0])
+    given = Keyword.drop(own, [:input, :input_buffer, :stdout])
+
+    with :ok <- check_stderr(own[:stderr], place),
+         {:ok, options} <- Options.validate(shared ++ given, call) do
+      stderr =
+        if Keyword.has_key?(own, :stderr), do: options.stderr, else: stderr(whole.stderr, place)
+
+      {:ok, %{options | stderr: stderr}, check_ok(ok)}
+    end
+  end
+
+  defp why(name) when name in [:input, :input_buffer], do: ", only the first one"
+  defp why(:stdout), do: ", only the last one"
+  defp why(_name), do: ", only the call"
+
+  # Nobody would read it.
+  defp check_stderr(apart, place) when apart in [:capture, :tagged, :pipe],
+    do:
+      invalid(
+        :stderr,
+        "stage #{place.number}: #{inspect(apart)} is for all commands, give it to the call"
+      )
+
+  defp check_stderr(_other, _place), do: :ok
+
+  defp stderr(:merge, %{last?: false}), do: :consume
+  defp stderr(stderr, _place), do: stderr
+
+  defp check_ok(ok) do
+    case Type.check(:exit_codes, ok) do
+      :ok -> ok
+      {:wrong, expected} -> raise ArgumentError, "ok must be #{expected}"
+    end
+  end
+
+  defp ends(options, place, whole) do
+    first = if place.first?, do: Map.take(whole, [:input, :input_buffer]), else: %{}
+    last = if place.last?, do: Map.take(whole, [:stdout]), else: %{}
+    options |> Map.merge(first) |> Map.merge(last)
+  end
+
+  ## Tees
+
+  @doc "The program of every tee: csrc/tee.c."
+  @spec tee_exe :: binary
+  def tee_exe, do: Application.app_dir(:net_runner, ["priv", "tee"])
+
+  # It is whose the command is, for the file's sake, and has nothing else of it.
+  @no_tees %{env: {:replace, []}, cd: nil, arg0: nil, cgroup: nil, rlimits: %{}, orphans: :kill}
+
+  defp tee(copy, options) do
+    options = Map.merge(options, @no_tees)
+    %{stage([tee_exe()], options, [0]) | shown: tee_shown(copy), copy: copy}
+  end
+
+  defp tee_shown({:file, path, _how, _mode}), do: ["tee", path]
+  defp tee_shown(%{cmd: cmd}), do: ["tee", ">(#{Quote.excerpt(cmd)})"]
+
+  # `stdout: {:tee, path}` is one more stage. What the command itself is given is what its tee is.
+  defp tee_stdout(stages, %{stdout: {:tee, file}} = whole) do
+    whole = %{whole | stdout: :pipe}
+    {before, [last]} = Enum.split(stages, -1)
+    last = %{last | options: %{last.options | stdout: :pipe}}
+    tee = tee(file, %{last.options | input: :null, stderr: :consume})
+    %__MODULE__{stages: before ++ [last, tee], options: whole}
+  end
+
+  defp tee_stdout(stages, whole), do: %__MODULE__{stages: stages, options: whole}
+end

@@ -1,0 +1,342 @@
+defmodule NetRunner.Running do
+  @moduledoc false
+  # The commands of one call of run, exec or stream, from their start to their end: one, or those of a pipeline, which
+  # are joined here. Whoever reads what the last of them says asks this module for everything else. It belongs to
+  # the process that started it.
+
+  alias NetRunner.{Idle, Lines, Nif, Pipe, Pipefail, Plan, Result, Stats}
+
+  @enforce_keys [:commands, :began]
+  defstruct [:commands, :began, joints: []]
+
+  @typedoc """
+  `commands` in the order of their results. `source` is the pipe that the function before a command reads. `branch?` says
+  that it is behind a tee, so that nobody reads on behind it.
+  """
+  @type command :: %{
+          process: pid,
+          pipes: map,
+          stage: Plan.stage(),
+          source: nil | Pipe.handle(),
+          branch?: boolean
+        }
+
+  @type t :: %__MODULE__{commands: [command, ...], began: integer, joints: [reference]}
+
+  @typedoc "What went wrong around a command: its result's cause, and the reason."
+  @type trouble :: nil | {Result.cause(), NetRunner.Error.reason()}
+
+  ## Starting
+
+  @doc "Starts all of them, each within what is left of `spawn_timeout`, or none: then with the command that failed."
+  @spec start(Plan.t(), timeout) :: {:ok, t} | {:error, NetRunner.Error.reason(), [binary]}
+  def start(%Plan{stages: [%{copy: nil} = stage]}, spawn_timeout) do
+    began = now()
+
+    with {:ok, command} <- start_one(stage, %{spawn_timeout: spawn_timeout}, nil),
+         do: {:ok, %__MODULE__{commands: [command], began: began}}
+  end
+
+  def start(%Plan{stages: stages} = plan, spawn_timeout) do
+    with :ok <- Plan.check(plan) do
+      running = %__MODULE__{commands: [], began: now()}
+
+      case start_each(stages, nil, Pipe.deadline(spawn_timeout), running) do
+        {:ok, running} ->
+          {:ok, %{running | commands: Enum.reverse(running.commands)}}
+
+        {:error, reason, cmd, running} ->
+          stop(running)
+          {:error, reason, cmd}
+      end
+    end
+  end
+
+  # `before` is what the next one reads: nil (its own input), a joint, or the pipe of the one before.
+  defp start_each([], _before, _deadline, running), do: {:ok, running}
+
+  defp start_each([stage | rest], before, deadline, running) do
+    with {:ok, stdin, source} <- stdin(before, stage),
+         {:ok, stdout, running} <- stdout(rest, stage, running),
+         {:ok, stderr, running} <- stderr(stage, running),
+         stdio = %{input: stdin, stdout: stdout, stderr: stderr},
+         {:ok, command, running} <- add(stage, stdio, source, false, deadline, running),
+         {:ok, running} <- start_branch(stage, stderr, deadline, running) do
+      start_each(rest, after_it(stdout, command), deadline, running)
+    else
+      {:error, reason} -> {:error, reason, stage.shown, running}
+      {:error, reason, cmd} -> {:error, reason, cmd, running}
+      failed -> failed
+    end
+  end
+
+  defp add(stage, stdio, source, branch?, deadline, running) do
+    # A deadline that is over leaves it a moment: it may be that of a start which failed for another reason.
+    given = Map.put(stdio, :spawn_timeout, max(Pipe.left(deadline), 1))
+
+    with {:ok, command} <- start_one(stage, given, source) do
+      command = %{command | branch?: branch?}
+      {:ok, command, %{running | commands: [command | running.commands]}}
+    end
+  end
+
+  defp start_branch(%{copy: %{} = branch}, {:joint, _} = joint, deadline, running) do
+    stdio = %{input: joint, stdout: branch.options.stdout, stderr: branch.options.stderr}
+
+    case add(branch, stdio, nil, true, deadline, running) do
+      {:ok, _command, running} -> {:ok, running}
+      {:error, reason, cmd} -> {:error, reason, cmd, running}
+    end
+  end
+
+  defp start_branch(_stage, _stderr, _deadline, running), do: {:ok, running}
+
+  defp start_one(%{cmd: cmd} = stage, given, source) do
+    with {:ok, process} <-
+           NetRunner.Process.start_checked(cmd, Map.merge(stage.options, given), false),
+         # Its server may be killed before anything of the command is known here.
+         {:ok, pipes} <- NetRunner.Process.pipes(process) do
+      {:ok, %{process: process, pipes: pipes, stage: stage, source: source, branch?: false}}
+    else
+      {:error, reason} -> {:error, reason, stage.shown}
+    end
+  end
+
+  defp stdin(nil, stage), do: {:ok, stage.options.input, nil}
+  defp stdin({:joint, _} = joint, _stage), do: {:ok, joint, nil}
+  defp stdin({:pipe, handle}, %{via: via}), do: {:ok, &feed(&1, via, handle), handle}
+
+  defp stdout([], stage, running), do: {:ok, stage.options.stdout, running}
+  defp stdout([%{via: nil} | _], _stage, running), do: joint(running)
+  defp stdout(_function, _stage, running), do: {:ok, :pipe, running}
+
+  defp stderr(%{copy: nil, options: %{stderr: stderr}}, running), do: {:ok, stderr, running}
+  defp stderr(%{copy: {:file, _, _, _} = file}, running), do: {:ok, file, running}
+  defp stderr(_tee, running), do: joint(running)
+
+  defp joint(running) do
+    with {:ok, joint} <- Nif.joint_open(self()),
+         do: {:ok, {:joint, joint}, %{running | joints: [joint | running.joints]}}
+  end
+
+  defp after_it({:joint, _} = joint, _command), do: joint
+  defp after_it(:pipe, command), do: {:pipe, command.pipes.stdout}
+  defp after_it(_elsewhere, _command), do: nil
+
+  ## Functions between two commands: they are the input of the second
+
+  # However the function ends, the command before it is told that nobody reads on.
+  defp feed(sink, via, handle) do
+    handle |> read(via) |> via.fun.() |> Enum.into(sink)
+  after
+    Nif.close(handle)
+  end
+
+  defp read(handle, via) do
+    Stream.resource(
+      fn -> via.lines && Lines.new(via.lines, via.max_line_length) end,
+      &read_next(handle, via.max_chunk_size, &1),
+      fn _lines -> :ok end
+    )
+  end
+
+  defp read_next(_handle, _max, :over), do: {:halt, :over}
+
+  defp read_next(handle, max, lines) do
+    case Pipe.read(handle, max, :infinity) do
+      {:ok, chunk} -> split(chunk, lines)
+      :eof -> last_line(lines)
+      {:error, reason} -> raise NetRunner.Error, reason: reason
+    end
+  end
+
+  defp split(chunk, nil), do: {[chunk], nil}
+
+  defp split(chunk, lines) do
+    case Lines.feed(lines, chunk) do
+      {found, lines} -> {found, lines}
+      {:error, too_long, _before} -> raise NetRunner.Error, reason: too_long
+    end
+  end
+
+  defp last_line(nil), do: {:halt, :over}
+
+  defp last_line(lines) do
+    case Lines.finish(lines) do
+      {:error, too_long, _found} -> raise NetRunner.Error, reason: too_long
+      found -> {found, :over}
+    end
+  end
+
+  ## While they run
+
+  @doc "The last command's stdout and, if it is wanted, the stderr of each: what there is of them to be read."
+  @spec handles(t, boolean) :: [{:stdout | {:stderr, non_neg_integer}, Pipe.handle()}]
+  def handles(running, stderr?) do
+    stdout = for handle <- [last(running).pipes.stdout], handle != nil, do: {:stdout, handle}
+    if stderr?, do: stdout ++ stderrs(running), else: stdout
+  end
+
+  defp stderrs(running) do
+    for {%{pipes: %{stderr: handle}}, index} <- Enum.with_index(running.commands),
+        handle != nil,
+        do: {{:stderr, index}, handle}
+  end
+
+  # What follows it in the list is behind a tee.
+  defp last(%{commands: [command]}), do: command
+  defp last(%{commands: commands}), do: commands |> Enum.reject(& &1.branch?) |> List.last()
+
+  @doc "The pipes whose bytes are output, too, but are read elsewhere: consumed stderrs."
+  @spec consumed(t) :: [Pipe.handle()]
+  def consumed(running) do
+    for %{pipes: pipes, stage: %{options: %{stderr: :consume}}} <- running.commands,
+        handle = pipes.counted.stderr,
+        do: handle
+  end
+
+  @doc "Waits for the end of all, whose output has ended or does not come here."
+  @spec await_exit(t, Pipe.deadline(), Idle.t()) :: :ended | :timeout | :idle_timeout
+  def await_exit(running, deadline, idle) do
+    running.commands
+    |> Enum.reverse()
+    |> Enum.find_value(:ended, fn %{process: process} ->
+      with :ended <- Idle.await_exit(process, deadline, idle), do: nil
+    end)
+  end
+
+  @doc "Sets off the stop ladder of each, for a cause that their results say if it is what ends them."
+  @spec stop_for(t, Result.cause()) :: :ok
+  def stop_for(running, cause) do
+    Enum.each(running.commands, &NetRunner.Process.stop_for(&1.process, cause))
+  end
+
+  @doc "The last words on stderr, of whoever said some: for who tells of a failure."
+  @spec last_words(t) :: binary
+  def last_words(running),
+    do: Enum.map_join(running.commands, &NetRunner.Process.last_words(&1.process))
+
+  @doc "Stops all of them, at the same time, and returns when they are gone. Twice is fine."
+  @spec stop(t) :: :ok
+  def stop(%{commands: [command], joints: []}) do
+    _ = NetRunner.Process.stop(command.process)
+    :ok
+  end
+
+  def stop(running) do
+    close_sources(running.commands)
+    stop_for(running, :stopped)
+    for command <- running.commands, do: NetRunner.Process.stop(command.process)
+    Enum.each(running.joints, &Nif.joint_close/1)
+  end
+
+  defp close_sources(commands) do
+    for %{source: source} <- commands, source != nil, do: Nif.close(source)
+    :ok
+  end
+
+  ## The end
+
+  @doc """
+  Waits for the end of each and tells of all: the result, without stdout, and what went wrong around it. The servers
+  are gone then. An exception of an input, or of a function between two commands, is raised here.
+  """
+  @spec conclude(t) :: {Result.t(), trouble}
+  def conclude(%{commands: [command], joints: []} = running), do: ending(command, running.began)
+
+  def conclude(running) do
+    endings = running.commands |> Enum.reverse() |> conclude_each(running, [])
+    Enum.each(running.joints, &Nif.joint_close/1)
+    stages = Enum.zip_with(running.commands, endings, &told/2)
+    result = Pipefail.result(stages, now() - running.began)
+    {result, result.error && {result.cause, result.error}}
+  end
+
+  # From the last on: one that reads by a function has to see all that the one before it wrote.
+  defp conclude_each([], _running, endings), do: endings
+
+  defp conclude_each([command | before], running, endings) do
+    ending =
+      try do
+        ending(command, running.began)
+      catch
+        # What is before it may wait for ever.
+        kind, reason ->
+          stop(running)
+          :erlang.raise(kind, reason, __STACKTRACE__)
+      end
+
+    close_sources([command])
+    conclude_each(before, running, [ending | endings])
+  end
+
+  defp told(%{stage: stage} = command, {result, trouble}) do
+    result = because(%{result | cmd: stage.shown}, trouble || copy_failed(stage, result))
+    %{result: result, ok: stage.ok, branch?: command.branch?}
+  end
+
+  defp because(result, nil), do: result
+  defp because(result, {cause, reason}), do: %{result | cause: cause, error: reason}
+
+  # A tee's exit code is the errno of the output that it could not write (csrc/tee.c).
+  defp copy_failed(%{copy: {:file, path, _, _}}, %{exit: {:exited, errno}}) when errno != 0,
+    do: {:io_error, {:file, path, NetRunner.Protocol.posix(errno)}}
+
+  defp copy_failed(_stage, _result), do: nil
+
+  defp ending(%{process: process} = command, began) do
+    case NetRunner.Process.conclude(process, :infinity) do
+      {:ok, conclusion} ->
+        case fed(conclusion) do
+          :ok -> {conclusion.result, nil}
+          {:error, reason} -> {conclusion.result, {:io_error, reason}}
+        end
+
+      {:unkillable, %{pids: pids} = conclusion} ->
+        # What broke the input otherwise is less than that they live.
+        _ = fed(conclusion)
+        {so_far(command, :unkillable, began), {:unkillable, {:unkillable, pids}}}
+
+      # Its server was killed, and took what it knew with it. The guardian ends the command.
+      {:error, reason} ->
+        {so_far(command, :guardian_lost, began), {:guardian_lost, reason}}
+    end
+  end
+
+  # An exception of what was given as `input:` belongs to the caller.
+  defp fed(%{fed: {:raised, kind, reason, stacktrace}}),
+    do: :erlang.raise(kind, reason, stacktrace)
+
+  defp fed(%{fed: {:broken, reason}}), do: {:error, reason}
+  defp fed(_conclusion), do: :ok
+
+  # What is known of a command whose end nobody tells.
+  defp so_far(%{pipes: pipes, stage: stage} = command, cause, began) do
+    stats = Stats.counters(pipes.counted)
+    tail = NetRunner.Process.last_words(command.process)
+
+    %Result{
+      cmd: stage.shown,
+      cause: cause,
+      os_pid: pipes.os_pid,
+      containment: pipes.containment,
+      duration_ms: now() - began,
+      stderr: tail,
+      truncated?: stage.options.stderr == :consume and bytes(stats.stderr) > byte_size(tail),
+      stats: stats
+    }
+  end
+
+  # That of a terminal is none of its own.
+  defp bytes(nil), do: 0
+  defp bytes(%{bytes: bytes}), do: bytes
+
+  @doc "Closes the pipes that come here: nobody reads the rest."
+  @spec close(t) :: :ok
+  def close(running) do
+    for {_tag, handle} <- handles(running, true), do: Nif.close(handle)
+    :ok
+  end
+
+  defp now, do: System.monotonic_time(:millisecond)
+end

@@ -1,0 +1,549 @@
+defmodule NetRunner.PipelineTest do
+  # pipeline/1: commands that the kernel joins, run as one. What it passes on, what each stage is given, how it ends, and that
+  # nothing of any of them is left. (Which result decides is pipefail_test.exs's.)
+  use NetRunner.Test.Case
+
+  import NetRunner,
+    only: [
+      exec: 1,
+      exec: 2,
+      exec!: 2,
+      pipeline: 1,
+      run: 1,
+      run: 2,
+      run!: 1,
+      run!: 2,
+      stream: 1,
+      stream!: 1,
+      stream!: 2
+    ]
+
+  alias NetRunner.{Command, Pipeline}
+
+  doctest NetRunner.Pipeline
+
+  defp sh(script), do: ["sh", "-c", script]
+  defp exits(result), do: Enum.map(result.stages, & &1.exit)
+
+  describe "what goes through" do
+    on_backends "comes out whole, in order, of any length" do
+      bytes = :crypto.strong_rand_bytes(3_000_001)
+      cats = pipeline([["cat"], ["cat"], ["cat"]])
+      assert run(cats, input: bytes, backend: backend) == {bytes, 0}
+      assert cats |> stream!(input: bytes, backend: backend) |> Enum.join() == bytes
+    end
+
+    on_backends "waits for its reader: an endless writer is held by whoever reads slowly" do
+      endless = pipeline([["yes"], ["cat"], ["head", "-c", "10000000"]])
+      assert {output, 0} = run(endless, backend: backend)
+      assert byte_size(output) == 10_000_000
+
+      [first | _] = endless |> stream!(backend: backend) |> Enum.take(1)
+      assert "y\ny\n" <> _ = first
+    end
+
+    test "never comes into the BEAM" do
+      {:ok, result} =
+        exec(pipeline([["head", "-c", "5000000", "/dev/zero"], ["cat"], ["wc", "-c"]]))
+
+      assert result.stdout == "5000000\n"
+      assert [first, second, _last] = result.stages
+      assert {first.stats.stdout, second.stats.stdin, second.stats.stdout} == {nil, nil, nil}
+    end
+
+    test "from file to file, nothing at all does" do
+      [from, to] = [tmp_path("from"), tmp_path("to")]
+      bytes = :crypto.strong_rand_bytes(1_000_000)
+      File.write!(from, bytes)
+
+      {:ok, result} =
+        exec(pipeline([["cat"], ["gzip"], ["gunzip"]]), input: {:file, from}, stdout: {:file, to})
+
+      assert File.read!(to) == bytes
+      assert result.stats == %{stdin: nil, stdout: nil, stderr: nil}
+
+      for %{stats: %{stderr: stderr} = stats} <- result.stages do
+        assert stderr.bytes == 0
+        assert %{stats | stderr: nil} == %{stdin: nil, stdout: nil, stderr: nil}
+      end
+    end
+
+    test "goes through pipes of a megabyte, where there is room for that" do
+      # F_GETPIPE_SZ of its stdin, as a stage sees it.
+      size = "import fcntl,sys; print(fcntl.fcntl(0, 1032))"
+      {said, 0} = run(pipeline([["true"], ["python3", "-c", size]]))
+      assert said in ["1048576\n", "262144\n", "65536\n"]
+      if System.cmd("id", ["-u"]) == {"0\n", 0}, do: assert(said == "1048576\n")
+    end
+  end
+
+  describe "each command" do
+    test "has 0, 1 and 2 and no other descriptor" do
+      {listed, 0} =
+        run(
+          pipeline([
+            sh("ls /proc/self/fd"),
+            sh("cat; ls /proc/self/fd"),
+            sh("cat; ls /proc/self/fd")
+          ])
+        )
+
+      # 3 is the directory that ls reads.
+      assert listed == String.duplicate("0\n1\n2\n3\n", 3)
+    end
+
+    test "has a session and a guardian of its own" do
+      ids = sh("cat; ps -o sid=,ppid= -p $$")
+      {said, 0} = run(pipeline([ids, ids, ids]))
+      [a, b, c, d, e, f] = said |> String.split() |> Enum.map(&String.to_integer/1)
+      assert length(Enum.uniq([a, b, c, d, e, f])) == 6
+    end
+
+    test "has the call's options, unless it has its own" do
+      show = fn opts ->
+        Command.new("sh", ["-c", "cat; echo $A in $PWD, umask $(umask)"], opts)
+      end
+
+      stages = pipeline([show.([]), show.(env: [A: "own"]), show.(cwd: "/", umask: 0o77)])
+
+      assert run(stages, env: [A: "given"], cd: "/tmp", umask: 0o27) ==
+               {"given in /tmp, umask 0027\nown in /tmp, umask 0027\ngiven in /, umask 0077\n", 0}
+    end
+
+    test "may be a template's, and pipelines may stand in pipelines" do
+      inner = pipeline([Command.new("sort", ["-n"]), ["uniq"]])
+      assert %Pipeline{stages: [_, _, _, _]} = whole = pipeline([["cat"], inner, ["tac"]])
+      assert run(whole, input: "2\n10\n2\n") == {"10\n2\n", 0}
+      assert run(pipeline([inner]), input: "2\n10\n2\n") == {"2\n10\n", 0}
+    end
+
+    test "is in list/0 while it runs" do
+      task = Task.async(fn -> run(pipeline([["sleep", "60"], ["cat"]]), timeout: 10_000) end)
+      mine = fn -> Enum.filter(NetRunner.list(), &(&1.owner == task.pid)) end
+      eventually("both are listed", fn -> length(mine.()) == 2 end)
+      assert Enum.map(mine.(), & &1.cmd) == [["sleep", "60"], ["cat"]]
+      Task.shutdown(task, :brutal_kill)
+    end
+  end
+
+  describe "its ends" do
+    on_backends "take every form of input:" do
+      path = tmp_path("input")
+      File.write!(path, "from a file")
+      through = pipeline([["cat"], ["cat"]])
+
+      for {input, output} <- [
+            {"bytes", "bytes"},
+            {["io", [?d, "ata"]], "iodata"},
+            {Stream.map(1..3, &to_string/1), "123"},
+            {fn sink -> Enum.into(["a", "sink"], sink) end, "asink"},
+            {{:file, path}, "from a file"},
+            {:null, ""}
+          ] do
+        assert run(through, input: input, backend: backend) == {output, 0}
+      end
+    end
+
+    test "may be given to the commands that have them" do
+      to = tmp_path("to")
+      first = Command.new("cat", [], input: "its own", input_buffer: 10)
+      last = Command.new("cat", [], stdout: {:file, to})
+      assert run(pipeline([first, ["cat"], last])) == {"", 0}
+      assert File.read!(to) == "its own"
+
+      assert run(pipeline([first, ["cat"], last]), input: "the call's", stdout: :pipe) ==
+               {"the call's", 0}
+    end
+
+    on_backends "give lines, limits, collectables and chunks as those of one command do" do
+      numbers = pipeline([["seq", "5"], ["cat"]])
+      opts = [backend: backend]
+      assert run(numbers, [lines: true] ++ opts) == {~w(1 2 3 4 5), 0}
+
+      assert run(numbers, [lines: true, into: MapSet.new()] ++ opts) ==
+               {MapSet.new(~w(1 2 3 4 5)), 0}
+
+      assert run(numbers, [max_output_size: 3] ++ opts) ==
+               {:error, {:max_output_exceeded, "1\n2"}}
+
+      assert run(numbers, [max_output_size: 3, overflow: :tail] ++ opts) == {"\n5\n", 0}
+      assert numbers |> stream!([max_chunk_size: 3] ++ opts) |> Enum.all?(&(byte_size(&1) <= 3))
+
+      assert numbers |> stream!([exit: :element, lines: true] ++ opts) |> Enum.at(-1) ==
+               {:exit, {:exited, 0}}
+    end
+
+    on_backends "make a filter of it, with through/2" do
+      words = ["b a", " c"]
+      split = pipeline([["tr", " ", "\n"], ["sort"]])
+      opts = [lines: true, backend: backend]
+      assert words |> NetRunner.through(split, opts) |> Enum.to_list() == ["a", "b", "c"]
+      # Lazy on both sides.
+      endless = Stream.repeatedly(fn -> "y\n" end) |> NetRunner.through(["cat"], opts)
+      assert Enum.take(endless, 2) == ["y", "y"]
+
+      assert_raise RuntimeError, "boom", fn ->
+        Stream.map(["a"], fn _ -> raise "boom" end)
+        |> NetRunner.through(split, opts)
+        |> Stream.run()
+      end
+
+      assert_raise ArgumentError, ~r/:input cannot be given/, fn ->
+        NetRunner.through(words, ["cat"], input: "x")
+      end
+    end
+  end
+
+  describe "a function between two commands" do
+    on_backends "reads what the one writes, and writes what the other reads" do
+      stages = [
+        ["seq", "100000"],
+        {fn lines ->
+           lines |> Stream.filter(&String.ends_with?(&1, "7")) |> Stream.map(&[&1, ?\n])
+         end, lines: true},
+        ["wc", "-l"]
+      ]
+
+      assert {counted, 0} = run(pipeline(stages), backend: backend)
+      assert String.trim(counted) == "10000"
+      bytes = :crypto.strong_rand_bytes(2_000_000)
+      assert run(pipeline([["cat"], & &1, ["cat"]]), input: bytes, backend: backend) == {bytes, 0}
+    end
+
+    test "may follow another one" do
+      shout = fn chunks -> Stream.map(chunks, &String.upcase/1) end
+      twice = fn chunks -> Stream.flat_map(chunks, &[&1, &1]) end
+      assert run(pipeline([["printf", "a"], shout, twice, ["cat"]])) == {"AA", 0}
+    end
+
+    test "runs on behalf of the caller, in another process" do
+      me = self()
+
+      who = fn chunks ->
+        send(me, {:who, self(), Process.get(:"$callers")})
+        chunks
+      end
+
+      assert run(pipeline([["true"], who, ["cat"]])) == {"", 0}
+      assert_receive {:who, pid, [^me | _]} when pid != me
+    end
+
+    on_backends "that has enough ends the command before it, as SIGPIPE does" do
+      back_at_baseline(fn ->
+        {:ok, result} =
+          exec(pipeline([["yes"], &Enum.take(&1, 1), ["head", "-c", "2"]]), backend: backend)
+
+        assert {result.stdout, exits(result)} == {"y\n", [signaled: :sigpipe, exited: 0]}
+        assert result.exit == {:exited, 0}
+        # It need not even look.
+        assert {"x", 0} = run(pipeline([["yes"], fn _ -> ["x"] end, ["cat"]]), backend: backend)
+      end)
+    end
+
+    on_backends "whose command takes no more is left, and the one before it ends" do
+      back_at_baseline(fn ->
+        assert {"y\n", 0} = run(pipeline([["yes"], & &1, ["head", "-n", "1"]]), backend: backend)
+      end)
+    end
+
+    on_backends "that raises ends all of it, and the exception is the caller's" do
+      back_at_baseline(fn ->
+        for before <- [["sleep", "60"], ["yes"], ["true"]] do
+          raises = fn _chunks -> raise "boom" end
+
+          assert_raise RuntimeError, "boom", fn ->
+            run(pipeline([before, raises, ["cat"]]), backend: backend)
+          end
+
+          assert_raise RuntimeError, "boom", fn ->
+            pipeline([before, raises, ["cat"]]) |> stream!(backend: backend) |> Stream.run()
+          end
+        end
+
+        assert catch_throw(run(pipeline([["yes"], fn _ -> throw(:it) end, ["cat"]]))) == :it
+      end)
+    end
+
+    test "that gives something else than iodata says so" do
+      assert_raise ArgumentError, ~r/an element is not iodata: :atom/, fn ->
+        run(pipeline([["true"], fn _ -> [:atom] end, ["cat"]]))
+      end
+    end
+
+    test "is told of lines that are too long" do
+      long = {& &1, lines: true, max_line_length: {3, :error}}
+
+      error =
+        assert_raise NetRunner.Error, fn -> run(pipeline([["echo", "long"], long, ["cat"]])) end
+
+      assert error.reason == {:line_too_long, 3}
+
+      split =
+        {&Stream.map(&1, fn line -> [line, ";"] end), lines: true, max_line_length: {3, :split}}
+
+      assert run(pipeline([["echo", "long"], split, ["cat"]])) == {"lon;g;", 0}
+    end
+  end
+
+  describe "stderr" do
+    test "is kept of each, and the whole has that of who decides" do
+      say = &sh("cat; echo #{&1} >&2; exit #{&2}")
+      {:ok, result} = exec(pipeline([say.("one", 0), say.("two", 3), say.("three", 0)]))
+      assert Enum.map(result.stages, & &1.stderr) == ["one\n", "two\n", "three\n"]
+      assert {result.stderr, result.exit} == {"two\n", {:exited, 3}}
+    end
+
+    on_backends "is captured of each, and of all" do
+      say = &sh("cat; head -c #{&2} /dev/zero | tr '\\0' #{&1} >&2")
+      stages = pipeline([say.("a", 200_000), say.("b", 100_000), say.("c", 1)])
+      all = String.duplicate("a", 200_000) <> String.duplicate("b", 100_000) <> "c"
+      assert run(stages, stderr: :capture, backend: backend) == {"", 0, all}
+      {:ok, result} = exec(stages, stderr: :capture, backend: backend)
+      assert Enum.map(result.stages, &byte_size(&1.stderr)) == [200_000, 100_000, 1]
+    end
+
+    on_backends "is tagged in a stream, whoever wrote it" do
+      stages = pipeline([sh("echo one >&2"), sh("cat; echo out; echo two >&2")])
+
+      assert stages |> stream!(stderr: :tagged, lines: true, backend: backend) |> Enum.sort() ==
+               [stderr: "one", stderr: "two", stdout: "out"]
+    end
+
+    test "is merged into stdout by the last one, for the call, and by each that has it itself" do
+      say = "cat; echo err >&2"
+      assert run(pipeline([sh(say), sh(say)]), stderr: :merge) == {"err\n", 0}
+      merging = Command.new("sh", ["-c", say], stderr: :merge)
+      assert run(pipeline([merging, ["tr", "a-z", "A-Z"]])) == {"ERR\n", 0}
+    end
+
+    test "of all may be appended to one file" do
+      path = tmp_path("errors")
+      say = sh("cat; echo err >&2")
+      assert run(pipeline([say, say]), stderr: {:file, path, [:append]}) == {"", 0}
+      assert File.read!(path) == "err\nerr\n"
+
+      assert {:error, {:invalid, :stderr, "the commands of a pipeline would overwrite" <> _}} =
+               run(pipeline([say, say]), stderr: {:file, path})
+    end
+  end
+
+  describe "the end" do
+    on_backends "is waited for with all of them, and all is told" do
+      {:ok, result} =
+        exec(pipeline([sh("echo x; sleep 0.2"), ["cat"], ["wc", "-c"]]), backend: backend)
+
+      assert result.stdout == "2\n"
+      assert exits(result) == [exited: 0, exited: 0, exited: 0]
+      assert result.duration_ms >= 200
+      assert result.rusage.minflt == result.stages |> Enum.map(& &1.rusage.minflt) |> Enum.sum()
+      assert Enum.all?(result.stages, &(&1.os_pid > 1 and &1.stdout == nil and &1.stages == nil))
+      assert exec!(["true"], backend: backend).stages == nil
+    end
+
+    on_backends "by timeout: is that of all, at the same time" do
+      back_at_baseline(fn ->
+        stubborn = fixture("ignore_term")
+        stages = pipeline([[stubborn], [stubborn], [stubborn]])
+        began = System.monotonic_time(:millisecond)
+        opts = [timeout: 300, kill_timeout: 500, backend: backend]
+        assert run(stages, opts) == {:error, :timeout}
+        # One grace, not three.
+        assert System.monotonic_time(:millisecond) - began < 1_800
+        {:ok, result} = exec(pipeline([["sleep", "60"], ["cat"]]), timeout: 100, backend: backend)
+        assert result.cause == :timeout
+        assert hd(result.stages).cause == :timeout
+      end)
+    end
+
+    on_backends "by idle_timeout: is that of all" do
+      back_at_baseline(fn ->
+        silent = pipeline([sh("echo x; exec sleep 60"), ["cat"]])
+        {:ok, result} = exec(silent, idle_timeout: 200, backend: backend)
+        assert {result.cause, result.stdout} == {:idle_timeout, "x\n"}
+        # Words on anybody's stderr are words.
+        chatty = pipeline([sh("for i in 1 2 3 4 5 6; do echo x >&2; sleep 0.1; done"), ["cat"]])
+        assert {:ok, %{cause: :exited}} = exec(chatty, idle_timeout: 400, backend: backend)
+      end)
+    end
+
+    on_backends "comes with that of its reader" do
+      back_at_baseline(fn ->
+        {tag, env} = tag()
+        stages = pipeline([["yes"], ["cat"], & &1, ["cat"]])
+        assert [_] = stages |> stream!(env: env, backend: backend) |> Enum.take(1)
+        assert tagged(tag) == []
+
+        assert_raise RuntimeError, fn ->
+          stages |> stream!(env: env) |> Enum.each(fn _ -> raise "x" end)
+        end
+
+        assert tagged(tag) == []
+      end)
+    end
+
+    on_backends "comes with that of its owner" do
+      back_at_baseline(fn ->
+        {tag, env} = tag()
+        stages = pipeline([["yes"], ["cat"], ["sleep", "60"]])
+        {owner, monitor} = spawn_monitor(fn -> run(stages, env: env, backend: backend) end)
+        eventually("three of them run", fn -> length(tagged(tag)) == 3 end)
+        Process.exit(owner, :kill)
+        assert_receive {:DOWN, ^monitor, :process, ^owner, :killed}
+        eventually("all are gone", fn -> tagged(tag) == [] end)
+      end)
+    end
+
+    test "is told where one command's guardian was killed" do
+      task = Task.async(fn -> exec(pipeline([["cat"], ["sleep", "60"]]), input: :null) end)
+
+      mine = fn ->
+        Enum.filter(NetRunner.list(), &(&1.owner == task.pid and &1.cmd == ["sleep", "60"]))
+      end
+
+      [%{os_pid: os_pid}] = eventually("it runs", fn -> mine.() != [] && mine.() end)
+      {guardian, 0} = System.cmd("ps", ["-o", "ppid=", "-p", to_string(os_pid)])
+      {_, 0} = System.cmd("kill", ["-KILL", String.trim(guardian)])
+      assert {:ok, result} = Task.await(task)
+      assert {result.cause, result.cmd} == {:guardian_lost, ["sleep", "60"]}
+      assert hd(result.stages).exit == {:exited, 0}
+    end
+
+    test "as an exception names the command and the pipeline" do
+      error =
+        assert_raise NetRunner.ExitError, fn -> run!(pipeline([["true"], ["false"], ["cat"]])) end
+
+      assert error.cmd == ["false"]
+      message = Exception.message(error)
+
+      assert message =~
+               ~r/^false exited with status 1 after \d+ ms\nin the pipeline true \| false \| cat\n/
+
+      error =
+        assert_raise NetRunner.ExitError, fn ->
+          pipeline([["false"], ["cat"]]) |> stream!() |> Stream.run()
+        end
+
+      assert Exception.message(error) =~ "in the pipeline false | cat"
+
+      assert run!(pipeline([["echo", "x"], Command.new("grep", ["y"], ok: [0, 1]), ["cat"]])) ==
+               {"", 0}
+
+      assert run!(pipeline([["echo", "x"], ["grep", "y"]]), ok: [0, 1]) == {"", 1}
+      assert run!(pipeline([["echo", "x"], Command.new("grep", ["y"], ok: [0, 1])])) == {"", 1}
+    end
+  end
+
+  describe "a start that fails" do
+    on_backends "leaves nothing running, and says whose it was" do
+      back_at_baseline(fn ->
+        {tag, env} = tag()
+        opts = [env: env, backend: backend]
+        assert run(pipeline([["sleep", "60"], ["no-such-program"]]), opts) == {:error, :enoent}
+        # What only the child can find: the first one runs by then.
+        fails = Command.new("cat", [], cd: "/no-such-directory")
+        assert run(pipeline([["sleep", "60"], fails]), opts) == {:error, {:cd, :enoent}}
+
+        error =
+          assert_raise NetRunner.Error, fn -> run!(pipeline([["sleep", "60"], fails]), opts) end
+
+        assert error.cmd == ["cat"]
+        file = [stdout: {:file, "/no-such-directory/file"}]
+
+        assert {:error, {:file, "/no-such-directory/file", :enoent}} =
+                 run(pipeline([["yes"], ["cat"]]), opts ++ file)
+
+        assert tagged(tag) == []
+      end)
+    end
+
+    on_backends "is bounded by one spawn_timeout:" do
+      fifo = tmp_path("fifo")
+      {_, 0} = System.cmd("mkfifo", [fifo])
+      stages = pipeline([["sleep", "60"], Command.new("cat", [], stdout: {:file, fifo})])
+
+      back_at_baseline(fn ->
+        assert run(stages, spawn_timeout: 200, backend: backend) == {:error, :spawn_timeout}
+        assert run(stages, timeout: 200, backend: backend) == {:error, :timeout}
+      end)
+    end
+
+    test "is seen by stream/1 before anything is started" do
+      assert stream(pipeline([["yes"], ["no-such-program"]])) == {:error, :enoent}
+      assert {:ok, _} = stream(pipeline([["yes"], ["cat"]]))
+    end
+  end
+
+  describe "what cannot be" do
+    test "is an error that names the stage" do
+      for {stages, message} <- [
+            {[], "a pipeline without a stage"},
+            {[& &1, ["cat"]],
+             "a pipeline begins with a command: what it reads is given as input:"},
+            {[["cat"], & &1],
+             "a pipeline that ends with a function: make a stream of it, and call the function"},
+            {[["cat"], "cat"],
+             "stage 2: expected [executable | arguments] of binaries, got: \"cat\""},
+            {[["cat"], ["ca\0t"]], "stage 2: NUL in the executable's name"}
+          ] do
+        assert run(pipeline(stages)) == {:error, {:invalid_cmd, message}}
+      end
+
+      assert {:error, {:invalid_args, "stage 2: argument 1 contains a NUL byte"}} =
+               run(pipeline([["cat"], ["cat", "a\0"]]))
+
+      assert {:error, {:invalid, :pty, "a pipeline has no terminal"}} =
+               run(pipeline([["cat"], ["cat"]]), pty: true)
+
+      assert {:error, {:invalid, :arg0, _}} = run(pipeline([["cat"], ["cat"]]), arg0: "dog")
+
+      assert {:error, {:invalid, :stderr, "stage 2: :capture is for all commands" <> _}} =
+               run(pipeline([["cat"], Command.new("cat", [], stderr: :capture)]))
+
+      assert {:error, {:invalid_cmd, _}} = NetRunner.Process.start(pipeline([["cat"], ["cat"]]))
+    end
+
+    test "raises where the type is wrong" do
+      assert_raise ArgumentError, ~r/made of a list of stages/, fn -> pipeline("cat") end
+
+      assert_raise ArgumentError, ~r/a proper list/, fn ->
+        pipeline([["cat"] | ["cat"]] |> then(&[hd(&1) | :x]))
+      end
+
+      for {opts, place, why} <- [
+            {[input: "x"], 2, ":input, only the first one"},
+            {[stdout: :discard], 1, ":stdout, only the last one"},
+            {[timeout: 1], 2, ":timeout, only the call"},
+            {[lines: true], 2, ":lines, only the call"},
+            {[pty: true], 1, ":pty, only the call"}
+          ] do
+        stages = List.replace_at([["cat"], ["cat"]], place - 1, Command.new("cat", [], opts))
+        message = ~r/^stage #{place} of the pipeline cannot have the option #{why}$/
+        assert_raise ArgumentError, message, fn -> run(pipeline(stages)) end
+      end
+
+      assert_raise ArgumentError, ~r/unknown option :buffer/, fn ->
+        run(pipeline([["cat"], {& &1, buffer: 1}, ["cat"]]))
+      end
+
+      assert_raise ArgumentError, ~r/unknown option :bad for NetRunner.run/, fn ->
+        run(pipeline([["cat"], ["cat"]]), bad: 1)
+      end
+    end
+  end
+
+  describe "as text" do
+    test "it is what a shell would be given, without options" do
+      stages = [
+        ["zcat", "a b"],
+        {& &1, lines: true},
+        Command.new("sort", [], env: [TOKEN: "secret"])
+      ]
+
+      whole = pipeline(stages ++ [{:tee, "copy"}, {:tee, ["gzip", "-c"]}])
+      line = "zcat 'a b' | (function) | sort | tee copy | tee >(gzip -c)"
+      assert to_string(whole) == line
+      assert inspect(whole) == "#NetRunner.Pipeline<#{line}>"
+      assert inspect(pipeline([:bad, [1 | 2]])) == "#NetRunner.Pipeline<(invalid) | (invalid)>"
+    end
+  end
+end
