@@ -90,9 +90,12 @@ defmodule NetRunner.Options do
       "a stream cannot give a captured stderr: use :tagged, :consume, :merge or :discard"}}
   end
 
+  defp cross_check({:ok, %{stdout: {:tee, _file}, pty: pty}}, _call) when pty != false,
+    do: {:error, {:invalid, :stdout, "a terminal's output cannot go through a tee"}}
+
   # A terminal's stderr goes to the terminal, unless it is kept apart.
   defp cross_check({:ok, %{idle_timeout: ms, stdout: elsewhere, stderr: stderr, pty: pty}}, _call)
-       when ms != :infinity and elsewhere != :pipe and stderr not in [:capture, :tagged] and
+       when ms != :infinity and elsewhere != :pipe and not (is_tuple(elsewhere) and elem(elsewhere, 0) == :tee) and stderr not in [:capture, :tagged] and
               (stderr != :consume or pty != false) do
     {:error,
      {:invalid, :idle_timeout, "nobody sees whether an output that goes elsewhere is idle"}}

@@ -64,13 +64,17 @@ defmodule NetRunner.Options.Schema do
     {:input_buffer, @calls -- [:process], 0, {:integer, 0, 16_777_216},
      "Elements of a lazy `input:` are put together to writes of up to this many bytes; an element waits " <>
        "until there are enough, or the end. Default: 0, each as it comes."},
-    {:stdout, @calls, :pipe, {:stdio, [:pipe, :discard]},
+    {:stdout, @calls, :pipe,
+     {:per_call,
+      %{process: {:stdio, [:pipe, :discard]}, daemon: {:stdio, [:pipe, :discard]}},
+      {:stdio_or_tee, [:pipe, :discard]}},
      "`:pipe` (read by you), `:discard` (/dev/null), `{:file, path}` or `{:file, path, [:append, mode: " <>
        "0o644]}`: the command writes into the file itself, nothing of it passes through the BEAM. A relative path " <>
        "starts at the BEAM's directory, not at `cd:`. The file is " <>
        "truncated unless `:append` is given, and made with `mode` (default 0o666) less the umask. As in a " <>
        "shell, a FIFO is waited for: the start takes until its other end is opened, `spawn_timeout` at most. " <>
-       "Default: `:pipe`."},
+       "`{:tee, path}` or `{:tee, path, opts}` (not `NetRunner.Process` and `NetRunner.Daemon`): read by you, and a copy of it " <>
+       "in a file, see `NetRunner.Pipeline`. Default: `:pipe`."},
     {:stderr, @calls, {:per_call, %{daemon: :pipe}, :consume},
      {:per_call,
       %{

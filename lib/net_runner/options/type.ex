@@ -65,6 +65,22 @@ defmodule NetRunner.Options.Type do
     end
   end
 
+  def check({:stdio_or_tee, values}, {:tee, path}),
+    do: check({:stdio_or_tee, values}, {:tee, path, []})
+
+  def check({:stdio_or_tee, _values}, {:tee, path, opts}) do
+    case check_file({:file, path, opts}) do
+      {:ok, file} -> {:ok, {:tee, file}}
+      {:wrong, _expected} -> {:wrong, "{:tee, path} or {:tee, path, opts} with :append and mode: 0..0o7777"}
+      invalid -> invalid
+    end
+  end
+
+  def check({:stdio_or_tee, values}, value) do
+    with {:wrong, expected} <- check({:stdio, values}, value),
+         do: {:wrong, expected <> ", or the same with :tee in the place of :file"}
+  end
+
   def check(:separator, true), do: {:ok, "\n"}
   def check(:separator, none) when none in [false, nil], do: {:ok, nil}
   def check(:separator, ""), do: {:invalid, "the separator is empty"}
