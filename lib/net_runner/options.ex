@@ -95,7 +95,9 @@ defmodule NetRunner.Options do
 
   # A terminal's stderr goes to the terminal, unless it is kept apart.
   defp cross_check({:ok, %{idle_timeout: ms, stdout: elsewhere, stderr: stderr, pty: pty}}, _call)
-       when ms != :infinity and elsewhere != :pipe and not (is_tuple(elsewhere) and elem(elsewhere, 0) == :tee) and stderr not in [:capture, :tagged] and
+       when ms != :infinity and elsewhere != :pipe and
+              not (is_tuple(elsewhere) and elem(elsewhere, 0) == :tee) and
+              stderr not in [:capture, :tagged] and
               (stderr != :consume or pty != false) do
     {:error,
      {:invalid, :idle_timeout, "nobody sees whether an output that goes elsewhere is idle"}}

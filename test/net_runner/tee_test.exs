@@ -12,9 +12,15 @@ defmodule NetRunner.TeeTest do
   describe "to a file" do
     on_backends "the stream and the copy are both whole" do
       path = tmp_path("copy")
-      assert run(pipeline([["cat"], {:tee, path}, ["cat"]]), input: @bytes, backend: backend) == {@bytes, 0}
+
+      assert run(pipeline([["cat"], {:tee, path}, ["cat"]]), input: @bytes, backend: backend) ==
+               {@bytes, 0}
+
       assert File.read!(path) == @bytes
-      assert run(pipeline([["cat"], {:tee, path}]), input: @bytes, backend: backend) == {@bytes, 0}
+
+      assert run(pipeline([["cat"], {:tee, path}]), input: @bytes, backend: backend) ==
+               {@bytes, 0}
+
       assert File.read!(path) == @bytes
     end
 
@@ -26,14 +32,20 @@ defmodule NetRunner.TeeTest do
       assert ["cat"] |> stream!(opts) |> Enum.join() == @bytes
       assert run(pipeline([["cat"], ["gzip"], ["gunzip"]]), opts) == {@bytes, 0}
       assert File.read!(path) == @bytes
-      assert run(Command.new("seq", ["3"], stdout: {:tee, path}), lines: true) == {["1", "2", "3"], 0}
+
+      assert run(Command.new("seq", ["3"], stdout: {:tee, path}), lines: true) ==
+               {["1", "2", "3"], 0}
+
       assert File.read!(path) == "1\n2\n3\n"
     end
 
     test "may append, and has the mode that is asked for" do
       path = tmp_path("copy")
       opts = [:append, mode: 0o600]
-      for _ <- 1..2, do: assert(run(["echo", "x"], stdout: {:tee, path, opts}, umask: 0) == {"x\n", 0})
+
+      for _ <- 1..2,
+          do: assert(run(["echo", "x"], stdout: {:tee, path, opts}, umask: 0) == {"x\n", 0})
+
       assert File.read!(path) == "x\nx\n"
       assert Bitwise.band(File.stat!(path).mode, 0o777) == 0o600
       assert run(pipeline([["echo", "y"], {:tee, path, opts}, ["wc", "-c"]])) == {"2\n", 0}
@@ -50,20 +62,30 @@ defmodule NetRunner.TeeTest do
     test "is a stage of its own in the result, and the command still says how it ended" do
       path = tmp_path("copy")
       {:ok, result} = exec(["sh", "-c", "echo x; exit 3"], stdout: {:tee, path})
-      assert {result.stdout, result.exit, result.cmd} == {"x\n", {:exited, 3}, ["sh", "-c", "echo x; exit 3"]}
-      assert Enum.map(result.stages, &{hd(&1.cmd), &1.exit}) == [{"sh", {:exited, 3}}, {"tee", {:exited, 0}}]
+
+      assert {result.stdout, result.exit, result.cmd} ==
+               {"x\n", {:exited, 3}, ["sh", "-c", "echo x; exit 3"]}
+
+      assert Enum.map(result.stages, &{hd(&1.cmd), &1.exit}) == [
+               {"sh", {:exited, 3}},
+               {"tee", {:exited, 0}}
+             ]
     end
 
     on_backends "that cannot be opened keeps all from running" do
       path = "/no-such-directory/copy"
-      assert run(["yes"], stdout: {:tee, path}, backend: backend) == {:error, {:file, path, :enoent}}
+
+      assert run(["yes"], stdout: {:tee, path}, backend: backend) ==
+               {:error, {:file, path, :enoent}}
     end
 
     on_backends "that cannot be written to is an error, and never looks whole" do
       back_at_baseline(fn ->
         {:ok, result} = exec(["seq", "100000"], stdout: {:tee, "/dev/full"}, backend: backend)
         assert {result.cause, result.error} == {:io_error, {:file, "/dev/full", :enospc}}
-        assert run(["yes"], stdout: {:tee, "/dev/full"}, backend: backend) == {:error, {:file, "/dev/full", :enospc}}
+
+        assert run(["yes"], stdout: {:tee, "/dev/full"}, backend: backend) ==
+                 {:error, {:file, "/dev/full", :enospc}}
 
         assert_raise NetRunner.Error, ~r/full.*no space left/, fn ->
           ["yes"] |> stream!(stdout: {:tee, "/dev/full"}, backend: backend) |> Stream.run()
@@ -119,7 +141,10 @@ defmodule NetRunner.TeeTest do
     on_backends "both get all of it" do
       sum = tmp_path("sum")
       beside = Command.new("sha256sum", [], stdout: {:file, sum})
-      assert run(pipeline([["cat"], {:tee, beside}, ["cat"]]), input: @bytes, backend: backend) == {@bytes, 0}
+
+      assert run(pipeline([["cat"], {:tee, beside}, ["cat"]]), input: @bytes, backend: backend) ==
+               {@bytes, 0}
+
       expected = Base.encode16(:crypto.hash(:sha256, @bytes), case: :lower)
       assert File.read!(sum) == expected <> "  -\n"
     end
@@ -140,11 +165,21 @@ defmodule NetRunner.TeeTest do
     end
 
     on_backends "that fails is a failure of the pipeline" do
-      stages = pipeline([["cat"], {:tee, ["sh", "-c", "cat >/dev/null; echo no >&2; exit 4"]}, ["wc", "-c"]])
+      stages =
+        pipeline([
+          ["cat"],
+          {:tee, ["sh", "-c", "cat >/dev/null; echo no >&2; exit 4"]},
+          ["wc", "-c"]
+        ])
+
       {:ok, result} = exec(stages, input: "abc", backend: backend)
       assert {result.stdout, result.exit, result.stderr} == {"3\n", {:exited, 4}, "no\n"}
       assert Enum.map(result.stages, &hd(&1.cmd)) == ["cat", "tee", "sh", "wc"]
-      assert_raise NetRunner.ExitError, ~r/exited with status 4/, fn -> run!(stages, input: "abc") end
+
+      assert_raise NetRunner.ExitError, ~r/exited with status 4/, fn ->
+        run!(stages, input: "abc")
+      end
+
       ok = Command.new("sh", ["-c", "cat >/dev/null; exit 4"], ok: [0, 4])
       assert run!(pipeline([["cat"], {:tee, ok}, ["cat"]]), input: "abc") == {"abc", 0}
     end
@@ -185,9 +220,16 @@ defmodule NetRunner.TeeTest do
       run(pipeline([["cat"], {:tee, Command.new("cat", [], input: "x")}]))
     end
 
-    assert {:error, {:invalid_cmd, "a pipeline begins with a command" <> _}} = run(pipeline([{:tee, "x"}]))
-    assert {:error, {:invalid_cmd, "stage 2: the path is empty"}} = run(pipeline([["cat"], {:tee, ""}]))
+    assert {:error, {:invalid_cmd, "a pipeline begins with a command" <> _}} =
+             run(pipeline([{:tee, "x"}]))
+
+    assert {:error, {:invalid_cmd, "stage 2: the path is empty"}} =
+             run(pipeline([["cat"], {:tee, ""}]))
+
     assert {:error, {:invalid, :stdout, _}} = run(["cat"], stdout: {:tee, "x"}, pty: true)
-    assert_raise ArgumentError, ~r/:stdout/, fn -> NetRunner.Process.start("cat", [], stdout: {:tee, "x"}) end
+
+    assert_raise ArgumentError, ~r/:stdout/, fn ->
+      NetRunner.Process.start("cat", [], stdout: {:tee, "x"})
+    end
   end
 end

@@ -65,8 +65,7 @@ defmodule NetRunner.Options.Schema do
      "Elements of a lazy `input:` are put together to writes of up to this many bytes; an element waits " <>
        "until there are enough, or the end. Default: 0, each as it comes."},
     {:stdout, @calls, :pipe,
-     {:per_call,
-      %{process: {:stdio, [:pipe, :discard]}, daemon: {:stdio, [:pipe, :discard]}},
+     {:per_call, %{process: {:stdio, [:pipe, :discard]}, daemon: {:stdio, [:pipe, :discard]}},
       {:stdio_or_tee, [:pipe, :discard]}},
      "`:pipe` (read by you), `:discard` (/dev/null), `{:file, path}` or `{:file, path, [:append, mode: " <>
        "0o644]}`: the command writes into the file itself, nothing of it passes through the BEAM. A relative path " <>

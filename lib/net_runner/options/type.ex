@@ -70,9 +70,14 @@ defmodule NetRunner.Options.Type do
 
   def check({:stdio_or_tee, _values}, {:tee, path, opts}) do
     case check_file({:file, path, opts}) do
-      {:ok, file} -> {:ok, {:tee, file}}
-      {:wrong, _expected} -> {:wrong, "{:tee, path} or {:tee, path, opts} with :append and mode: 0..0o7777"}
-      invalid -> invalid
+      {:ok, file} ->
+        {:ok, {:tee, file}}
+
+      {:wrong, _expected} ->
+        {:wrong, "{:tee, path} or {:tee, path, opts} with :append and mode: 0..0o7777"}
+
+      invalid ->
+        invalid
     end
   end
 
