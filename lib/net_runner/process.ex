@@ -155,9 +155,9 @@ defmodule NetRunner.Process do
       stop_signal: options.stop_signal,
       kill_timeout: options.kill_timeout,
       drain_timeout: options.drain_timeout,
-      stdin: stdin(options.input),
-      stdout: stdout(options.stdout),
-      stderr: stderr(options.stderr),
+      stdin: child_stdin(options.input),
+      stdout: child_stdout(options.stdout),
+      stderr: child_stderr(options.stderr),
       orphans: options.orphans,
       pty: options.pty != false,
       settings: settings,
@@ -167,17 +167,17 @@ defmodule NetRunner.Process do
     {id, Protocol.spawn(id, Terminal.stdio(spawn, options))}
   end
 
-  defp stdin(:null), do: :null
-  defp stdin({:file, _path} = file), do: file
-  defp stdin({:joint, _joint} = joint), do: joint
-  defp stdin(_written_by_us), do: :pipe
+  defp child_stdin(:null), do: :null
+  defp child_stdin({:file, _path} = file), do: file
+  defp child_stdin({:joint, _joint} = joint), do: joint
+  defp child_stdin(_written_by_us), do: :pipe
 
-  defp stdout(:discard), do: :null
-  defp stdout(pipe_or_file), do: pipe_or_file
+  defp child_stdout(:discard), do: :null
+  defp child_stdout(pipe_or_file), do: pipe_or_file
 
-  defp stderr(:discard), do: :null
-  defp stderr(read_by_us) when read_by_us in [:consume, :capture, :tagged, :pipe], do: :pipe
-  defp stderr(merge_inherit_or_file), do: merge_inherit_or_file
+  defp child_stderr(:discard), do: :null
+  defp child_stderr(read_by_us) when read_by_us in [:consume, :capture, :tagged, :pipe], do: :pipe
+  defp child_stderr(merge_inherit_or_file), do: merge_inherit_or_file
 
   ## Reading and writing
 
@@ -274,6 +274,24 @@ defmodule NetRunner.Process do
       error -> error
     end
   end
+
+  @doc """
+  stdin as a `Collectable`, of a command with `input: :pipe`: each element, iodata, is one `write/3`, so a full pipe makes the
+  collecting process wait. What `write/3` gives as an error is raised as a `NetRunner.Error`.
+
+      iex> {:ok, p} = NetRunner.Process.start("sort")
+      iex> Enum.into(["b\\n", "a\\n"], NetRunner.Process.stdin(p))
+      iex> 1..2 |> Stream.map(&"\#{&1}\\n") |> Enum.into(NetRunner.Process.stdin(p, close: true))
+      iex> NetRunner.Process.read(p)
+      {:ok, "1\\n2\\na\\nb\\n"}
+      iex> NetRunner.Process.stop(p)
+      :ok
+
+  With `close: true` it is closed (`close_stdin/2`) behind the last element, but not where collecting was broken off: an end
+  would look like all there was. `timeout:` is that of each write, `:infinity` if it is not given.
+  """
+  @spec stdin(t, close: boolean, timeout: timeout) :: __MODULE__.Stdin.t()
+  def stdin(p, opts \\ []), do: __MODULE__.Stdin.new(p, opts)
 
   @doc """
   Closes stdin, of a command with `input: :pipe`: it sees the end of its input. Also fine the second time.

@@ -955,4 +955,67 @@ defmodule NetRunner.ProcessTest do
     {_, 0} = System.cmd("kill", ["-CONT", to_string(guardian)])
     assert_receive {:DOWN, ^monitor, :process, ^p, :normal}, 10_000
   end
+
+  describe "stdin/2" do
+    on_backends "collects, waits where the command does not read, and closes where it is asked to" do
+      {:ok, p} = NetRunner.Process.start("sha256sum", [], backend: backend)
+      bytes = :crypto.strong_rand_bytes(3_000_000)
+      chunks = for <<chunk::binary-size(1000) <- bytes>>, do: [chunk]
+      stdin = NetRunner.Process.stdin(p, close: true)
+      assert Enum.into(chunks, stdin) == stdin
+      hash = Base.encode16(:crypto.hash(:sha256, bytes), case: :lower)
+      assert NetRunner.Process.read(p) == {:ok, hash <> "  -\n"}
+      NetRunner.Process.stop(p)
+    end
+
+    on_backends "goes on after the last element, unless it is closed" do
+      {:ok, p} = NetRunner.Process.start("cat", [], backend: backend)
+      for word <- ["a", "b"], do: Enum.into([word], NetRunner.Process.stdin(p))
+      assert NetRunner.Process.write(p, "c") == :ok
+      assert NetRunner.Process.await_output(p, "abc") == {:ok, {"", "abc"}}
+      # Broken off, it is left open: an end would look like all there was.
+      breaks = Stream.map(1..3, &if(&1 == 2, do: raise("boom"), else: "#{&1}"))
+
+      assert_raise RuntimeError, fn ->
+        Enum.into(breaks, NetRunner.Process.stdin(p, close: true))
+      end
+
+      assert NetRunner.Process.await_output(p, "1") == {:ok, {"", "1"}}
+      assert NetRunner.Process.write(p, "d") == :ok
+      NetRunner.Process.stop(p)
+    end
+
+    on_backends "raises what write/3 says" do
+      {:ok, p} = NetRunner.Process.start("true", [], backend: backend)
+      assert {:ok, 0} = NetRunner.Process.await_exit(p)
+      error = assert_raise NetRunner.Error, fn -> Enum.into(["x"], NetRunner.Process.stdin(p)) end
+      assert error.reason == :epipe
+      NetRunner.Process.stop(p)
+      error = assert_raise NetRunner.Error, fn -> Enum.into(["x"], NetRunner.Process.stdin(p)) end
+      assert error.reason == :closed
+      {:ok, p} = NetRunner.Process.start("sleep", ["60"], backend: backend)
+      endless = Stream.repeatedly(fn -> String.duplicate("x", 65_536) end)
+
+      error =
+        assert_raise NetRunner.Error, fn ->
+          Enum.into(endless, NetRunner.Process.stdin(p, timeout: 100))
+        end
+
+      assert {:timeout, _bytes} = error.reason
+
+      assert_raise ArgumentError, ~r/not iodata: :a/, fn ->
+        Enum.into([:a], NetRunner.Process.stdin(p))
+      end
+
+      NetRunner.Process.stop(p)
+
+      for {opts, message} <- [
+            {[close: 1], ~r/close of NetRunner.Process.stdin\/2 must be a boolean/},
+            {[timeout: :never], ~r/timeout of .* must be milliseconds/},
+            {[bad: 1], ~r/unknown option :bad/},
+            {:bad, ~r/keyword list/}
+          ],
+          do: assert_raise(ArgumentError, message, fn -> NetRunner.Process.stdin(p, opts) end)
+    end
+  end
 end
