@@ -52,41 +52,40 @@ defmodule NetRunner.Running do
     end
   end
 
-  # `before` is what the next one reads: nil (its own input), a joint, or the pipe of the one before.
+  # `before` is what the next one reads: nil (its own input), a joint, or the pipe of the one before. An error comes with all
+  # that was begun.
   defp start_each([], _before, _deadline, running), do: {:ok, running}
 
   defp start_each([stage | rest], before, deadline, running) do
-    with {:ok, stdin, source} <- stdin(before, stage),
-         {:ok, stdout, running} <- stdout(rest, stage, running),
+    {stdin, source} = stdin(before, stage)
+
+    with {:ok, stdout, running} <- stdout(rest, stage, running),
          {:ok, stderr, running} <- stderr(stage, running),
          stdio = %{input: stdin, stdout: stdout, stderr: stderr},
          {:ok, command, running} <- add(stage, stdio, source, false, deadline, running),
-         {:ok, running} <- start_branch(stage, stderr, deadline, running) do
-      start_each(rest, after_it(stdout, command), deadline, running)
-    else
-      {:error, reason} -> {:error, reason, stage.shown, running}
-      {:error, reason, cmd} -> {:error, reason, cmd, running}
-      failed -> failed
-    end
+         {:ok, running} <- start_branch(stage, stderr, deadline, running),
+         do: start_each(rest, after_it(stdout, command), deadline, running)
   end
 
   defp add(stage, stdio, source, branch?, deadline, running) do
-    # A deadline that is over leaves it a moment: it may be that of a start which failed for another reason.
+    # A deadline that is over leaves it a moment, so that it fails as one that takes too long does.
     given = Map.put(stdio, :spawn_timeout, max(Pipe.left(deadline), 1))
 
-    with {:ok, command} <- start_one(stage, given, source) do
-      command = %{command | branch?: branch?}
-      {:ok, command, %{running | commands: [command | running.commands]}}
+    case start_one(stage, given, source) do
+      {:ok, command} ->
+        command = %{command | branch?: branch?}
+        {:ok, command, %{running | commands: [command | running.commands]}}
+
+      {:error, reason, cmd} ->
+        {:error, reason, cmd, running}
     end
   end
 
   defp start_branch(%{copy: %{} = branch}, {:joint, _} = joint, deadline, running) do
     stdio = %{input: joint, stdout: branch.options.stdout, stderr: branch.options.stderr}
 
-    case add(branch, stdio, nil, true, deadline, running) do
-      {:ok, _command, running} -> {:ok, running}
-      {:error, reason, cmd} -> {:error, reason, cmd, running}
-    end
+    with {:ok, _command, running} <- add(branch, stdio, nil, true, deadline, running),
+         do: {:ok, running}
   end
 
   defp start_branch(_stage, _stderr, _deadline, running), do: {:ok, running}
@@ -102,21 +101,23 @@ defmodule NetRunner.Running do
     end
   end
 
-  defp stdin(nil, stage), do: {:ok, stage.options.input, nil}
-  defp stdin({:joint, _} = joint, _stage), do: {:ok, joint, nil}
-  defp stdin({:pipe, handle}, %{via: via}), do: {:ok, &feed(&1, via, handle), handle}
+  defp stdin(nil, stage), do: {stage.options.input, nil}
+  defp stdin({:joint, _} = joint, _stage), do: {joint, nil}
+  defp stdin({:pipe, handle}, %{via: via}), do: {&feed(&1, via, handle), handle}
 
   defp stdout([], stage, running), do: {:ok, stage.options.stdout, running}
-  defp stdout([%{via: nil} | _], _stage, running), do: joint(running)
+  defp stdout([%{via: nil} | _], stage, running), do: joint(stage, running)
   defp stdout(_function, _stage, running), do: {:ok, :pipe, running}
 
   defp stderr(%{copy: nil, options: %{stderr: stderr}}, running), do: {:ok, stderr, running}
   defp stderr(%{copy: {:file, _, _, _} = file}, running), do: {:ok, file, running}
-  defp stderr(_tee, running), do: joint(running)
+  defp stderr(tee, running), do: joint(tee, running)
 
-  defp joint(running) do
-    with {:ok, joint} <- Nif.joint_open(self()),
-         do: {:ok, {:joint, joint}, %{running | joints: [joint | running.joints]}}
+  defp joint(stage, running) do
+    case Nif.joint_open(self()) do
+      {:ok, joint} -> {:ok, {:joint, joint}, %{running | joints: [joint | running.joints]}}
+      {:error, reason} -> {:error, reason, stage.shown, running}
+    end
   end
 
   defp after_it({:joint, _} = joint, _command), do: joint
@@ -246,7 +247,6 @@ defmodule NetRunner.Running do
 
   def conclude(running) do
     endings = running.commands |> Enum.reverse() |> conclude_each(running, [])
-    Enum.each(running.joints, &Nif.joint_close/1)
     stages = Enum.zip_with(running.commands, endings, &told/2)
     result = Pipefail.result(stages, now() - running.began)
     {result, result.error && {result.cause, result.error}}

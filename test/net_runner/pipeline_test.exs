@@ -469,6 +469,16 @@ defmodule NetRunner.PipelineTest do
       end)
     end
 
+    test "closes the pipes that were to join the others, at once" do
+      descriptors = fn -> "/proc/self/fd" |> File.ls!() |> length() end
+      fails = Command.new("cat", [], cd: "/no-such-directory")
+      assert {:error, _} = run(pipeline([["cat"], fails, ["cat"]]), input: :null)
+      before = descriptors.()
+      # None of them waits for a garbage collection.
+      for _ <- 1..20, do: {:error, _} = run(pipeline([["cat"], fails, ["cat"]]), input: :null)
+      assert descriptors.() == before
+    end
+
     on_backends "is bounded by one spawn_timeout:" do
       fifo = tmp_path("fifo")
       {_, 0} = System.cmd("mkfifo", [fifo])

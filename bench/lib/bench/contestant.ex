@@ -37,6 +37,14 @@ defmodule Bench.Contestant do
               acc
             when acc: term, fun: (binary, acc -> acc)
 
+  @doc "Runs commands that are joined by pipes, from a file into a file where `files` has `from:` and `to:`."
+  @callback join(arg :: term, [cmd], files :: keyword) ::
+              {output :: binary, status :: non_neg_integer}
+
+  @doc "As `c:fold/4`, with a copy of it all in a file."
+  @callback tee(arg :: term, cmd, path :: Path.t(), acc, (binary, acc -> acc)) :: acc
+            when acc: term
+
   @doc "A command under the caller's hands, which ends with the caller, as those of the calls above do."
   @callback open(arg :: term, cmd) :: term
   @callback put(process :: term, binary) :: :ok
@@ -51,6 +59,8 @@ defmodule Bench.Contestant do
                       lines: 4,
                       feed: 3,
                       echo: 6,
+                      join: 3,
+                      tee: 5,
                       open: 2,
                       put: 2,
                       get: 1,

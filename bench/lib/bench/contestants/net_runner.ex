@@ -32,6 +32,18 @@ defmodule Bench.Contestants.NetRunner do
     do: cmd |> NetRunner.stream!(input: blocks, backend: backend) |> Enum.reduce(acc, fun)
 
   @impl true
+  def join(backend, cmds, files) do
+    input = if files[:from], do: {:file, files[:from]}, else: :null
+    stdout = if files[:to], do: {:file, files[:to]}, else: :pipe
+    NetRunner.run(NetRunner.pipeline(cmds), input: input, stdout: stdout, backend: backend)
+  end
+
+  @impl true
+  def tee(backend, cmd, path, acc, fun) do
+    cmd |> NetRunner.stream!(stdout: {:tee, path}, backend: backend) |> Enum.reduce(acc, fun)
+  end
+
+  @impl true
   def open(backend, [exe | args]) do
     {:ok, process} = NetRunner.Process.start(exe, args, backend: backend)
     process
