@@ -522,7 +522,9 @@ defmodule NetRunner.PipelineTest do
       assert {:error, {:invalid, :stderr, "stage 2: :capture is for all commands" <> _}} =
                run(pipeline([["cat"], Command.new("cat", [], stderr: :capture)]))
 
-      assert {:error, {:invalid_cmd, _}} = NetRunner.Process.start(pipeline([["cat"], ["cat"]]))
+      message = "a pipeline can only be run by run/2, exec/2, stream!/2 and their kin"
+      whole = pipeline([["cat"], ["cat"]])
+      assert NetRunner.Process.start(whole) == {:error, {:invalid_cmd, message}}
     end
 
     test "raises where the type is wrong" do
