@@ -32,7 +32,8 @@ defmodule NetRunner.Executable do
 
   # It is several processes of the system.
   def check_cmd([%NetRunner.Pipeline{} | _args]) do
-    {:error, {:invalid_cmd, "a pipeline can only be run by run/2, exec/2, stream!/2 and their kin"}}
+    {:error,
+     {:invalid_cmd, "a pipeline can only be run by run/2, exec/2, stream!/2 and their kin"}}
   end
 
   def check_cmd(other) do

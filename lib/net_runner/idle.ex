@@ -43,9 +43,6 @@ defmodule NetRunner.Idle do
 
   @doc "Waits for the end of a command whose output has ended, or does not come here."
   @spec await_exit(pid, Pipe.deadline(), t) :: :ended | :timeout | :idle_timeout
-  # Whoever concludes waits for the end anyhow.
-  def await_exit(_process, :infinity, %{ms: :infinity}), do: :ended
-
   def await_exit(process, deadline, idle) do
     first = Pipe.earlier(deadline, deadline(idle))
 

@@ -198,11 +198,14 @@ defmodule NetRunner.Running do
 
   @doc "Waits for the end of all, whose output has ended or does not come here."
   @spec await_exit(t, Pipe.deadline(), Idle.t()) :: :ended | :timeout | :idle_timeout
+  # Whoever concludes waits for the end anyhow.
+  def await_exit(_running, :infinity, %{ms: :infinity}), do: :ended
+
   def await_exit(running, deadline, idle) do
     running.commands
     |> Enum.reverse()
-    |> Enum.find_value(:ended, fn %{process: process} ->
-      with :ended <- Idle.await_exit(process, deadline, idle), do: nil
+    |> Enum.find_value(:ended, fn command ->
+      with :ended <- Idle.await_exit(command.process, deadline, idle), do: let_go(command)
     end)
   end
 
@@ -225,15 +228,18 @@ defmodule NetRunner.Running do
   end
 
   def stop(running) do
-    close_sources(running.commands)
+    Enum.each(running.commands, &let_go/1)
     stop_for(running, :stopped)
     for command <- running.commands, do: NetRunner.Process.stop(command.process)
     Enum.each(running.joints, &Nif.joint_close/1)
   end
 
-  defp close_sources(commands) do
-    for %{source: source} <- commands, source != nil, do: Nif.close(source)
-    :ok
+  # What its function reads, nobody reads on: the one before it would write for ever.
+  defp let_go(%{source: nil}), do: nil
+
+  defp let_go(%{source: source}) do
+    :ok = Nif.close(source)
+    nil
   end
 
   ## The end
@@ -256,17 +262,8 @@ defmodule NetRunner.Running do
   defp conclude_each([], _running, endings), do: endings
 
   defp conclude_each([command | before], running, endings) do
-    ending =
-      try do
-        ending(command, running.began)
-      catch
-        # What is before it may wait for ever.
-        kind, reason ->
-          stop(running)
-          :erlang.raise(kind, reason, __STACKTRACE__)
-      end
-
-    close_sources([command])
+    ending = ending(command, running.began)
+    let_go(command)
     conclude_each(before, running, [ending | endings])
   end
 
