@@ -79,17 +79,22 @@ defmodule NetRunner.TeeTest do
                {:error, {:file, path, :enoent}}
     end
 
-    on_backends "that cannot be written to is an error, and never looks whole" do
+    on_backends "that cannot be written to is an error, and never looks whole; the stream is" do
       back_at_baseline(fn ->
-        {:ok, result} = exec(["seq", "100000"], stdout: {:tee, "/dev/full"}, backend: backend)
-        assert {result.cause, result.error} == {:io_error, {:file, "/dev/full", :enospc}}
-
-        assert run(["yes"], stdout: {:tee, "/dev/full"}, backend: backend) ==
-                 {:error, {:file, "/dev/full", :enospc}}
+        numbers = ["seq", "100000"]
+        opts = [stdout: {:tee, "/dev/full"}, backend: backend]
+        full = {:file, "/dev/full", :enospc}
+        {:ok, result} = exec(numbers, opts)
+        assert {result.cause, result.error} == {:io_error, full}
+        assert result.stdout == numbers |> run() |> elem(0)
+        assert run(numbers, opts) == {:error, full}
+        assert_raise NetRunner.Error, ~r/full.*no space left/, fn -> run!(numbers, opts) end
 
         assert_raise NetRunner.Error, ~r/full.*no space left/, fn ->
-          ["yes"] |> stream!(stdout: {:tee, "/dev/full"}, backend: backend) |> Stream.run()
+          assert numbers |> stream!(opts) |> Enum.each(&send(self(), {:chunk, &1}))
         end
+
+        assert_received {:chunk, "1\n2\n" <> _}
       end)
     end
 
