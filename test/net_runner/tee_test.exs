@@ -72,6 +72,15 @@ defmodule NetRunner.TeeTest do
              ]
     end
 
+    test "has none of the command's limits and environment" do
+      path = tmp_path("copy")
+      # The command itself writes into a pipe.
+      opts = [stdout: {:tee, path}, rlimits: [fsize: 1_000], cd: "/tmp", env: [A: "1"]]
+      numbers = ["seq", "100000"]
+      assert {output, 0} = run(numbers, opts)
+      assert File.read!(path) == output
+    end
+
     on_backends "that cannot be opened keeps all from running" do
       path = "/no-such-directory/copy"
 
