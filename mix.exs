@@ -13,6 +13,7 @@ defmodule NetRunner.MixProject do
       start_permanent: Mix.env() == :prod,
       description: "Runs OS processes, streams gigabytes through them, leaves nothing behind.",
       package: package(),
+      docs: docs(),
       deps: []
     ]
   end
@@ -28,11 +29,37 @@ defmodule NetRunner.MixProject do
   defp elixirc_paths(:test), do: ["lib", "test/support", "test/chaos"]
   defp elixirc_paths(_env), do: ["lib"]
 
+  # `mix hex.build` and `mix docs` find what they need here, where Hex and ex_doc are installed. Nothing of this project
+  # needs either.
   defp package do
     [
       licenses: ["Apache-2.0"],
+      links: %{},
       files: ~w(lib csrc shepherd docs CMakeLists.txt mix.exs .formatter.exs
                 README.md ARCHITECTURE.md CHANGELOG.md LICENSE)
+    ]
+  end
+
+  defp docs do
+    [
+      main: "readme",
+      extras:
+        ["README.md", "docs/tour.livemd", "docs/cookbook.md"] ++
+          Path.wildcard("docs/migration/*.md") ++
+          ["docs/isolation.md", "docs/limits.md", "docs/reliability.md", "docs/performance.md"] ++
+          ["ARCHITECTURE.md", "docs/shepherd.md"] ++
+          Path.wildcard("docs/decisions/0*.md") ++ ["CHANGELOG.md", "LICENSE"],
+      groups_for_extras: [
+        "Coming from elsewhere": ~r"docs/migration/",
+        "What to expect": ~r"docs/(isolation|limits|reliability|performance)",
+        "How it is made": ~r"(ARCHITECTURE|docs/shepherd|docs/decisions)"
+      ],
+      groups_for_modules: [
+        "Running commands":
+          ~r"^NetRunner(\.(Process|Process\.Stdin|Daemon|Command|Pipeline|Sink))?$",
+        "What comes back": ~r"^NetRunner\.(Result|Error|ExitError|Signal|Cgroup|Telemetry)$",
+        "Coming from elsewhere": ~r"^NetRunner\.Compat"
+      ]
     ]
   end
 end

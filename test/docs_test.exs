@@ -20,7 +20,10 @@ defmodule NetRunner.DocsTest do
   alias NetRunner.Test.Telemetry, as: Library
 
   @root Path.expand("..", __DIR__)
-  @files [@root |> Path.join("README.md") | Path.wildcard(Path.join(@root, "docs/**/*.md"))]
+  @files [
+           @root |> Path.join("README.md")
+           | Path.wildcard(Path.join(@root, "docs/**/*.{md,livemd}"))
+         ]
          |> Enum.map(&Path.relative_to(&1, @root))
          |> Enum.filter(&(File.read!(Path.join(@root, &1)) =~ "```elixir"))
 
