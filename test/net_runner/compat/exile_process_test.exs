@@ -95,8 +95,7 @@ defmodule NetRunner.Compat.Exile.ProcessTest do
   describe "options" do
     test "`cd`, `env`" do
       p = start!(sh("pwd; echo $NR_A"), cd: "/", env: [{"NR_A", "1"}])
-      assert P.read(p) == {:ok, "/\n"} or P.read(p) == {:ok, "1\n"}
-      P.await_exit(p)
+      assert read_all(p, "") == "/\n1\n"
     end
 
     test "`stderr` - `:redirect_to_stdout`, `:disable`, `:console`" do

@@ -416,6 +416,13 @@ defmodule NetRunner.Compat.MuonTrapTest do
       refute File.exists?(path)
     end
 
+    test "stdin is a pipe that nobody writes" do
+      daemon = start!("sh", sh("readlink /proc/$$/fd/0; cat; echo ended"), logger_fun: tell())
+      assert_receive {:line, "pipe:" <> _}, 5_000
+      refute_receive {:line, "ended"}, 200
+      assert running?(Daemon.os_pid(daemon))
+    end
+
     test "`os_pid/1` is that of a process, `statistics/1` counts its bytes" do
       daemon = start!("sh", sh("echo 12345; exec sleep 60"))
       eventually("its bytes", fn -> Daemon.statistics(daemon).output_byte_count == 6 end)
