@@ -25,8 +25,8 @@ defmodule NetRunner do
 
   ## What NetRunner logs
 
-  Little: that the process which kept a command was killed, that NetRunner's own helper ended and another is
-  started, that io_uring cannot be used. Each line has the Logger metadata `domain: [:elixir, :net_runner]`
+  Little: that the process which kept a command was killed, that a function given as `progress:` failed, that NetRunner's own
+  helper ended and another is started, that io_uring cannot be used. Each line has the Logger metadata `domain: [:elixir, :net_runner]`
   (`[:net_runner]` is what was added to Elixir's own), and, where it is about one
   process of the operating system, `os_pid`; where that is a command, also `command`, the program's name. These
   two are the own metadata of a command's server, so what OTP reports of it has them, too.
@@ -39,6 +39,32 @@ defmodule NetRunner do
   alias NetRunner.{Backend, Collector, Command, Options, Pipeline, Plan, Result, Stats, Top}
 
   @type cmd :: [binary, ...] | Command.t() | Pipeline.t()
+
+  @typedoc """
+  What a function given as `progress:` is told, of a pipeline as a whole:
+
+    * `state` - `:running`; `:finished` the last time, however the call ended
+    * `elapsed_ms` - the time since the start
+    * `bytes_in` - written to the stdin of the first command; nil where that is a file or `/dev/null`
+    * `bytes_out` - read from the stdout of the last command; nil where that is a file or `/dev/null`
+    * `total` - the size of the input, if it is a binary, iodata, or a file as it was at the start; else nil
+    * `done` - how many of these bytes have been consumed: written to stdin, of which the pipe may still hold some, or the
+      command's place in the file, as it was last seen while the command ran. nil without a `total`, and where the place
+      cannot be seen (no `/proc`, a command of another user, one that has closed its stdin at once)
+    * `rate` - bytes each second, smoothed over the last seconds: of the input, while there is some left of a known
+      `total`; else of the end where more comes through. At the end, the average of the whole. nil where neither end comes here
+    * `eta_ms` - the time that the rest of the input takes at this rate; nil where that is not known
+  """
+  @type progress :: %{
+          state: :running | :finished,
+          elapsed_ms: non_neg_integer,
+          bytes_in: non_neg_integer | nil,
+          bytes_out: non_neg_integer | nil,
+          total: non_neg_integer | nil,
+          done: non_neg_integer | nil,
+          rate: non_neg_integer | nil,
+          eta_ms: non_neg_integer | nil
+        }
 
   @doc """
   Runs a command to its end: `{stdout, status}`, or `{stdout, status, stderr}` with

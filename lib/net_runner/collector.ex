@@ -5,7 +5,7 @@ defmodule NetRunner.Collector do
   # when this returns, however it returns: but for one that cannot be killed, and one whose server was, which
   # the guardian ends.
 
-  alias NetRunner.{Idle, Lines, Output, Pipe, Plan, Result, Running}
+  alias NetRunner.{Idle, Lines, Output, Pipe, Plan, Progress, Result, Running}
 
   @read_max 262_144
   # After the grace of a time-out's ladder: when SIGKILL has not ended all of them by then, the guardian says
@@ -29,10 +29,13 @@ defmodule NetRunner.Collector do
     deadline = Pipe.deadline(options.timeout)
 
     with {:ok, running} <- start(plan, deadline) do
+      progress = Progress.start(plan, running)
+
       try do
         collect(running, options, deadline)
       after
         Running.stop(running)
+        Progress.finish(progress)
       end
     end
   end

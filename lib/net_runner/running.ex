@@ -188,6 +188,17 @@ defmodule NetRunner.Running do
   defp last(%{commands: [command]}), do: command
   defp last(%{commands: commands}), do: commands |> Enum.reject(& &1.branch?) |> List.last()
 
+  @doc "Both ends of the whole, nil for what does not come here; and who has the first stdin, which may be a file."
+  @spec ends(t) :: %{
+          stdin: Pipe.handle() | nil,
+          stdout: Pipe.handle() | nil,
+          os_pid: pos_integer
+        }
+  def ends(running) do
+    %{os_pid: os_pid, counted: counted} = hd(running.commands).pipes
+    %{stdin: counted.stdin, stdout: last(running).pipes.counted.stdout, os_pid: os_pid}
+  end
+
   @doc "The pipes whose bytes are output, too, but are read elsewhere: consumed stderrs."
   @spec consumed(t) :: [Pipe.handle()]
   def consumed(running) do

@@ -188,8 +188,9 @@ defmodule NetRunner.Stats do
     end
   end
 
-  # File.read/1 asks the file server, which may be busy for somebody else.
-  defp read(path) do
+  @doc "The beginning of a file of /proc. (File.read/1 asks the file server, which may be busy for somebody else.)"
+  @spec read(binary) :: {:ok, binary} | :eof | {:error, atom}
+  def read(path) do
     with {:ok, file} <- :file.open(path, [:raw, :binary, :read]) do
       result = :file.read(file, 4096)
       :ok = :file.close(file)

@@ -5,7 +5,7 @@ defmodule NetRunner.Stream do
   # whichever way it ends. It can be enumerated again: each time is a new run. Between two elements no
   # wait is placed, so nothing strays into the mailbox of whoever enumerates.
 
-  alias NetRunner.{ExitError, Idle, Lines, Pipe, Plan, Result, Running}
+  alias NetRunner.{ExitError, Idle, Lines, Pipe, Plan, Progress, Result, Running}
 
   @spec new(Plan.t()) :: Enumerable.t()
   def new(plan) do
@@ -27,6 +27,7 @@ defmodule NetRunner.Stream do
           plan: plan,
           options: options,
           running: running,
+          progress: Progress.start(plan, running),
           handles: handles,
           idle: Idle.new(options.idle_timeout, Running.consumed(running)),
           lines: if(lines, do: Map.new(handles, fn {name, _handle} -> {name, lines} end)),
@@ -143,12 +144,11 @@ defmodule NetRunner.Stream do
       else: raise(ExitError.of(result, state.options))
   end
 
-  # Its server may be on its way out, and an input with it.
-  defp close(%{status: :over} = state), do: Running.stop(state.running)
-
-  # Halted early, or the consumer raised: nobody reads the rest.
   defp close(state) do
-    Running.close(state.running)
+    # Halted early, or the consumer raised: nobody reads the rest.
+    if state.status != :over, do: Running.close(state.running)
+    # At its end, too: a server may be on its way out, and an input with it.
     Running.stop(state.running)
+    Progress.finish(state.progress)
   end
 end

@@ -32,7 +32,7 @@ defmodule NetRunner.OptionsTest do
     :spawn_timeout
   ]
 
-  @read_for_you [:input_buffer, :lines, :max_line_length, :idle_timeout]
+  @read_for_you [:input_buffer, :lines, :max_line_length, :idle_timeout, :progress]
   @to_the_end @common ++ @read_for_you ++ [:into, :timeout, :max_output_size, :overflow]
 
   @calls [
@@ -154,6 +154,8 @@ defmodule NetRunner.OptionsTest do
       {:into, same([nil, "", [], :iodata, %{}, MapSet.new(), ["x"], IO.stream()]),
        [:binary, 1, {1}, 1..2, fn -> 1 end, fn _ -> 1 end, <<1::3>>, ~D[2020-01-01]], []},
       {:idle_timeout, same([0, 1, @u32, :infinity]), [@u32 + 1 | @not_a_number], []},
+      {:progress, [{nil, nil}, {false, nil} | same([true, &is_map/1])],
+       ["true", 1, :bar, [], &self/0, &max/2, {:fun, []}], []},
       {:overflow, same([:kill, :head, :tail]), [nil, true, "kill", :drop, [:kill]], []},
       {:stderr_tail_bytes, same([0, 1, 8192, 1_048_576]), [1_048_577, :infinity | @not_a_number],
        []},
@@ -413,6 +415,7 @@ defmodule NetRunner.OptionsTest do
       max_line_length: :infinity,
       into: nil,
       idle_timeout: :infinity,
+      progress: nil,
       overflow: :kill,
       stderr: :consume,
       stderr_tail_bytes: 8192,
@@ -492,6 +495,8 @@ defmodule NetRunner.OptionsTest do
   defp left_out?(:rlimits, [{:as, _} | _], _backend), do: true
   # An enumerable, but of nothing that can be written.
   defp left_out?(:input, %Range{}, _backend), do: true
+  # It would be drawn among what the tests say: progress_test.exs looks at it.
+  defp left_out?(:progress, true, _backend), do: true
   # Elixir warns of it.
   defp left_out?(:into, ["x"], _backend), do: true
   # Somebody would have to listen there; and a pid is never true.

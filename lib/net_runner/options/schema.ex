@@ -116,6 +116,12 @@ defmodule NetRunner.Options.Schema do
      "Beyond `max_output_size:`, `:kill` stops the command: `{:error, {:max_output_exceeded, partial}}`, cut to " <>
        "exactly the limit, from `run/2`, the cause `:output_limit` from `exec/2`. `:head` and `:tail` keep " <>
        "that many bytes of the beginning or of the end and let the command finish. Default: `:kill`."},
+    {:progress, @read_for_you, nil, :progress,
+     "Tells on stderr how far it is: `true`; a bar where that is a terminal (one at a time: two would draw over each other), " <>
+       "elsewhere a line every five seconds. Or a function that is given a `t:NetRunner.progress/0` every 250 ms, in a process of its own (`$callers` names yours): " <>
+       "while it is busy it is not called, and if it raises, that is logged and it is called no more. In both ways a " <>
+       "last time when the call is over, which waits for that, 100 ms at most (a function that is still busy two seconds later " <>
+       "is ended). Not for a start that failed. Default: false."},
     {:max_chunk_size, [:stream], 262_144, {:integer, 1, 268_435_456},
      "Upper bound of a stream's element in bytes, but not of a line: with `lines:` that is " <>
        "`max_line_length:`. Default: 262144; one read gives at most 64 KiB."},

@@ -234,6 +234,11 @@ defmodule NetRunner.Options.Type do
   def check({:function, arity}, value) when is_function(value, arity), do: :ok
   def check({:function, arity}, _value), do: {:wrong, "a function of #{arity} arguments"}
 
+  def check(:progress, true), do: :ok
+  def check(:progress, none) when none in [false, nil], do: {:ok, nil}
+  def check(:progress, value) when is_function(value, 1), do: :ok
+  def check(:progress, _value), do: {:wrong, "true, false or a function of one argument"}
+
   def check(:pty, false), do: :ok
   def check(:pty, true), do: {:ok, @terminal}
 
