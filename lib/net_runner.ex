@@ -122,8 +122,7 @@ defmodule NetRunner do
           {collected :: term, non_neg_integer} | {collected :: term, non_neg_integer, binary}
   def run!(cmd, opts \\ []) do
     {outcome, options} = execute(cmd, opts, :run!)
-    result = ok!(outcome, options)
-    answer({:ok, result, nil}, options)
+    answer({:ok, ok!(outcome), nil}, options)
   end
 
   @doc """
@@ -146,7 +145,7 @@ defmodule NetRunner do
   @spec exec(cmd, keyword) :: {:ok, Result.t()} | {:error, NetRunner.Error.reason()}
   def exec(cmd, opts \\ []) do
     case execute(cmd, opts, :exec) do
-      {{:ok, result, _broke_off}, _options} -> {:ok, result}
+      {{:ok, %{result: result}, _broke_off}, _options} -> {:ok, result}
       {{:error, reason, _cmd}, _options} -> {:error, reason}
     end
   end
@@ -164,8 +163,8 @@ defmodule NetRunner do
   """
   @spec exec!(cmd, keyword) :: Result.t()
   def exec!(cmd, opts \\ []) do
-    {outcome, options} = execute(cmd, opts, :exec!)
-    ok!(outcome, options)
+    {outcome, _options} = execute(cmd, opts, :exec!)
+    ok!(outcome).result
   end
 
   @doc """
@@ -330,35 +329,36 @@ defmodule NetRunner do
     end
   end
 
-  defp answer({:ok, %Result{error: reason}, _broke_off}, _options) when reason != nil,
-    do: {:error, reason}
+  defp answer({:ok, %{result: result}, broke_off}, options),
+    do: answer(result, broke_off, options)
 
-  defp answer({:ok, %Result{cause: :guardian_lost}, _broke_off}, _options),
-    do: {:error, :guardian_lost}
-
-  defp answer({:ok, result, :max_output_exceeded}, _options),
-    do: {:error, {:max_output_exceeded, result.stdout}}
-
-  defp answer({:ok, _result, broke_off}, _options) when broke_off != nil, do: {:error, broke_off}
-
-  defp answer({:ok, result, nil}, %{stderr: :capture}),
-    do: {result.stdout, Result.status(result), result.stderr}
-
-  defp answer({:ok, result, nil}, _options), do: {result.stdout, Result.status(result)}
   defp answer({:error, reason, _cmd}, _options), do: {:error, reason}
 
-  defp ok!({:error, reason, cmd}, _options),
-    do: raise(NetRunner.Error, reason: reason, cmd: cmd)
+  defp answer(%Result{error: reason}, _broke_off, _options) when reason != nil,
+    do: {:error, reason}
 
-  defp ok!({:ok, %{error: reason} = result, _broke_off}, _options) when reason != nil,
+  defp answer(%Result{cause: :guardian_lost}, _broke_off, _options), do: {:error, :guardian_lost}
+
+  defp answer(result, :max_output_exceeded, _options),
+    do: {:error, {:max_output_exceeded, result.stdout}}
+
+  defp answer(_result, broke_off, _options) when broke_off != nil, do: {:error, broke_off}
+
+  defp answer(result, nil, %{stderr: :capture}),
+    do: {result.stdout, Result.status(result), result.stderr}
+
+  defp answer(result, nil, _options), do: {result.stdout, Result.status(result)}
+
+  defp ok!({:error, reason, cmd}), do: raise(NetRunner.Error, reason: reason, cmd: cmd)
+
+  defp ok!({:ok, %{result: %{error: reason} = result}, _broke_off}) when reason != nil,
     do: raise(NetRunner.Error, reason: reason, cmd: result.cmd, stderr: result.stderr)
 
-  defp ok!({:ok, result, broke_off}, options) do
-    limit = if result.cause == :output_limit, do: broke_off
+  defp ok!({:ok, %{ok?: true} = ended, _broke_off}), do: ended
 
-    if Result.ok?(result, options.ok),
-      do: result,
-      else: raise(%{NetRunner.ExitError.of(result, options) | result: result, limit: limit})
+  defp ok!({:ok, %{result: result} = ended, broke_off}) do
+    limit = if result.cause == :output_limit, do: broke_off
+    raise %{NetRunner.ExitError.of(result, ended.options) | result: result, limit: limit}
   end
 
   # A pipeline that was not begun is none of its commands.

@@ -5,7 +5,7 @@ defmodule NetRunner.Collector do
   # when this returns, however it returns: but for one that cannot be killed, and one whose server was, which
   # the guardian ends.
 
-  alias NetRunner.{Idle, Lines, Output, Pipe, Plan, Progress, Result, Running}
+  alias NetRunner.{Idle, Lines, Output, Pipe, Plan, Progress, Running}
 
   @read_max 262_144
   # After the grace of a time-out's ladder: when SIGKILL has not ended all of them by then, the guardian says
@@ -19,12 +19,12 @@ defmodule NetRunner.Collector do
           nil | :timeout | :max_output_exceeded | {:line_too_long, pos_integer}
 
   @doc """
-  `{:ok, result, broke_off}`, or `{:error, reason, cmd}` if nothing ran, with the command that could not be started. What
+  `{:ok, ended, broke_off}`, or `{:error, reason, cmd}` if nothing ran, with the command that could not be started. What
   went wrong with a command that did run is its result's `error`. An exception of the input or of the collectable is
   raised here.
   """
   @spec run(Plan.t()) ::
-          {:ok, Result.t(), broke_off} | {:error, NetRunner.Error.reason(), [binary]}
+          {:ok, Running.ended(), broke_off} | {:error, NetRunner.Error.reason(), [binary]}
   def run(%Plan{options: options} = plan) do
     deadline = Pipe.deadline(options.timeout)
 
@@ -32,7 +32,7 @@ defmodule NetRunner.Collector do
       progress = Progress.start(plan, running)
 
       try do
-        collect(running, options, deadline)
+        collect(running, plan, deadline)
       after
         Running.stop(running)
         Progress.finish(progress)
@@ -55,14 +55,14 @@ defmodule NetRunner.Collector do
     end
   end
 
-  defp collect(running, options, deadline) do
+  defp collect(running, %{options: options} = plan, deadline) do
     # A stdout that is a file has no handle.
     handles = Running.handles(running, options.stderr == :capture)
     outputs = for {tag, _handle} <- handles, into: %{}, do: {tag, output(tag, options)}
     idle = Idle.new(options.idle_timeout, Running.consumed(running))
 
     read_and_conclude(
-      %{running: running, options: options},
+      %{running: running, grace: Plan.grace(plan)},
       {deadline, idle},
       handles,
       Map.put_new_lazy(outputs, :stdout, fn -> output(:stdout, options) end)
@@ -88,17 +88,17 @@ defmodule NetRunner.Collector do
       {why, handles, outputs} when why in [:timeout, :idle_timeout] ->
         Running.stop_for(run.running, why)
         # What it says while it is being stopped is part of its output.
-        ladder = Pipe.deadline(run.options.kill_timeout + @after_grace)
+        ladder = Pipe.deadline(run.grace + @after_grace)
         {outputs, failed} = handles |> read_all(ladder, Idle.never(), outputs) |> last_words()
         conclude(run, outputs, {why, :timeout}, failed)
 
       {:output_limit, outputs, what} ->
-        Running.stop_for(run.running, :output_limit)
+        Running.abandon(run.running, :output_limit)
         conclude(run, outputs, {:output_limit, what}, nil)
 
       # Nobody sees what it goes on to say.
       {:failed, outputs, reason} ->
-        Running.stop_for(run.running, :io_error)
+        Running.abandon(run.running, :io_error)
         conclude(run, outputs, nil, {:io_error, reason})
     end
   end
@@ -122,13 +122,14 @@ defmodule NetRunner.Collector do
 
   # `limit` is what was met, with what run/2 says of it, and `failed` what went wrong with its pipes.
   defp conclude(run, outputs, limit, failed) do
-    {result, trouble} = Output.or_halt(outputs.stdout, fn -> Running.conclude(run.running) end)
-
+    ended = Output.or_halt(outputs.stdout, fn -> Running.conclude(run.running) end)
     {stdout, cut?, too_long} = Output.finish(outputs.stdout)
-    result = captured(result, Map.delete(outputs, :stdout))
+    result = captured(ended.result, Map.delete(outputs, :stdout))
     result = %{result | stdout: stdout, truncated?: cut? or result.truncated?}
     limit = limit || (too_long && {:output_limit, too_long})
-    {:ok, result |> because(trouble || failed) |> because(limit), limit && elem(limit, 1)}
+    result = result |> because(ended.trouble || failed) |> because(limit)
+    ok? = ended.ok? and limit == nil and failed == nil
+    {:ok, %{ended | result: result, ok?: ok?}, limit && elem(limit, 1)}
   end
 
   # Each stderr goes to whose it is, and all of them to the whole, in the order of the commands.
@@ -177,7 +178,7 @@ defmodule NetRunner.Collector do
 
     case Pipe.read_either(handles, @read_max, first, armed) do
       {tag, {:ok, chunk}, armed} ->
-        took(Output.add(outputs[tag], chunk), tag, handles, deadline, idle, armed, outputs)
+        took(add(outputs[tag], chunk, armed), tag, handles, deadline, idle, armed, outputs)
 
       {tag, :eof, armed} ->
         read_all(List.keydelete(handles, tag, 0), deadline, idle, armed, outputs)
@@ -196,6 +197,15 @@ defmodule NetRunner.Collector do
             {if(why == true, do: :timeout, else: :idle_timeout), handles, outputs}
         end
     end
+  end
+
+  # A collectable that raises is the caller's, whose mailbox the other pipes must not write to.
+  defp add(output, chunk, armed) do
+    Output.add(output, chunk)
+  catch
+    kind, reason ->
+      Pipe.disarm(armed)
+      :erlang.raise(kind, reason, __STACKTRACE__)
   end
 
   defp took({:ok, output}, tag, handles, deadline, idle, armed, outputs) do

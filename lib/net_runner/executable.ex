@@ -31,17 +31,22 @@ defmodule NetRunner.Executable do
   end
 
   # It is several processes of the system.
-  def check_cmd([%NetRunner.Pipeline{} | _args]) do
+  def check_cmd([%NetRunner.Pipeline{} = pipeline | _args]), do: check_cmd(pipeline)
+
+  def check_cmd(%NetRunner.Pipeline{}) do
     {:error,
      {:invalid_cmd, "a pipeline can only be run by run/2, exec/2, stream!/2 and their kin"}}
   end
 
   def check_cmd(other) do
-    {:error,
-     {:invalid_cmd,
-      "expected [executable | arguments] of binaries, got: " <>
-        inspect(other, limit: 5, printable_limit: 100)}}
+    {:error, {:invalid_cmd, "expected [executable | arguments] of binaries, got#{got(other)}"}}
   end
+
+  # Options may have been meant, and there may be an environment in them: what they are is not shown.
+  defp got({_cmd, _opts}), do: " a tuple: options are the call's, or a NetRunner.Command's"
+  defp got([{_name, _value} | _rest]), do: " options"
+  defp got([[_ | _] | _rest]), do: " a list in the executable's place"
+  defp got(other), do: ": " <> inspect(other, limit: 5, printable_limit: 100)
 
   defp check_args(cmd, [], _index), do: {:ok, cmd}
 

@@ -18,10 +18,17 @@ defmodule NetRunner.Input do
   @doc """
   Starts the feeder, linked to the calling server, which gets `{:fed, pid, outcome}`. Elements of an
   enumerable are put together to writes of up to `buffer` bytes. `callers` are the processes on whose
-  behalf it evaluates the input. `close` says to the command that this was all.
+  behalf it evaluates the input. `close` says to the command that this was all, and `broke` to others that it was not.
   """
-  @spec start_link(Pipe.handle(), term, non_neg_integer, [pid], (Pipe.handle() -> term)) :: pid
-  def start_link(stdin, input, buffer, callers, close) do
+  @spec start_link(
+          Pipe.handle(),
+          term,
+          non_neg_integer,
+          [pid],
+          close :: (Pipe.handle() -> term),
+          broke :: (() -> term)
+        ) :: pid
+  def start_link(stdin, input, buffer, callers, close, broke) do
     server = self()
 
     spawn_link(fn ->
@@ -29,7 +36,7 @@ defmodule NetRunner.Input do
       outcome = stdin |> feed(input, buffer) |> judge()
       # Broken off, stdin stays open until the server has begun to stop the command: an end of
       # input would tell it that what it read was all.
-      unless broken?(outcome), do: close.(stdin)
+      if broken?(outcome), do: broke.(), else: close.(stdin)
       send(server, {:fed, self(), outcome})
     end)
   end

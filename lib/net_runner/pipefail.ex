@@ -2,24 +2,27 @@ defmodule NetRunner.Pipefail do
   @moduledoc false
   # How a pipeline ended, from how each of its commands did: pure. One decides, and the result of the whole is that
   # command's: the first that something went wrong around (nobody can kill it, its pipes failed), else the last that
-  # has failed, as a shell with `pipefail` says it, else the last.
+  # has failed, as a shell with `pipefail` says it, else the last. A tee, which nobody asked for as a command, only if nobody else has
+  # failed.
 
   alias NetRunner.Result
 
   # How a shell tells that SIGPIPE ended something.
   @sigpipe [{:signaled, :sigpipe}, {:exited, 141}]
 
-  @typedoc "One command's result, its exit codes that are no failure, and whether it is behind a tee."
-  @type stage :: %{result: Result.t(), ok: [0..255], branch?: boolean}
+  @typedoc "One command's result, its exit codes that are no failure, whether it is behind a tee, or one."
+  @type stage :: %{result: Result.t(), ok: [0..255], branch?: boolean, tee?: boolean}
 
-  @doc "The result of the whole, without stdout."
-  @spec result([stage, ...], duration_ms :: non_neg_integer) :: Result.t()
+  @doc "The result of the whole, without stdout; the place of the command that decides; whether it has failed."
+  @spec result([stage, ...], duration_ms :: non_neg_integer) ::
+          {Result.t(), non_neg_integer, failed? :: boolean}
   def result(stages, duration_ms) do
     results = Enum.map(stages, & &1.result)
     main = for %{branch?: false, result: result} <- stages, do: result
+    {index, failed?} = decisive(stages)
 
-    %{
-      decisive(stages)
+    result = %{
+      Enum.at(results, index)
       | stages: results,
         duration_ms: duration_ms,
         rusage: rusage(results),
@@ -31,25 +34,49 @@ defmodule NetRunner.Pipefail do
         truncated?: Enum.any?(results, & &1.truncated?),
         orphans_killed: results |> Enum.map(& &1.orphans_killed) |> Enum.sum()
     }
+
+    {result, index, failed?}
   end
 
   defp decisive(stages) do
-    Enum.find_value(stages, &(&1.result.error && &1.result)) || last_failed(stages)
+    failed = failed(stages)
+    {tees, commands} = Enum.split_with(failed, fn {stage, _index} -> stage.tee? end)
+
+    with nil <- Enum.find(Enum.reverse(failed), fn {stage, _index} -> stage.result.error end),
+         [] <- commands,
+         [] <- tees do
+      {last_command(stages), false}
+    else
+      {_stage, index} -> {index, true}
+      [{_stage, index} | _] -> {index, true}
+    end
   end
 
-  # From the right: whether what is written to has failed is known before the writer is judged.
-  defp last_failed(stages) do
-    {last, _reader_failed?} =
+  # Those that have, the last one first. From the right: whether what is written to has failed is known before its
+  # writer is judged.
+  defp failed(stages) do
+    {failed, _reader_failed?} =
       stages
+      |> Enum.with_index()
       |> Enum.reverse()
-      |> Enum.reduce({nil, true}, fn stage, {last, reader_failed?} ->
+      |> Enum.flat_map_reduce(true, fn {stage, _index} = placed, reader_failed? ->
         failed? = failed?(stage, reader_failed?)
-        last = last || (failed? && stage.result) || nil
         # Nobody writes to what is behind a tee but the tee, which goes on without it.
-        {last, if(stage.branch?, do: reader_failed?, else: failed?)}
+        {if(failed?, do: [placed], else: []),
+         if(stage.branch?, do: reader_failed?, else: failed?)}
       end)
 
-    last || Enum.find_value(Enum.reverse(stages), &(not &1.branch? && &1.result))
+    failed
+  end
+
+  defp last_command(stages) do
+    {_stage, index} =
+      stages
+      |> Enum.with_index()
+      |> Enum.reverse()
+      |> Enum.find(fn {stage, _index} -> not stage.branch? and not stage.tee? end)
+
+    index
   end
 
   # Nobody reads the last one's output but us: to it, SIGPIPE is a failure.

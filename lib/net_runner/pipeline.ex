@@ -28,8 +28,9 @@ defmodule NetRunner.Pipeline do
 
   **A function** is given a lazy enumerable of what the command before it writes, in binaries as they come, and returns an
   enumerable of iodata for the next. `{fun, lines: true}` gives it lines without their ends instead (with `max_line_length:` as
-  for streams); what it returns is written as it is. It runs in a process of its own (`$callers` names yours); an
-  exception there is raised where the pipeline was called, and ends all of it. When it has enough, or the next
+  for streams); what it returns is written as it is. It runs in a process of its own (`$callers` names yours). An
+  exception there, or in an `input:`, is raised where the pipeline was called; all commands are stopped before any of them sees
+  an end of its input. When it has enough, or the next
   command takes no more, the command before it gets SIGPIPE.
 
       iex> twice = fn lines -> Stream.map(lines, &[&1, &1, "\\n"]) end
@@ -63,7 +64,8 @@ defmodule NetRunner.Pipeline do
   ## How it ends
 
   As in a shell with `pipefail`, it has failed if any of its commands has: the last of those says how, else the last
-  command. A command's own `ok:` says which of its exit codes are no failure (`grep` gives 1 where it finds nothing).
+  command. A command's own `ok:` says which of its exit codes are no failure (`grep` gives 1 where it finds nothing); that of the call is the
+  last one's.
   A command that was ended by SIGPIPE (or that exited with 141, as shells tell it) has not failed if the one that it
   wrote to has not: it was just not read to its end. All commands are waited for.
 
@@ -108,10 +110,7 @@ defmodule NetRunner.Pipeline do
     }
   end
 
-  def new(other) do
-    raise ArgumentError,
-          "a pipeline is made of a list of stages, got: #{inspect(other, limit: 5, printable_limit: 100)}"
-  end
+  def new(_other), do: raise(ArgumentError, "a pipeline is made of a list of stages")
 
   @doc false
   # One stage, for messages: what a shell would be given where there is such a thing.

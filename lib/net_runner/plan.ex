@@ -29,9 +29,13 @@ defmodule NetRunner.Plan do
   # What a call gives to the commands of a pipeline that have none of their own: all that a process has, but for how
   # stages are joined, and what only one of them could have.
   @shared Options.names(:process) -- [:input, :stdout, :stderr, :owner, :pty, :arg0]
-  @own [:stderr, :arg0, :ok | @shared]
+  @own [:stderr, :arg0, :ok | @shared -- [:spawn_timeout]]
 
   @spec new(term, keyword, Options.call()) :: {:ok, t} | {:error, NetRunner.Error.reason()}
+  # One stage is a command like any other.
+  def new(%Pipeline{stages: [%Command{} = command]}, opts, call), do: new(command, opts, call)
+  def new(%Pipeline{stages: [[_ | _] = cmd]}, opts, call), do: new(cmd, opts, call)
+
   def new(%Pipeline{stages: stages}, opts, call) do
     unless Keyword.keyword?(opts), do: raise(ArgumentError, "options must be a keyword list")
     opts = Options.named(opts)
@@ -49,6 +53,15 @@ defmodule NetRunner.Plan do
          {:ok, cmd} <- Executable.check_cmd(cmd),
          do: {:ok, tee_stdout([stage(cmd, options, Map.get(options, :ok, [0]))], options)}
   end
+
+  @doc "How long the ladder of its commands may take, in milliseconds."
+  @spec grace(t) :: non_neg_integer
+  def grace(plan), do: plan |> commands() |> Enum.map(& &1.options.kill_timeout) |> Enum.max()
+
+  @doc "The command that wrote what is read here, for messages: that before a tee."
+  @spec last(t) :: stage
+  def last(%__MODULE__{stages: stages}),
+    do: stages |> Enum.reverse() |> Enum.find(&(&1.copy == nil))
 
   @doc "The commands of a plan, in the order of their results: one behind a tee follows it."
   @spec commands(t) :: [stage, ...]
@@ -84,14 +97,9 @@ defmodule NetRunner.Plan do
   defp whole([{:command, _cmd, first} | _] = links, opts, call) do
     last = with {:command, _cmd, own} <- List.last(links), do: own, else: (_tee -> [])
 
-    own =
-      Keyword.take(first, [:input, :input_buffer]) ++
-        Keyword.take(last, if(Options.ignored?(:ok, call), do: [:stdout], else: [:stdout, :ok]))
-
+    own = Keyword.take(first, [:input, :input_buffer]) ++ Keyword.take(last, [:stdout])
     with {:ok, options} <- Options.validate(own ++ opts, call), do: check_whole(links, options)
   end
-
-  defp check_whole([_one], options), do: {:ok, options}
 
   defp check_whole(_links, %{pty: pty}) when pty != false,
     do: invalid(:pty, "a pipeline has no terminal")
@@ -99,10 +107,18 @@ defmodule NetRunner.Plan do
   defp check_whole(_links, %{arg0: arg0}) when arg0 != nil,
     do: invalid(:arg0, "is one command's: give it to that stage")
 
-  defp check_whole(_links, %{stderr: {:file, _path, :truncate, _mode}}),
-    do: invalid(:stderr, "the commands of a pipeline would overwrite each other's: use :append")
+  defp check_whole(links, %{stderr: {:file, _path, :truncate, _mode}} = options) do
+    if Enum.count(links, &command?/1) == 1,
+      do: {:ok, options},
+      else:
+        invalid(:stderr, "the commands of a pipeline would overwrite each other's: use :append")
+  end
 
   defp check_whole(_links, options), do: {:ok, options}
+
+  defp command?({:command, _cmd, _own}), do: true
+  defp command?({:tee, target}), do: command?(target)
+  defp command?(_no_command), do: false
 
   defp invalid(option, what), do: {:error, {:invalid, option, what}}
 
@@ -111,6 +127,8 @@ defmodule NetRunner.Plan do
   # `of_call` are the options that the call shares out, its options as a whole, and which it is.
   defp stages(links, of_call) do
     last = length(links)
+    # What is behind it are tees.
+    final = last - Enum.find_index(Enum.reverse(links), &match?({:command, _, _}, &1))
 
     links
     |> Enum.with_index(1)
@@ -119,7 +137,14 @@ defmodule NetRunner.Plan do
         {:cont, {:ok, stages, both(before, via)}}
 
       {link, number}, {:ok, stages, via} ->
-        case place(link, %{number: number, first?: number == 1, last?: number == last}, of_call) do
+        place = %{
+          number: number,
+          first?: number == 1,
+          last?: number == last,
+          final?: number == final
+        }
+
+        case place(link, place, of_call) do
           {:ok, stage} -> {:cont, {:ok, [%{stage | via: via} | stages], nil}}
           error -> {:halt, error}
         end
@@ -153,7 +178,7 @@ defmodule NetRunner.Plan do
 
     with {:ok, options} <- Options.validate(shared, call),
          {:ok, stdout} <- branch_stdout(stdout),
-         {:ok, branch, ok} <- own(own, [:stdout | @own], %{place | last?: false}, of_call) do
+         {:ok, branch, ok} <- own(own, [:stdout | @own], place, of_call) do
       branch = stage(cmd, %{branch | stdout: stdout}, ok)
       {:ok, tee(branch, ends(options, place, whole))}
     end
@@ -177,24 +202,33 @@ defmodule NetRunner.Plan do
 
   # What a stage was given itself wins over what the call gives to all.
   defp own(own, names, place, {shared, whole, call}) do
-    own = Options.named(own)
+    # Of one that is given twice, the later counts.
+    own = own |> Options.named() |> Map.new() |> Map.to_list()
 
     for {name, _value} <- own, name not in names do
       raise ArgumentError,
             "stage #{place.number} of the pipeline cannot have the option #{inspect(name)}#{why(name)}"
     end
 
-    {ok, own} = Keyword.pop(own, :ok, [0])
+    {ok, own} =
+      Keyword.pop_lazy(own, :ok, fn -> if place.final?, do: whole[:ok] || [0], else: [0] end)
+
     given = Keyword.drop(own, [:input, :input_buffer, :stdout])
 
     with :ok <- check_stderr(own[:stderr], place),
-         {:ok, options} <- Options.validate(shared ++ given, call) do
+         {:ok, options} <- (shared ++ given) |> Options.validate(call) |> numbered(place) do
       stderr =
         if Keyword.has_key?(own, :stderr), do: options.stderr, else: stderr(whole.stderr, place)
 
       {:ok, %{options | stderr: stderr}, check_ok(ok)}
     end
   end
+
+  # The call's have been looked at.
+  defp numbered({:error, {:invalid, option, what}}, place),
+    do: invalid(option, "stage #{place.number}: #{what}")
+
+  defp numbered(valid, _place), do: valid
 
   defp why(name) when name in [:input, :input_buffer], do: ", only the first one"
   defp why(:stdout), do: ", only the last one"
@@ -210,7 +244,7 @@ defmodule NetRunner.Plan do
 
   defp check_stderr(_other, _place), do: :ok
 
-  defp stderr(:merge, %{last?: false}), do: :consume
+  defp stderr(:merge, %{final?: false}), do: :consume
   defp stderr(stderr, _place), do: stderr
 
   defp check_ok(ok) do
@@ -232,8 +266,21 @@ defmodule NetRunner.Plan do
   @spec tee_exe :: binary
   def tee_exe, do: Application.app_dir(:net_runner, ["priv", "tee"])
 
-  # It is whose the command is, for the file's sake, and has nothing else of it.
-  @no_tees %{env: {:replace, []}, cd: nil, arg0: nil, cgroup: nil, rlimits: %{}, orphans: :kill}
+  # It has nothing of the command's: NetRunner's own program, which opens its file as those of other redirections are
+  # opened, as the BEAM's. It ends by itself, at the end of what it reads or when nobody reads what it writes; a stop that it heeded would
+  # leave the copy behind what was read, so its stop signal is one that does nothing. SIGKILL comes after the grace, as for all.
+  @no_tees %{
+    env: {:replace, []},
+    cd: nil,
+    arg0: nil,
+    user: nil,
+    group: nil,
+    groups: nil,
+    cgroup: nil,
+    rlimits: %{},
+    orphans: :kill,
+    stop_signal: NetRunner.Signal.resolve(:sigurg)
+  }
 
   defp tee(copy, options) do
     options = Map.merge(options, @no_tees)

@@ -550,6 +550,11 @@ defmodule NetRunner.Process do
   def stop_for(p, cause), do: call(p, {:stop_for, cause}, @answer_timeout)
 
   @doc false
+  # All commands of its pipeline run: its input may be read.
+  @spec feed(t) :: :ok | {:error, :timeout | :closed}
+  def feed(p), do: call(p, :feed, @answer_timeout)
+
+  @doc false
   # For a server that must not wait: an input that is not over is ended where it is.
   @spec cut_input(t) :: :ok | {:error, :timeout | :closed}
   def cut_input(p), do: call(p, :cut_input, @answer_timeout)

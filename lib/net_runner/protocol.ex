@@ -388,6 +388,7 @@ defmodule NetRunner.Protocol do
     109 => :etoomanyrefs,
     110 => :etimedout,
     116 => :estale,
+    122 => :edquot,
     125 => :ecanceled
   }
 

@@ -33,8 +33,9 @@ defmodule NetRunner.Reason do
      :enoent, "no such file or directory (enoent)"},
     {quote(do: {:cd, posix}), "start: `cd:`", {:cd, :enoent},
      "cannot change directory: no such file or directory (enoent)"},
-    {quote(do: {:file, Path.t(), posix}), "start: a file of `input:`, `stdout:` or `stderr:`",
-     {:file, "/a b", :enoent}, "cannot open '/a b': no such file or directory (enoent)"},
+    {quote(do: {:file, Path.t(), posix}),
+     "start: a file of `input:`, `stdout:` or `stderr:`; later: the copy of a tee could not be written",
+     {:file, "/a b", :enoent}, "cannot open or write '/a b': no such file or directory (enoent)"},
     {quote(do: {:pty, posix}), "start: `pty:`", {:pty, :enospc},
      "cannot have a terminal: no space left on device (enospc)"},
     {quote(do: {:user, posix}), "start: `user:`, `group:` or `groups:`", {:user, :eperm},
@@ -119,7 +120,7 @@ defmodule NetRunner.Reason do
   def text({:cd, posix}), do: "cannot change directory: #{posix_text(posix)}"
 
   def text({:file, path, posix}),
-    do: "cannot open #{NetRunner.Quote.list([path])}: #{posix_text(posix)}"
+    do: "cannot open or write #{NetRunner.Quote.list([path])}: #{posix_text(posix)}"
 
   def text({:pty, posix}), do: "cannot have a terminal: #{posix_text(posix)}"
   def text({:user, posix}), do: "cannot take on user and groups: #{posix_text(posix)}"

@@ -11,7 +11,8 @@ defmodule NetRunner.Result do
     {:stopped, "stopped by `stop/1`, `shutdown/3`, a supervisor, or an `input:` that broke off"},
     {:guardian_lost,
      "somebody killed a process that kept it: its guardian, or its server in the BEAM"},
-    {:io_error, "stopped, for its output could not be read, or its `input:` not be written"},
+    {:io_error,
+     "its output could not be read or its `input:` not be written, for which it was stopped; or the copy of a tee not"},
     {:unkillable, "it, or what it left behind, has not ended: SIGKILL does nothing"}
   ]
 

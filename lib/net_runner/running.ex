@@ -7,7 +7,7 @@ defmodule NetRunner.Running do
   alias NetRunner.{Idle, Lines, Nif, Pipe, Pipefail, Plan, Result, Stats}
 
   @enforce_keys [:commands, :began]
-  defstruct [:commands, :began, joints: []]
+  defstruct [:commands, :began, :group, joints: []]
 
   @typedoc """
   `commands` in the order of their results. `source` is the pipe that the function before a command reads. `branch?` says
@@ -21,7 +21,12 @@ defmodule NetRunner.Running do
           branch?: boolean
         }
 
-  @type t :: %__MODULE__{commands: [command, ...], began: integer, joints: [reference]}
+  @type t :: %__MODULE__{
+          commands: [command, ...],
+          began: integer,
+          joints: [reference],
+          group: nil | reference
+        }
 
   @typedoc "What went wrong around a command: its result's cause, and the reason."
   @type trouble :: nil | {Result.cause(), NetRunner.Error.reason()}
@@ -39,10 +44,12 @@ defmodule NetRunner.Running do
 
   def start(%Plan{stages: stages} = plan, spawn_timeout) do
     with :ok <- Plan.check(plan) do
-      running = %__MODULE__{commands: [], began: now()}
+      running = %__MODULE__{commands: [], began: now(), group: make_ref()}
 
       case start_each(stages, nil, Pipe.deadline(spawn_timeout), running) do
         {:ok, running} ->
+          # No input is asked for anything before that.
+          for command <- running.commands, do: NetRunner.Process.feed(command.process)
           {:ok, %{running | commands: Enum.reverse(running.commands)}}
 
         {:error, reason, cmd, running} ->
@@ -69,7 +76,9 @@ defmodule NetRunner.Running do
 
   defp add(stage, stdio, source, branch?, deadline, running) do
     # A deadline that is over leaves it a moment, so that it fails as one that takes too long does.
-    given = Map.put(stdio, :spawn_timeout, max(Pipe.left(deadline), 1))
+    kind = if branch?, do: :branch, else: if(stage.copy == nil, do: :command, else: :tee)
+    place = {running.group, length(running.commands), kind}
+    given = Map.merge(stdio, %{spawn_timeout: max(Pipe.left(deadline), 1), pipeline: place})
 
     case start_one(stage, given, source) do
       {:ok, command} ->
@@ -103,7 +112,9 @@ defmodule NetRunner.Running do
 
   defp stdin(nil, stage), do: {stage.options.input, nil}
   defp stdin({:joint, _} = joint, _stage), do: {joint, nil}
-  defp stdin({:pipe, handle}, %{via: via}), do: {&feed(&1, via, handle), handle}
+
+  defp stdin({:pipe, before}, %{via: via}),
+    do: {&feed(&1, via, before), before.pipes.stdout}
 
   defp stdout([], stage, running), do: {:ok, stage.options.stdout, running}
   defp stdout([%{via: nil} | _], stage, running), do: joint(stage, running)
@@ -121,34 +132,45 @@ defmodule NetRunner.Running do
   end
 
   defp after_it({:joint, _} = joint, _command), do: joint
-  defp after_it(:pipe, command), do: {:pipe, command.pipes.stdout}
+  defp after_it(:pipe, command), do: {:pipe, command}
   defp after_it(_elsewhere, _command), do: nil
 
   ## Functions between two commands: they are the input of the second
 
+  @left {__MODULE__, :left}
+
   # However the function ends, the command before it is told that nobody reads on.
-  defp feed(sink, via, handle) do
-    handle |> read(via) |> via.fun.() |> Enum.into(sink)
+  defp feed(sink, via, before) do
+    before |> read(via) |> via.fun.() |> Enum.into(sink)
+  catch
+    :throw, @left -> :ok
   after
-    Nif.close(handle)
+    Nif.close(before.pipes.stdout)
   end
 
-  defp read(handle, via) do
+  defp read(before, via) do
     Stream.resource(
       fn -> via.lines && Lines.new(via.lines, via.max_line_length) end,
-      &read_next(handle, via.max_chunk_size, &1),
+      &read_next(before, via.max_chunk_size, &1),
       fn _lines -> :ok end
     )
   end
 
-  defp read_next(_handle, _max, :over), do: {:halt, :over}
+  defp read_next(_before, _max, :over), do: {:halt, :over}
 
-  defp read_next(handle, max, lines) do
-    case Pipe.read(handle, max, :infinity) do
+  defp read_next(before, max, lines) do
+    case Pipe.read(before.pipes.stdout, max, :infinity) do
       {:ok, chunk} -> split(chunk, lines)
       :eof -> last_line(lines)
-      {:error, reason} -> raise NetRunner.Error, reason: reason
+      {:error, reason} -> stop_reading(reason, before.process)
     end
+  end
+
+  # The command that is fed has ended, and let_go/1 has closed it: nobody wants the rest. Else it is a cut, not an end.
+  defp stop_reading(reason, server) do
+    if reason == :closed and Process.alive?(server),
+      do: throw(@left),
+      else: raise(NetRunner.Error, reason: reason)
   end
 
   defp split(chunk, nil), do: {[chunk], nil}
@@ -226,6 +248,14 @@ defmodule NetRunner.Running do
     Enum.each(running.commands, &NetRunner.Process.stop_for(&1.process, cause))
   end
 
+  @doc "As `stop_for/2`, where nobody reads on. A tee heeds no stop signal: it ends with its reader."
+  @spec abandon(t, Result.cause()) :: :ok
+  def abandon(running, cause) do
+    stop_for(running, cause)
+    %{stage: stage, pipes: pipes} = last(running)
+    if stage.copy != nil and pipes.stdout != nil, do: Nif.close(pipes.stdout), else: :ok
+  end
+
   @doc "The last words on stderr, of whoever said some: for who tells of a failure."
   @spec last_words(t) :: binary
   def last_words(running),
@@ -255,18 +285,39 @@ defmodule NetRunner.Running do
 
   ## The end
 
-  @doc """
-  Waits for the end of each and tells of all: the result, without stdout, and what went wrong around it. The servers
-  are gone then. An exception of an input, or of a function between two commands, is raised here.
+  @typedoc """
+  How all of it ended: the result, without stdout; what went wrong around it; whether it went well, by each command's
+  own exit codes; and the options of the command that says so.
   """
-  @spec conclude(t) :: {Result.t(), trouble}
-  def conclude(%{commands: [command], joints: []} = running), do: ending(command, running.began)
+  @type ended :: %{
+          result: Result.t(),
+          trouble: trouble,
+          ok?: boolean,
+          options: NetRunner.Options.t()
+        }
+
+  @doc """
+  Waits for the end of each and tells of all. The servers are gone then. An exception of an input, or of a function
+  between two commands, is raised here.
+  """
+  @spec conclude(t) :: ended
+  def conclude(%{commands: [%{stage: stage} = command], joints: []} = running) do
+    {result, trouble} = ending(command, running.began)
+    ok? = trouble == nil and Result.ok?(result, stage.ok)
+    %{result: result, trouble: trouble, ok?: ok?, options: stage.options}
+  end
 
   def conclude(running) do
     endings = running.commands |> Enum.reverse() |> conclude_each(running, [])
     stages = Enum.zip_with(running.commands, endings, &told/2)
-    result = Pipefail.result(stages, now() - running.began)
-    {result, result.error && {result.cause, result.error}}
+    {result, index, failed?} = Pipefail.result(stages, now() - running.began)
+
+    %{
+      result: result,
+      trouble: result.error && {result.cause, result.error},
+      ok?: not failed?,
+      options: Enum.at(running.commands, index).stage.options
+    }
   end
 
   # From the last on: one that reads by a function has to see all that the one before it wrote.
@@ -280,7 +331,7 @@ defmodule NetRunner.Running do
 
   defp told(%{stage: stage} = command, {result, trouble}) do
     result = because(%{result | cmd: stage.shown}, trouble || copy_failed(stage, result))
-    %{result: result, ok: stage.ok, branch?: command.branch?}
+    %{result: result, ok: stage.ok, branch?: command.branch?, tee?: stage.copy != nil}
   end
 
   defp because(result, nil), do: result

@@ -40,6 +40,17 @@ defmodule NetRunner.Stats do
     }
   end
 
+  @doc "The command of a server, as it registered it; nil once that is gone."
+  @spec cmd(pid) :: [binary, ...] | nil
+  def cmd(server) do
+    with [{_pid, known}] <- Registry.lookup(NetRunner.Registry, server) do
+      {cmd, _guardian_pid, _began} = :erlang.binary_to_term(known.about)
+      cmd
+    else
+      [] -> nil
+    end
+  end
+
   @doc "The calling server's state has changed."
   @spec now(:stopping | :ended) :: :ok
   def now(:stopping), do: put_state(:stopping)

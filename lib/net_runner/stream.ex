@@ -113,36 +113,32 @@ defmodule NetRunner.Stream do
     do: raise(NetRunner.Error, reason: reason, cmd: cmd, stderr: tail)
 
   defp fail(reason, tail, state) do
-    cmd = List.last(state.plan.stages).shown
+    cmd = Plan.last(state.plan).shown
     raise NetRunner.Error, reason: reason, cmd: cmd, stderr: tail
   end
 
   defp finish(state) do
     with :ended <- Running.await_exit(state.running, :infinity, Idle.heard(state.idle)),
          # The servers are gone.
-         {result, nil} <- Running.conclude(state.running) do
-      ended(state.options.exit, result, %{state | status: :over})
+         %{trouble: nil} = ended <- Running.conclude(state.running) do
+      ended(state.options.exit, ended, %{state | status: :over})
     else
       :idle_timeout -> time_out(state)
-      {result, {_cause, reason}} -> fail(reason, result, state)
+      %{result: result, trouble: {_cause, reason}} -> fail(reason, result, state)
     end
   end
 
-  defp ended(_exit, %{cause: :guardian_lost} = result, state),
+  defp ended(_exit, %{result: %{cause: :guardian_lost} = result}, state),
     do: fail(:guardian_lost, result, state)
 
   # Whoever started the enumeration has died, and another goes on with it: this is a cut, not an end.
-  defp ended(_exit, %{cause: :owner_down} = result, state),
+  defp ended(_exit, %{result: %{cause: :owner_down} = result}, state),
     do: fail(:closed, result, state)
 
-  defp ended(:ignore, _result, state), do: {:halt, state}
-  defp ended(:element, result, state), do: {[{:exit, result.exit}], state}
-
-  defp ended(:raise, result, state) do
-    if Result.ok?(result, state.options.ok),
-      do: {:halt, state},
-      else: raise(ExitError.of(result, state.options))
-  end
+  defp ended(:ignore, _ended, state), do: {:halt, state}
+  defp ended(:element, %{result: result}, state), do: {[{:exit, result.exit}], state}
+  defp ended(:raise, %{ok?: true}, state), do: {:halt, state}
+  defp ended(:raise, ended, _state), do: raise(ExitError.of(ended.result, ended.options))
 
   defp close(state) do
     # Halted early, or the consumer raised: nobody reads the rest.

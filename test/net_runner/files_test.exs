@@ -182,7 +182,7 @@ defmodule NetRunner.FilesTest do
           assert_raise NetRunner.Error, fn -> Enum.to_list(NetRunner.stream!(["cat"], opts)) end
 
         assert error.reason == elem(expected, 1)
-        assert Exception.message(error) =~ "cat: cannot open #{path}: "
+        assert Exception.message(error) =~ "cat: cannot open or write #{path}: "
       end
     end
 

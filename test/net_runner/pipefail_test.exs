@@ -20,8 +20,21 @@ defmodule NetRunner.PipefailTest do
         rusage: %{user_us: 5, max_rss_kb: opts[:rss] || 10}
       },
       ok: opts[:ok] || [0],
-      branch?: opts[:branch?] || false
+      branch?: opts[:branch?] || false,
+      tee?: opts[:tee?] || false
     }
+  end
+
+  defp result(stages) do
+    {result, index, _failed?} = Pipefail.result(stages, 99)
+    assert result.exit == Enum.at(stages, index).result.exit
+    result
+  end
+
+  # Which decides, and whether it is a failure.
+  defp verdict(stages) do
+    {_result, index, failed?} = Pipefail.result(stages, 99)
+    {index, failed?}
   end
 
   @ok {:exited, 0}
@@ -49,47 +62,62 @@ defmodule NetRunner.PipefailTest do
           {[@ok, @pipe], @pipe},
           {[@ok, {:exited, 141}], {:exited, 141}}
         ] do
-      assert exits |> Enum.map(&stage/1) |> Pipefail.result(1) |> Map.fetch!(:exit) == decides
+      assert exits |> Enum.map(&stage/1) |> result() |> Map.fetch!(:exit) == decides
     end
   end
 
   test "a writer whose reader has failed has failed by SIGPIPE, but the reader decides" do
-    result = Pipefail.result([stage(@pipe), stage(@one)], 1)
-    assert result.exit == @one
+    assert verdict([stage(@pipe), stage(@one)]) == {1, true}
   end
 
-  test "a command's own ok: says what is a failure" do
-    assert Pipefail.result([stage(@one, ok: [0, 1]), stage(@ok)], 1).exit == @ok
-    assert Pipefail.result([stage(@two, ok: [0, 1]), stage(@ok)], 1).exit == @two
-    assert Pipefail.result([stage(@pipe), stage(@one, ok: [0, 1])], 1).exit == @one
+  test "a command's own ok: says what is a failure, and excuses nobody else" do
+    assert verdict([stage(@one, ok: [0, 1]), stage(@ok)]) == {1, false}
+    assert verdict([stage(@two, ok: [0, 1]), stage(@ok)]) == {0, true}
+    assert verdict([stage(@pipe), stage(@one, ok: [0, 1])]) == {1, false}
+    assert verdict([stage(@one), stage(@ok, ok: [0, 1])]) == {0, true}
+    assert verdict([stage(@two), stage(@one, ok: [0, 1])]) == {0, true}
   end
 
   test "a stop is one, whatever the signal was" do
-    assert Pipefail.result([stage(@pipe, cause: :timeout), stage(@ok)], 1).cause == :timeout
+    assert result([stage(@pipe, cause: :timeout), stage(@ok)]).cause == :timeout
   end
 
   test "what went wrong around a command counts first" do
     lost = stage(nil, cause: :guardian_lost, error: :closed)
-    assert Pipefail.result([lost, stage(@one)], 1).error == :closed
+    assert result([lost, stage(@one)]).error == :closed
+    assert result([stage(nil, cause: :guardian_lost), stage(@ok)]).cause == :guardian_lost
+    unwritten = stage(@one, cause: :io_error, error: {:file, "x", :enospc}, tee?: true)
+    assert verdict([stage(@one), unwritten, stage(@two)]) == {1, true}
+  end
 
-    assert Pipefail.result([stage(nil, cause: :guardian_lost), stage(@ok)], 1).cause ==
-             :guardian_lost
+  test "a tee is nobody's command: it decides only if nobody else has failed" do
+    assert verdict([stage(@ok), stage(@ok, tee?: true)]) == {0, false}
+    assert verdict([stage(@one), stage(@ok, tee?: true)]) == {0, true}
+    assert verdict([stage(@ok), stage(@one, tee?: true)]) == {1, true}
+    assert verdict([stage(@one), stage(@two, tee?: true)]) == {0, true}
+    assert verdict([stage(@one, ok: [0, 1]), stage(@ok, tee?: true)]) == {0, false}
+
+    assert verdict([stage({:signaled, :sigterm}, cause: :timeout), stage(@ok, tee?: true)]) ==
+             {0, true}
   end
 
   test "one behind a tee is one more, which nobody reads" do
-    tee = [stage(@ok), stage(@one, branch?: true), stage(@ok)]
-    assert Pipefail.result(tee, 1).exit == @one
-    tee = [stage(@pipe), stage(@pipe, branch?: true), stage(@ok)]
-    assert Pipefail.result(tee, 1).exit == @pipe
+    behind = &stage(&1, branch?: true)
+    tee = &stage(&1, tee?: true)
+    assert verdict([stage(@ok), tee.(@ok), behind.(@one), stage(@ok)]) == {2, true}
+    # What it was not given to read it may miss; what it leaves is a failure of its own.
+    assert verdict([stage(@ok), tee.(@ok), behind.(@pipe), stage(@ok)]) == {2, true}
+    # The writer's reader is the tee.
+    assert verdict([stage(@pipe), tee.(@pipe), behind.(@ok), stage(@ok)]) == {3, false}
     # Last in the list, it is still not the last of the pipeline.
-    assert Pipefail.result([stage(@two, ok: [2]), stage(@ok, branch?: true)], 1).exit == @two
+    assert verdict([stage(@two, ok: [2]), tee.(@ok), behind.(@ok)]) == {0, false}
   end
 
   test "what was used is the sum, the largest memory that of one" do
-    result = Pipefail.result([stage(@ok, rss: 30), stage(@ok, rss: 20)], 99)
+    result = result([stage(@ok, rss: 30), stage(@ok, rss: 20)])
     assert result.rusage == %{user_us: 10, max_rss_kb: 30}
     assert {result.duration_ms, result.orphans_killed, length(result.stages)} == {99, 2, 2}
     unknown = put_in(stage(@ok).result.rusage, nil)
-    assert Pipefail.result([stage(@ok), unknown], 1).rusage == nil
+    assert result([stage(@ok), unknown]).rusage == nil
   end
 end

@@ -18,7 +18,7 @@ defmodule NetRunner.PipelineTest do
       stream!: 2
     ]
 
-  alias NetRunner.{Command, Pipeline}
+  alias NetRunner.{Command, Executable, Pipeline}
 
   doctest NetRunner.Pipeline
 
@@ -267,6 +267,19 @@ defmodule NetRunner.PipelineTest do
       end)
     end
 
+    on_backends "that waits for the command before it is left with the one behind it, without a word" do
+      back_at_baseline(fn ->
+        slow = ["sh", "-c", "echo x; trap 'exit 5' TERM; sleep 60 & wait"]
+        stages = pipeline([slow, & &1, ["head", "-n", "1"]])
+        # It is silent, so nothing but the time-out ends it.
+        opts = [stderr: :discard, backend: backend]
+        assert run(stages, [timeout: 500] ++ opts) == {:error, :timeout}
+        quiet = pipeline([["sh", "-c", "echo x; exec sleep 0.3"], & &1, ["head", "-n", "1"]])
+        assert run(quiet, [timeout: 10_000] ++ opts) == {"x\n", 0}
+        assert quiet |> stream!([idle_timeout: 10_000] ++ opts) |> Enum.join() == "x\n"
+      end)
+    end
+
     on_backends "whose command takes no more is left, and the one before it ends" do
       back_at_baseline(fn ->
         assert {"y\n", 0} = run(pipeline([["yes"], & &1, ["head", "-n", "1"]]), backend: backend)
@@ -288,6 +301,42 @@ defmodule NetRunner.PipelineTest do
         end
 
         assert catch_throw(run(pipeline([["yes"], fn _ -> throw(:it) end, ["cat"]]))) == :it
+      end)
+    end
+
+    on_backends "or an input that raises stops all before any sees an end, and nobody waits" do
+      back_at_baseline(fn ->
+        path = tmp_path("committed")
+        commit = sh("cat >#{path}.tmp && echo done >#{path}")
+        breaks = Stream.map(1..3, &if(&1 == 3, do: raise("boom"), else: "#{&1}\n"))
+        opts = [backend: backend]
+
+        for {stages, input} <- [
+              {[["cat"], ["cat"], commit], breaks},
+              {[
+                 ["cat"],
+                 fn chunks -> Stream.map(chunks, fn _ -> raise "boom" end) end,
+                 ["cat"],
+                 commit
+               ], "x"},
+              {[["cat"], ["cat"], {:tee, commit}, ["cat"]], breaks}
+            ] do
+          assert_raise RuntimeError, "boom", fn ->
+            run(pipeline(stages), [input: input] ++ opts)
+          end
+
+          refute File.exists?(path)
+        end
+
+        began = System.monotonic_time(:millisecond)
+        lasts = pipeline([["cat"], sh("cat; exec sleep 60")])
+        assert_raise RuntimeError, "boom", fn -> run(lasts, [input: breaks] ++ opts) end
+
+        assert_raise RuntimeError, "boom", fn ->
+          lasts |> stream!([input: breaks] ++ opts) |> Stream.run()
+        end
+
+        assert System.monotonic_time(:millisecond) - began < 20_000
       end)
     end
 
@@ -382,6 +431,18 @@ defmodule NetRunner.PipelineTest do
       end)
     end
 
+    test "is heard of whoever has a longer grace of its own" do
+      says_bye =
+        Command.new(
+          "sh",
+          ["-c", "trap 'sleep 2.5; echo bye; exit' TERM; echo x; sleep 60 & wait"],
+          kill_timeout: 10_000
+        )
+
+      {:ok, result} = exec(pipeline([["true"], says_bye]), timeout: 300, kill_timeout: 100)
+      assert {result.stdout, result.cause} == {"x\nbye\n", :timeout}
+    end
+
     on_backends "by idle_timeout: is that of all" do
       back_at_baseline(fn ->
         silent = pipeline([sh("echo x; exec sleep 60"), ["cat"]])
@@ -462,6 +523,27 @@ defmodule NetRunner.PipelineTest do
 
       assert Exception.message(error) =~ "in the pipeline false | cat"
 
+      own = Command.new("sh", ["-c", "exit 3"], cd: "/", env: [OWN: "1"])
+
+      error =
+        assert_raise NetRunner.ExitError, fn ->
+          run!(pipeline([own, ["cat"]]), cd: "/tmp", env: [CALL: "1"])
+        end
+
+      assert {error.cd, error.env} == {"/", ["CALL", "OWN"]} or
+               {error.cd, error.env} == {"/", ["OWN"]}
+
+      for {stages, opts} <- [
+            {[["false"], Command.new("cat", [], ok: [0, 1])], []},
+            {[sh("exit 2"), sh("cat; exit 1")], [ok: [0, 1]]}
+          ] do
+        assert_raise NetRunner.ExitError, fn -> run!(pipeline(stages), opts) end
+
+        assert_raise NetRunner.ExitError, fn ->
+          stages |> pipeline() |> stream!(opts) |> Stream.run()
+        end
+      end
+
       assert run!(pipeline([["echo", "x"], Command.new("grep", ["y"], ok: [0, 1]), ["cat"]])) ==
                {"", 0}
 
@@ -510,6 +592,19 @@ defmodule NetRunner.PipelineTest do
 
       back_at_baseline(fn ->
         assert run(stages, spawn_timeout: 200, backend: backend) == {:error, :spawn_timeout}
+        # Two that wait: their time is one.
+        waits = Command.new("cat", [], stderr: {:file, fifo})
+        began = System.monotonic_time(:millisecond)
+        # A reader of our own would hang in open(2).
+        reads = ["timeout", ["2", "cat", fifo]]
+        opener = Task.async(fn -> receive(do: (:open -> apply(System, :cmd, reads))) end)
+        Process.send_after(opener.pid, :open, 1_000)
+
+        assert run(pipeline([waits, waits]), spawn_timeout: 1_500, backend: backend, input: :null) ==
+                 {:error, :spawn_timeout}
+
+        assert System.monotonic_time(:millisecond) - began < 2_400
+        Task.await(opener)
         assert run(stages, timeout: 200, backend: backend) == {:error, :timeout}
       end)
     end
@@ -530,6 +625,12 @@ defmodule NetRunner.PipelineTest do
              "a pipeline that ends with a function: make a stream of it, and call the function"},
             {[["cat"], "cat"],
              "stage 2: expected [executable | arguments] of binaries, got: \"cat\""},
+            {[["cat"], {["psql"], env: [TOKEN: "secret"]}],
+             "stage 2: expected [executable | arguments] of binaries, got a tuple: options are the call's, or a NetRunner.Command's"},
+            {[["cat"], {:tee, {["psql"], env: [TOKEN: "secret"]}}],
+             "stage 2: expected [executable | arguments] of binaries, got a tuple: options are the call's, or a NetRunner.Command's"},
+            {[["cat"], [["psql"], {:env, [TOKEN: "secret"]}]],
+             "stage 2: expected [executable | arguments] of binaries, got a list in the executable's place"},
             {[["cat"], ["ca\0t"]], "stage 2: NUL in the executable's name"}
           ] do
         assert run(pipeline(stages)) == {:error, {:invalid_cmd, message}}
@@ -542,6 +643,14 @@ defmodule NetRunner.PipelineTest do
                run(pipeline([["cat"], ["cat"]]), pty: true)
 
       assert {:error, {:invalid, :arg0, _}} = run(pipeline([["cat"], ["cat"]]), arg0: "dog")
+      # One stage is a command like any other.
+      assert run(pipeline([["sh", "-c", "echo $0"]]), arg0: "dog") ==
+               run(["sh", "-c", "echo $0"], arg0: "dog")
+
+      assert {"/dev/pts/" <> _, 0} = run(pipeline([["tty"]]), pty: true, input: "")
+
+      assert {:error, {:invalid, :cd, "stage 2: the path contains a NUL byte"}} =
+               run(pipeline([["cat"], Command.new("cat", [], cd: "a\0b")]))
 
       assert {:error, {:invalid, :stderr, "stage 2: :capture is for all commands" <> _}} =
                run(pipeline([["cat"], Command.new("cat", [], stderr: :capture)]))
@@ -549,6 +658,7 @@ defmodule NetRunner.PipelineTest do
       message = "a pipeline can only be run by run/2, exec/2, stream!/2 and their kin"
       whole = pipeline([["cat"], ["cat"]])
       assert NetRunner.Process.start(whole) == {:error, {:invalid_cmd, message}}
+      assert Executable.check_cmd(whole) == {:error, {:invalid_cmd, message}}
     end
 
     test "raises where the type is wrong" do
@@ -562,6 +672,7 @@ defmodule NetRunner.PipelineTest do
             {[input: "x"], 2, ":input, only the first one"},
             {[stdout: :discard], 1, ":stdout, only the last one"},
             {[timeout: 1], 2, ":timeout, only the call"},
+            {[spawn_timeout: 1], 2, ":spawn_timeout, only the call"},
             {[lines: true], 2, ":lines, only the call"},
             {[pty: true], 1, ":pty, only the call"}
           ] do

@@ -66,6 +66,12 @@ defmodule NetRunner.TeeTest do
       assert {result.stdout, result.exit, result.cmd} ==
                {"x\n", {:exited, 3}, ["sh", "-c", "echo x; exit 3"]}
 
+      assert result.stderr == ""
+      {:ok, result} = exec(["sh", "-c", "echo x; echo warn >&2"], stdout: {:tee, path})
+      assert {result.cmd, result.stderr} == {["sh", "-c", "echo x; echo warn >&2"], "warn\n"}
+      assert run!(["grep", "x", "/dev/null"], ok: [0, 1], stdout: {:tee, path}) == {"", 1}
+      {:ok, result} = exec(["sh", "-c", "echo x; exit 3"], stdout: {:tee, path})
+
       assert Enum.map(result.stages, &{hd(&1.cmd), &1.exit}) == [
                {"sh", {:exited, 3}},
                {"tee", {:exited, 0}}
@@ -79,6 +85,12 @@ defmodule NetRunner.TeeTest do
       numbers = ["seq", "100000"]
       assert {output, 0} = run(numbers, opts)
       assert File.read!(path) == output
+      task = Task.async(fn -> run(["sleep", "60"], opts ++ [timeout: 20_000]) end)
+      mine = fn -> Enum.filter(NetRunner.list(), &(&1.owner == task.pid)) end
+      [_sleep, tee] = eventually("both run", fn -> length(mine.()) == 2 and mine.() end)
+      assert environ(tee.os_pid) == []
+      assert File.read_link!("/proc/#{tee.os_pid}/cwd") == File.cwd!()
+      Task.shutdown(task, :brutal_kill)
     end
 
     on_backends "that cannot be opened keeps all from running" do
@@ -107,15 +119,38 @@ defmodule NetRunner.TeeTest do
       end)
     end
 
-    on_backends "is read as far as the stream was when it is halted" do
+    on_backends "has all that was read of it, when the stream is halted or ends by a limit" do
       path = tmp_path("copy")
+      opts = [stdout: {:tee, path}, backend: backend]
 
       back_at_baseline(fn ->
-        [chunk | _] = ["yes"] |> stream!(stdout: {:tee, path}, backend: backend) |> Enum.take(3)
-        copy = File.read!(path)
-        assert byte_size(copy) >= byte_size(chunk)
-        assert String.starts_with?(copy, "y\ny\n")
+        for _ <- 1..20 do
+          read = ["yes"] |> stream!(opts) |> Enum.take(3) |> Enum.join()
+          assert String.starts_with?(File.read!(path), read)
+          {:ok, result} = exec(["yes"], [max_output_size: 300_000] ++ opts)
+          assert String.starts_with?(File.read!(path), result.stdout)
+        end
       end)
+    end
+
+    on_backends "has the last words of a command that is stopped, and so has its reader" do
+      path = tmp_path("copy")
+      bye = ["sh", "-c", "trap 'echo bye; exit 7' TERM; echo x; sleep 60 & wait"]
+      {:ok, result} = exec(bye, stdout: {:tee, path}, timeout: 500, backend: backend)
+      assert {result.stdout, result.cause, result.cmd} == {"x\nbye\n", :timeout, bye}
+      assert File.read!(path) == "x\nbye\n"
+      idle = bye |> stream!(stdout: {:tee, path}, idle_timeout: 300, backend: backend)
+      assert_raise NetRunner.Error, ~r/^sh -c .*timed out/, fn -> Stream.run(idle) end
+    end
+
+    test "is opened as files are, by whoever runs the command" do
+      path = tmp_path("copy")
+
+      if System.cmd("id", ["-u"]) == {"0\n", 0} do
+        opts = [user: "nobody", cd: "/", stdout: {:tee, path}]
+        assert run(["id", "-un"], opts) == {"nobody\n", 0}
+        assert File.stat!(path).uid == 0
+      end
     end
 
     test "is held up by its reader, and holds up the writer" do

@@ -10,6 +10,7 @@ defmodule NetRunner.Process.Server do
 
   alias NetRunner.{Cgroup, Input, Log, Nif, Pipe, Protocol, Quote, Result}
   alias NetRunner.{Shepherd, Signal, Stats, Telemetry, Terminal}
+  alias NetRunner.Pipeline.Group
 
   # How long a guardian may take to answer a signal request before the caller gets :timeout.
   @answer_timeout 5_000
@@ -127,6 +128,14 @@ defmodule NetRunner.Process.Server do
   defp joint({:joint, joint}), do: joint
   defp joint(_other), do: nil
 
+  # In a pipeline, those who would take its end for the end of the data.
+  defp broke(%{options: %{pipeline: {group, _place, _kind}}}) do
+    server = self()
+    fn -> Group.broke(group, server) end
+  end
+
+  defp broke(_alone), do: fn -> :ok end
+
   # What others may use is theirs alone: an input that we feed has no other writer, and a stderr that we
   # consume no other reader. All of them are counted.
   defp pipes(%{options: options} = state) do
@@ -136,7 +145,8 @@ defmodule NetRunner.Process.Server do
       stderr: if(options.stderr != :consume, do: state.stderr),
       counted: Map.take(state, [:stdin, :stdout, :stderr]),
       os_pid: state.os_pid,
-      containment: state.containment
+      containment: state.containment,
+      pipeline: options[:pipeline]
     }
   end
 
@@ -250,12 +260,22 @@ defmodule NetRunner.Process.Server do
   defp feed(%{stdin: nil} = state, _callers), do: state
   defp feed(%{options: %{input: :pipe}} = state, _callers), do: state
 
+  # Not before all commands of its pipeline run. Until then it is in this state, as a function: nobody sees what is in it.
+  defp feed(%{options: %{pipeline: _member, input: {:later, _input}}} = state, _callers),
+    do: state
+
+  defp feed(%{options: %{pipeline: _member, input: input} = options} = state, _callers),
+    do: %{state | options: %{options | input: {:later, fn -> input end}}}
+
+  defp feed(%{options: %{input: input}} = state, callers), do: feed(state, input, callers)
+
   # The input itself is the feeder's alone: it may be large, and this server lives longer.
-  defp feed(%{options: options} = state, callers) do
+  defp feed(%{options: options} = state, input, callers) do
     buffer = Map.get(options, :input_buffer, 0)
     # In raw mode nothing that is typed ends an input.
     close = if match?(%{raw: true}, options.pty), do: &Nif.close/1, else: &Terminal.end_input/1
-    feeder = Input.start_link(state.stdin, options.input, buffer, callers, close)
+    broke = broke(state)
+    feeder = Input.start_link(state.stdin, input, buffer, callers, close, broke)
     %{state | feeder: feeder, options: %{options | input: nil}}
   end
 
@@ -291,6 +311,11 @@ defmodule NetRunner.Process.Server do
 
   def handle_call({:shutdown, grace}, _from, state),
     do: {:reply, :ok, begin_stop(state, :stopped, grace)}
+
+  def handle_call(:feed, _from, %{options: %{input: {:later, input}}} = state),
+    do: {:reply, :ok, feed(state, input.(), Process.get(:"$callers"))}
+
+  def handle_call(:feed, _from, state), do: {:reply, :ok, state}
 
   def handle_call({:stop_for, cause}, _from, state), do: {:reply, :ok, begin_stop(state, cause)}
 
@@ -373,6 +398,8 @@ defmodule NetRunner.Process.Server do
   end
 
   def handle_info({:EXIT, feeder, reason}, %{feeder: feeder} = state) when feeder != nil do
+    # It was killed. Servers do not wait for each other.
+    spawn(broke(state))
     {:noreply, broke_off(state, {:raised, :exit, reason, []})}
   end
 

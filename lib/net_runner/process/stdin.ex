@@ -36,9 +36,13 @@ defmodule NetRunner.Process.Stdin do
   def write(stdin, element) do
     case NetRunner.Process.write(stdin.process, check!(element), stdin.timeout) do
       :ok -> stdin
-      {:error, reason} -> raise NetRunner.Error, reason: reason
+      {:error, reason} -> fail(reason, stdin)
     end
   end
+
+  @spec fail(NetRunner.Error.reason(), t) :: no_return
+  defp fail(reason, stdin),
+    do: raise(NetRunner.Error, reason: reason, cmd: NetRunner.Stats.cmd(stdin.process))
 
   # A write that went wrong halfway would look like one of the pipe's.
   defp check!(element) do
@@ -61,7 +65,9 @@ defmodule NetRunner.Process.Stdin do
   def done(stdin) do
     case NetRunner.Process.close_stdin(stdin.process, stdin.timeout) do
       :ok -> stdin
-      {:error, reason} -> raise NetRunner.Error, reason: reason
+      # So it is, if its command is gone.
+      {:error, :closed} -> stdin
+      {:error, reason} -> fail(reason, stdin)
     end
   end
 
