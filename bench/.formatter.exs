@@ -1,1 +1,1 @@
-[inputs: ["mix.exs", ".formatter.exs", "{lib,test}/**/*.{ex,exs}"]]
+[inputs: ["mix.exs", ".formatter.exs", "{lib,test,compare}/**/*.{ex,exs}"]]

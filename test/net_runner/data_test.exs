@@ -72,6 +72,17 @@ defmodule NetRunner.DataTest do
   on_backends "a consumer that sleeps stops the producer" do
     {:ok, p} = NetRunner.Process.start("yes", [], backend: backend)
     {:ok, _some} = NetRunner.Process.read(p)
+    stopped_while_nobody_reads(p)
+  end
+
+  on_backends "a consumer of stderr that sleeps stops the producer, too" do
+    opts = [stderr: :pipe, backend: backend]
+    {:ok, p} = NetRunner.Process.start("sh", ["-c", "exec yes >&2"], opts)
+    {:ok, _some} = NetRunner.Process.read_stderr(p)
+    stopped_while_nobody_reads(p)
+  end
+
+  defp stopped_while_nobody_reads(p) do
     {:ok, pid} = NetRunner.Process.os_pid(p)
     eventually("yes is blocked", fn -> blocked?(pid) end)
     written = written(pid)
