@@ -595,8 +595,8 @@ defmodule NetRunner.PipelineTest do
         # Two that wait: their time is one.
         waits = Command.new("cat", [], stderr: {:file, fifo})
         began = System.monotonic_time(:millisecond)
-        # A reader of our own would hang in open(2).
-        reads = ["timeout", ["2", "cat", fifo]]
+        # It opens the other end and leaves. A reader of our own might hang in open(2).
+        reads = ["timeout", ["2", "sh", "-c", ": <#{fifo}"]]
         opener = Task.async(fn -> receive(do: (:open -> apply(System, :cmd, reads))) end)
         Process.send_after(opener.pid, :open, 1_000)
 

@@ -143,6 +143,38 @@ defmodule NetRunner.TeeTest do
       assert_raise NetRunner.Error, ~r/^sh -c .*timed out/, fn -> Stream.run(idle) end
     end
 
+    on_backends "ends with its owner at once, whoever does not read" do
+      back_at_baseline(fn ->
+        me = self()
+        path = tmp_path("copy")
+
+        {owner, monitor} =
+          spawn_monitor(fn ->
+            ["yes"]
+            |> stream!(stdout: {:tee, path}, backend: backend)
+            |> Enum.each(fn _chunk -> send(me, :read) && receive(do: (:never -> :ok)) end)
+          end)
+
+        assert_receive :read
+        mine = fn -> Enum.filter(NetRunner.list(), &(&1.owner == owner)) end
+        assert length(mine.()) == 2
+        Process.exit(owner, :kill)
+        assert_receive {:DOWN, ^monitor, :process, ^owner, :killed}
+        # The grace is five seconds.
+        eventually("both are gone", 3_000, fn -> mine.() == [] end)
+
+        # A collectable that raises, as well.
+        began = System.monotonic_time(:millisecond)
+        breaks = %{File.stream!("/no-such-directory/file") | raw: false}
+
+        assert_raise File.Error, fn ->
+          run(["yes"], stdout: {:tee, path}, into: breaks, backend: backend)
+        end
+
+        assert System.monotonic_time(:millisecond) - began < 3_000
+      end)
+    end
+
     test "is opened as files are, by whoever runs the command" do
       path = tmp_path("copy")
 

@@ -496,9 +496,15 @@ defmodule NetRunner.Process.Server do
   defp begin_stop(state, _cause, _grace), do: state
 
   # Nobody reads what it still has to say. A terminal that is closed is SIGHUP to who lives in it, as when the
-  # BEAM dies; an interactive shell heeds nothing else. What its end has left to be read is not touched.
+  # BEAM dies; an interactive shell heeds nothing else. A tee, too, ends when nobody reads it, and heeds no stop signal. What
+  # its end has left to be read is not touched.
   defp hang_up(%{exit: nil, options: %{pty: %{}}} = state) do
     close(state.stdin)
+    close(state.stdout)
+    state
+  end
+
+  defp hang_up(%{exit: nil, options: %{pipeline: {_group, _place, :tee}}} = state) do
     close(state.stdout)
     state
   end
