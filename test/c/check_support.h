@@ -12,6 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* As many descriptors as one message carries: 253 by the kernel's rule, and control data of a KiB by musl's. */
+#define FDS_MOST 252
+
 #define ck_assert_sys(call)                                                                        \
     do {                                                                                           \
         if ((call) < 0)                                                                            \

@@ -188,7 +188,7 @@ void send_message(int socket, const void *bytes, size_t length, const int *fds, 
 {
     union {
         struct cmsghdr align;
-        unsigned char bytes[CMSG_SPACE(sizeof(int) * 253)];
+        unsigned char bytes[CMSG_SPACE(sizeof(int) * FDS_MOST)];
     } control;
     struct iovec part = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = length};
     struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
