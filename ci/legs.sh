@@ -9,6 +9,9 @@ results="$work/results_${0##*/}" # ci/long calls ci/test
 test_build="$root/_build/test/lib/net_runner"
 wanted=() lanes=() lane_pids=()
 
+# A thousand commands at once need more descriptors than most machines give by default.
+[ "$(ulimit -n)" -ge 8192 ] || ulimit -n 8192 || true
+
 is_wanted() {
     [ ${#wanted[@]} -eq 0 ] || [[ " ${wanted[*]} " == *" $1 "* ]]
 }
@@ -75,6 +78,63 @@ expected_backends() {
     fi
 }
 
+# --- suites ------------------------------------------------------------------------------------
+
+# The legs `one` and `other` run ten thousand commands in a row, and the properties with as many values as their
+# tests say; the other legs need not.
+few_spawns() {
+    export NET_RUNNER_TEST_SPAWNS=1000 NET_RUNNER_PROPERTY_TESTS=10
+}
+
+# may_leave_out TAG...: what `mix test` may leave out in this leg, besides what this machine cannot do. What
+# can be known of the machine without NetRunner is looked at here, so that it is no excuse for NetRunner.
+may_leave_out() {
+    local tags=(long "$@" "${left_out:-}") user=()
+    if [ "$(id -u)" -ne 0 ]; then
+        tags+=(root redis nginx script vim) # and nobody could install what is missing
+        user=(--user --map-root-user)
+    fi
+    [ "$(ulimit -n)" -ge 5000 ] || tags+=(descriptors)
+    [ -w /sys/fs/cgroup/freezer ] || tags+=(freezer)
+    mapfile -t -O "${#tags[@]}" tags < <(cgroup_tags)
+    ! grep -qE '^NoNewPrivs:\s*1$' /proc/self/status || tags+=(set_uid)
+    unshare --pid --fork --kill-child --mount-proc "${user[@]}" true 2>/dev/null || tags+=(pid_namespace)
+    unshare --mount mount -t tmpfs tmpfs /tmp 2>/dev/null || tags+=(mount_namespace)
+    [[ ",$NET_RUNNER_TEST_BACKENDS," == *,io_uring,* ]] || tags+=(io_uring)
+    printf '%s\n' 6.5 "$(uname -r)" | sort -VC || tags+=(nowait_pipes)
+    export NET_RUNNER_TEST_LEFT_OUT="${tags[*]}"
+}
+
+# The tags of the tests that need what this machine's cgroup (version 2) does not have.
+cgroup_tags() {
+    local mount controller
+    mount=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+    [ -n "$mount" ] && [ -w "$mount" ] || echo cgroup
+    for controller in memory pids cpu; do
+        [ -n "$mount" ] && [ -w "$mount/cgroup.subtree_control" ] &&
+            grep -qw "$controller" "$mount/cgroup.controllers" || echo "cgroup_$controller"
+    done
+}
+
+# A suite that hangs must not hang the whole run.
+limited() {
+    timeout -k 10 1200 "$@"
+}
+
+# c_tests_in FOLDER [CTEST_OPTION...]: of CMake's.
+c_tests_in() {
+    local folder=$1
+    shift
+    ctest --timeout 120 --parallel 2 --test-dir "$folder" --output-on-failure --no-tests=error "$@"
+}
+
+# c_tests_of BUILD_PATH: of Mix's.
+c_tests_of() {
+    c_tests_in "$1/lib/net_runner/cmake"
+}
+
+# --- the end -----------------------------------------------------------------------------------
+
 # What a leg says of its failures, once more: logs are long, and cut in the middle where they are kept.
 failures() {
     local found
@@ -101,7 +161,7 @@ summary() {
 # run_legs [-l | LEG...]: lists the legs, or runs all or these.
 run_legs() {
     if [ "${1:-}" = -l ]; then
-        sed -nE 's/^    leg ([a-z]*) "(.*)" .*/\1: \2/p' "$0"
+        sed -nE 's/^    leg ([a-z0-9]*) "(.*)" .*/\1: \2/p' "$0"
         return
     fi
     wanted=("$@")

@@ -153,8 +153,8 @@ int nr_sys_oom_set(int value)
     return r;
 }
 
-/* The wire's numbers are those of most architectures, not of all. */
-static const __rlimit_resource_t limits[NR_RLIMITS] = {
+/* The wire's numbers are those of most architectures, not of all. (setrlimit takes an enum in glibc, an int in musl.) */
+static const unsigned char limits[NR_RLIMITS] = {
     RLIMIT_CPU,      RLIMIT_FSIZE,  RLIMIT_DATA,    RLIMIT_STACK,  RLIMIT_CORE,  RLIMIT_RSS,
     RLIMIT_NPROC,    RLIMIT_NOFILE, RLIMIT_MEMLOCK, RLIMIT_AS,     RLIMIT_LOCKS, RLIMIT_SIGPENDING,
     RLIMIT_MSGQUEUE, RLIMIT_NICE,   RLIMIT_RTPRIO,  RLIMIT_RTTIME,

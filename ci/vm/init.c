@@ -1,5 +1,5 @@
 /*
- * The first process of the machine that ci/cgroup-vm boots, from an initramfs that holds all there is. It makes
+ * The first process of the machine that ci/cgroup-vm or ci/aarch64 boots, from an initramfs that holds all there is. It makes
  * the machine such as programs expect one, with its controllers in one cgroup2 tree, runs the file COMMAND, writes
  * how that ended to the second serial line, where the host reads it, and switches the machine off. What it
  * cannot make ready it says on the console, and runs nothing. It must never exit: the kernel would panic.
@@ -18,8 +18,10 @@
 #include <termios.h>
 #include <unistd.h>
 
-#define COMMAND     "/command"
+#define COMMAND "/command"
+#ifndef STATUS_LINE
 #define STATUS_LINE "/dev/ttyS1"
+#endif
 #define CONTROLLERS "+memory +pids +cpu +io +cpuset"
 
 /* Whoever reads a line on the host gets its bytes as they were written. */

@@ -19,7 +19,7 @@ defmodule NetRunner.Text do
   @doc ~S"""
   As `text/1`, for what may come to a terminal: control characters become `\xHH`, too, but those in `keep`.
 
-      iex> NetRunner.Text.visible("a\e[2J\tb\n", '\n')
+      iex> NetRunner.Text.visible("a\e[2J\tb\n", ~c"\n")
       "a\\x1B[2J\\x09b\n"
       iex> NetRunner.Text.visible(<<"sch", 246, "n ", 0x9B::utf8, "2J">>)
       ~S(sch\xF6n \xC2\x9B2J)

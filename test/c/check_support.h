@@ -1,6 +1,6 @@
 /* What every Check program here shares: its main, and assertions that name the errno.
- * NET_RUNNER_TEST=name runs that test alone, NET_RUNNER_TEST=!name all the others: Check itself can only pick
- * whole cases. */
+ * NET_RUNNER_TEST=name,name runs these tests alone, NET_RUNNER_TEST=!name,name all the others: Check itself can
+ * only pick whole cases. */
 #ifndef NR_CHECK_SUPPORT_H
 #define NR_CHECK_SUPPORT_H
 
@@ -11,6 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* As many descriptors as one message carries: 253 by the kernel's rule, and control data of a KiB by musl's. */
+#define FDS_MOST 252
 
 #define ck_assert_sys(call)                                                                        \
     do {                                                                                           \
@@ -48,12 +51,25 @@ static inline void open_terminal(int *master, int *slave)
     ck_assert_sys(*slave);
 }
 
+/* Whether the name is one of those between the commas. */
+static inline bool is_listed(const char *name, const char *names)
+{
+    while (*names != '\0') {
+        size_t length = strcspn(names, ",");
+        if (length == strlen(name) && memcmp(names, name, length) == 0)
+            return true;
+        names += length;
+        names += strspn(names, ",");
+    }
+    return false;
+}
+
 static inline bool is_wanted(const TTest *test)
 {
     const char *only = getenv("NET_RUNNER_TEST");
     if (only != NULL && only[0] == '!')
-        return strcmp(only + 1, test->name) != 0;
-    return only == NULL || strcmp(only, test->name) == 0;
+        return !is_listed(test->name, only + 1);
+    return only == NULL || is_listed(test->name, only);
 }
 
 #undef tcase_add_loop_test

@@ -45,18 +45,18 @@ static void send_fds(int socket, const void *bytes, size_t length, const int *fd
 {
     union {
         struct cmsghdr align;
-        unsigned char bytes[CMSG_SPACE(sizeof(int) * 253)];
+        unsigned char bytes[CMSG_SPACE(sizeof(int) * FDS_MOST)];
     } control;
     struct iovec part = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = length};
     struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
 
     if (count > 0) {
         header.msg_control = control.bytes;
-        header.msg_controllen = CMSG_SPACE(sizeof(int) * count);
+        header.msg_controllen = (socklen_t)CMSG_SPACE(sizeof(int) * count);
         struct cmsghdr *c = CMSG_FIRSTHDR(&header);
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int) * count);
+        c->cmsg_len = (socklen_t)CMSG_LEN(sizeof(int) * count);
         memcpy(CMSG_DATA(c), fds, sizeof(int) * count);
     }
     ck_assert_int_eq(sendmsg(socket, &header, MSG_NOSIGNAL), (ssize_t)length);
@@ -110,12 +110,12 @@ END_TEST
 
 START_TEST(more_descriptors_than_allowed_are_seen_and_closed)
 {
-    int many[253];
-    for (unsigned i = 0; i < 253; i++)
+    int many[FDS_MOST];
+    for (unsigned i = 0; i < FDS_MOST; i++)
         many[i] = STDIN_FILENO;
     int before = count_fds();
     static const unsigned counts[] = {NR_SPAWN_FDS_MAX + 1, NR_CHANNEL_FDS_MAX,
-                                      NR_CHANNEL_FDS_MAX + 1, 253};
+                                      NR_CHANNEL_FDS_MAX + 1, FDS_MOST};
     for (size_t i = 0; i < 4; i++) {
         send_fds(ends[0], "x", 1, many, counts[i]);
         ck_assert_int_eq(nr_channel_receive(ends[1], buffer, sizeof(buffer), &message), 0);

@@ -471,8 +471,10 @@ START_TEST(every_byte_arrives_once_and_in_order)
         (unsigned long long)info.overflows);
     fflush(stdout);
     ck_assert_uint_ge(counts[NR_EVENT_GONE], (unsigned long)STREAMS);
-    ck_assert_uint_gt(counts[NR_EVENT_DATA], 0);
-    ck_assert_uint_gt(counts[NR_EVENT_WRITTEN], 0);
+    if (info.nowait_pipes) { /* before Linux 6.5 a ring moves nothing */
+        ck_assert_uint_gt(counts[NR_EVENT_DATA], 0);
+        ck_assert_uint_gt(counts[NR_EVENT_WRITTEN], 0);
+    }
     for (unsigned i = 0; i < STREAMS; i++) {
         nr_fd_close(wires[i].stream.fd);
         nr_fd_close(wires[i].peer);

@@ -209,7 +209,7 @@ START_TEST(each_limit_is_exact)
     pid_t pid;
     struct rlimit before[NR_RLIMITS];
     for (unsigned i = 0; i < NR_RLIMITS; i++) {
-        ck_assert_sys(prlimit(0, (__rlimit_resource_t)i, NULL, &before[i]));
+        ck_assert_sys(prlimit(0, (unsigned char)i, NULL, &before[i]));
         /* The stack and the address space must be enough for a program; the rest is any number. */
         rlim_t soft =
             i == RLIMIT_AS || i == RLIMIT_DATA || i == RLIMIT_STACK ? 512U << 20 : 100 + i;
@@ -224,7 +224,7 @@ START_TEST(each_limit_is_exact)
                   strerror((int)failed.error));
     for (unsigned i = 0; i < NR_RLIMITS; i++) {
         struct rlimit limit;
-        ck_assert_sys(prlimit(pid, (__rlimit_resource_t)i, NULL, &limit));
+        ck_assert_sys(prlimit(pid, (unsigned char)i, NULL, &limit));
         struct nr_setting asked = nr_codec_setting(&order.frame, i);
         ck_assert_uint_eq(limit.rlim_cur, asked.value);
         ck_assert_uint_eq(limit.rlim_max, asked.hard);

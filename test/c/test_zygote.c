@@ -15,6 +15,7 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -261,12 +262,12 @@ START_TEST(the_descriptors_must_be_as_many_as_the_flags_say)
     struct order order = ORDER(.argv = ARGV("/bin/true"), .flags = NR_SPAWN_STDOUT);
     size_t length = spawn_frame(&order, 21, frame, sizeof(frame));
     int control[2];
-    int many[253];
+    int many[FDS_MOST];
 
-    static const unsigned counts[] = {0, 1, 3, 6, 7, 32, 33, 253};
+    static const unsigned counts[] = {0, 1, 3, 6, 7, 32, 33, FDS_MOST};
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         ck_assert_sys(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control));
-        for (unsigned k = 0; k < 253; k++)
+        for (unsigned k = 0; k < FDS_MOST; k++)
             many[k] = k == 0 ? control[1] : STDIN_FILENO;
         send_message(shepherd.socket, frame, length, many, counts[i]);
         (void)close(control[1]);
@@ -495,7 +496,7 @@ static void expect_fork_failure(const char *call)
 
 START_TEST(a_guardian_that_cannot_be_forked_is_a_failed_start)
 {
-    expect_fork_failure("clone");
+    expect_fork_failure("clone,fork"); /* fork(3) is the one or the other */
 }
 END_TEST
 
@@ -514,7 +515,9 @@ START_TEST(a_guardian_without_its_calls_fails_the_start)
     } cases[] = {
         {"pipe2", "24", NR_STAGE_SETUP},
         {"setsid", "1", NR_STAGE_SETUP},
+#ifdef SYS_dup2 /* where dup2(2) is dup3(2), the zygote itself would not start */
         {"dup3", "9", NR_STAGE_SETUP},
+#endif
     };
     become_subreaper();
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

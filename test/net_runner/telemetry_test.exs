@@ -50,7 +50,7 @@ defmodule NetRunner.TelemetryTest do
                telemetry_span_context: context
              } = metadata
 
-      assert Map.keys(start) == [:monotonic_time, :system_time]
+      assert Enum.sort(Map.keys(start)) == [:monotonic_time, :system_time]
       assert start.monotonic_time in asked..System.monotonic_time()
       assert abs(ms(start.system_time - System.system_time())) < 10_000
 
@@ -69,7 +69,7 @@ defmodule NetRunner.TelemetryTest do
       assert stop_metadata.exit == {:exited, 3}
       assert stop_metadata.cause == :exited
 
-      assert Map.keys(stop_metadata) -- Map.keys(metadata) == [:cause, :exit, :rusage]
+      assert Enum.sort(Map.keys(stop_metadata) -- Map.keys(metadata)) == [:cause, :exit, :rusage]
 
       assert Enum.sort(Map.keys(stop_metadata.rusage)) ==
                [:majflt, :max_rss_kb, :minflt, :nivcsw, :nvcsw, :system_us, :user_us]

@@ -444,17 +444,18 @@ defmodule NetRunner.TopTest do
       :ok = P.write(p, "NetRunner.top(interval: 100)\r")
       assert {:ok, {_typed, _}} = P.await_output(p, "\e[2J", 30_000)
 
-      for n <- 1..3 do
-        assert {:ok, {home, _}} = P.await_output(p, "\e[HNetRunner: 10 running", 30_000)
+      assert {:ok, _} = P.await_output(p, "\e[H", 30_000)
 
-        # What was there is written over, not pushed up. (The driver says "\e[J" and moves over its own echo.)
-        assert n == 1 or home in ["", " \b"]
-        assert {:ok, {table, _}} = P.await_output(p, "\e[J", 30_000)
-        lines = table |> String.replace(~r/\e\[[0-9;]*[a-zA-Z]/, "") |> String.split("\r\n")
-        assert [heading, titles | rows] = lines
+      for _ <- 1..3 do
+        # What was there is written over, not pushed up: the next screen begins at the top.
+        assert {:ok, {screen, _}} = P.await_output(p, "\e[H", 30_000)
+        lines = screen |> String.replace(~r/\e\[[0-9;]*[a-zA-Z]/, "") |> String.split("\r\n")
+        assert ["NetRunner: 10 running" <> heading, titles | rows] = lines
         assert heading =~ "Enter ends this."
         assert titles =~ ~r/^OS PID .* COMMAND$/
-        assert {rows, ["and 6 more", ""]} = Enum.split(rows, 4)
+        assert {rows, ["and 6 more", rest]} = Enum.split(rows, 4)
+        # The driver of OTP 25 moves over its own echo.
+        assert rest in ["", " \b"]
         for row <- rows, do: assert(row =~ ~r/^\d+ +running .* sleep 100\d+$/)
         # With the line that the cursor stands in, it is as high as the terminal.
         assert length(lines) == 8

@@ -68,7 +68,9 @@ defmodule NetRunner.Test.OtherBeam do
   @doc "The arguments of `elixir` that run `code` with NetRunner started."
   def elixir_args(code, ebin \\ Application.app_dir(:net_runner, "ebin")) do
     ours = Application.app_dir(:net_runner, "ebin")
-    folders = [ebin | Enum.map(:code.get_path(), &to_string/1) -- [ours]]
+
+    # In a checkout that is called net_runner, "." would be the application's folder, where it comes first (OTP 27).
+    folders = [ebin | Enum.map(:code.get_path(), &to_string/1) -- [ours, "."]]
     paths = Enum.flat_map(folders, &["-pa", &1])
 
     paths ++

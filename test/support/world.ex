@@ -472,12 +472,27 @@ defmodule NetRunner.Test.World do
 
   @doc "What is logged meanwhile, supervisors' reports included, as with `handle_sasl_reports: true`."
   def sasl_log(fun) do
-    {:ok, %{config: config}} = :logger.get_handler_config(Logger)
-    :ok = :logger.update_handler_config(Logger, :config, %{config | sasl: true})
-    ExUnit.Callbacks.on_exit(fn -> :logger.update_handler_config(Logger, :config, config) end)
+    undo = let_sasl_reports_through()
+    ExUnit.Callbacks.on_exit(undo)
     log = ExUnit.CaptureLog.capture_log(fun)
-    :ok = :logger.update_handler_config(Logger, :config, config)
+    undo.()
     log
+  end
+
+  # Logger's handler keeps them back, or, since Elixir 1.15, its translator, which is a filter of everybody's.
+  defp let_sasl_reports_through do
+    case :logger.get_handler_config(Logger) do
+      {:ok, %{config: config}} ->
+        :ok = :logger.update_handler_config(Logger, :config, %{config | sasl: true})
+        fn -> :logger.update_handler_config(Logger, :config, config) end
+
+      {:error, {:not_found, Logger}} ->
+        %{filters: filters} = :logger.get_primary_config()
+        {{translate, options}, rest} = Keyword.pop!(filters, :logger_translator)
+        open = [{:logger_translator, {translate, %{options | sasl: true}}} | rest]
+        :ok = :logger.set_primary_config(:filters, open)
+        fn -> :logger.set_primary_config(:filters, filters) end
+    end
   end
 
   @doc "An endless lazy enumerable of `bytes`-sized binaries, the n-th one different from the others."
