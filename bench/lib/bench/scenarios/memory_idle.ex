@@ -28,6 +28,8 @@ defmodule Bench.Scenarios.MemoryIdle do
     helpers = helpers()
     {beam, own} = {beam(), pss(helpers)}
     processes = for _ <- 1..sizes.commands, do: module.open(arg, ["cat"])
+    # Some libraries say so before their command runs.
+    await_cats(sizes.commands, System.monotonic_time(:millisecond) + 30_000)
     all = helpers()
     extra = pss(all) - own
 
@@ -62,6 +64,22 @@ defmodule Bench.Scenarios.MemoryIdle do
   defp beam do
     :erlang.garbage_collect()
     :erlang.memory(:total) / 1024
+  end
+
+  defp await_cats(count, deadline) do
+    running = Enum.count(Bench.Offspring.list(), &(name(&1) == "cat"))
+
+    cond do
+      running >= count ->
+        :ok
+
+      System.monotonic_time(:millisecond) > deadline ->
+        exit("#{running} of #{count} commands run")
+
+      true ->
+        Process.sleep(10)
+        await_cats(count, deadline)
+    end
   end
 
   # Everything below us but the commands themselves.
