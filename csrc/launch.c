@@ -319,8 +319,8 @@ ERL_NIF_TERM nr_nif_spawn(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
         !enif_get_local_pid(env, argv[5], &owner) ||
         (flags & ~(NR_SPAWN_FLAGS_ALL | NR_LAUNCH_STDERR_OURS)) ||
         ((flags & NR_SPAWN_STRINGS) && !enif_inspect_binary(env, argv[2], &strings)) ||
-        ((flags & NR_SPAWN_PTY) &&
-         ((flags & (NR_SPAWN_STDIN | NR_SPAWN_STDOUT)) || !get_terminal(env, argv[6], &terminal))) ||
+        ((flags & NR_SPAWN_PTY) && ((flags & (NR_SPAWN_STDIN | NR_SPAWN_STDOUT)) ||
+                                    !get_terminal(env, argv[6], &terminal))) ||
         !get_joints(env, argv[7], start.joints))
         return enif_make_badarg(env);
 
