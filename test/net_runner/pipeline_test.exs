@@ -425,7 +425,10 @@ defmodule NetRunner.PipelineTest do
         assert run(stages, opts) == {:error, :timeout}
         # One grace, not three.
         assert System.monotonic_time(:millisecond) - began < 4_300
-        {:ok, result} = exec(pipeline([["sleep", "60"], ["cat"]]), timeout: 100, backend: backend)
+
+        {:ok, result} =
+          exec(pipeline([["sleep", "60"], ["cat"]]), timeout: 1_500, backend: backend)
+
         assert result.cause == :timeout
         assert hd(result.stages).cause == :timeout
       end)
@@ -439,7 +442,7 @@ defmodule NetRunner.PipelineTest do
           kill_timeout: 10_000
         )
 
-      {:ok, result} = exec(pipeline([["true"], says_bye]), timeout: 300, kill_timeout: 100)
+      {:ok, result} = exec(pipeline([["true"], says_bye]), timeout: 1_500, kill_timeout: 100)
       assert {result.stdout, result.cause} == {"x\nbye\n", :timeout}
     end
 
@@ -598,12 +601,12 @@ defmodule NetRunner.PipelineTest do
         # It opens the other end and leaves. A reader of our own might hang in open(2).
         reads = ["timeout", ["2", "sh", "-c", ": <#{fifo}"]]
         opener = Task.async(fn -> receive(do: (:open -> apply(System, :cmd, reads))) end)
-        Process.send_after(opener.pid, :open, 1_000)
+        Process.send_after(opener.pid, :open, 2_000)
 
-        assert run(pipeline([waits, waits]), spawn_timeout: 1_500, backend: backend, input: :null) ==
+        assert run(pipeline([waits, waits]), spawn_timeout: 3_000, backend: backend, input: :null) ==
                  {:error, :spawn_timeout}
 
-        assert System.monotonic_time(:millisecond) - began < 2_400
+        assert System.monotonic_time(:millisecond) - began < 4_700
         Task.await(opener)
         assert run(stages, timeout: 200, backend: backend) == {:error, :timeout}
       end)

@@ -136,7 +136,7 @@ defmodule NetRunner.TeeTest do
     on_backends "has the last words of a command that is stopped, and so has its reader" do
       path = tmp_path("copy")
       bye = ["sh", "-c", "trap 'echo bye; exit 7' TERM; echo x; sleep 60 & wait"]
-      {:ok, result} = exec(bye, stdout: {:tee, path}, timeout: 500, backend: backend)
+      {:ok, result} = exec(bye, stdout: {:tee, path}, timeout: 1_500, backend: backend)
       assert {result.stdout, result.cause, result.cmd} == {"x\nbye\n", :timeout, bye}
       assert File.read!(path) == "x\nbye\n"
       idle = bye |> stream!(stdout: {:tee, path}, idle_timeout: 300, backend: backend)
@@ -272,7 +272,7 @@ defmodule NetRunner.TeeTest do
       back_at_baseline(fn ->
         # It reads nothing: the stream gets what its pipe and the tee's hold, and no more.
         stages = pipeline([["yes"], {:tee, ["sleep", "60"]}, ["cat"]])
-        {:ok, result} = exec(stages, timeout: 1_000, backend: backend)
+        {:ok, result} = exec(stages, timeout: 2_000, backend: backend)
         assert result.cause == :timeout
         assert byte_size(result.stdout) in 1..(8 * 1024 * 1024)
       end)
