@@ -138,7 +138,7 @@ defmodule BarTest do
   end
 
   test "every scenario's bars name metrics that it has and columns that there can be" do
-    known = ~w(auto poll io_uring C System.cmd Port Exile) ++ ["in memory"]
+    known = ~w(auto poll io_uring C System.cmd Port Exile sh) ++ ["in memory", "no copy"]
 
     for {name, module} <- Bench.scenarios(), bar <- module.bars() do
       metrics = Enum.map(module.metrics(), & &1.name)

@@ -68,6 +68,7 @@ defmodule NetRunner.PipelineTest do
       end
     end
 
+    @tag :slow
     test "goes through pipes of a megabyte, however many there were before" do
       # More than there is room for at the same time.
       for _ <- 1..300, do: assert(run(pipeline([["true"], ["true"]])) == {"", 0})
@@ -267,6 +268,7 @@ defmodule NetRunner.PipelineTest do
       end)
     end
 
+    @tag :slow
     on_backends "that waits for the command before it is left with the one behind it, without a word" do
       back_at_baseline(fn ->
         slow = ["sh", "-c", "echo x; trap 'exit 5' TERM; sleep 60 & wait"]
@@ -304,6 +306,7 @@ defmodule NetRunner.PipelineTest do
       end)
     end
 
+    @tag :slow
     on_backends "or an input that raises stops all before any sees an end, and nobody waits" do
       back_at_baseline(fn ->
         path = tmp_path("committed")
@@ -416,6 +419,7 @@ defmodule NetRunner.PipelineTest do
       assert exec!(["true"], backend: backend).stages == nil
     end
 
+    @tag :slow
     on_backends "by timeout: is that of all, at the same time" do
       back_at_baseline(fn ->
         stubborn = fixture("ignore_term")
@@ -434,6 +438,7 @@ defmodule NetRunner.PipelineTest do
       end)
     end
 
+    @tag :slow
     test "is heard of whoever has a longer grace of its own" do
       says_bye =
         Command.new(
@@ -446,6 +451,7 @@ defmodule NetRunner.PipelineTest do
       assert {result.stdout, result.cause} == {"x\nbye\n", :timeout}
     end
 
+    @tag :slow
     on_backends "by idle_timeout: is that of all" do
       back_at_baseline(fn ->
         silent = pipeline([sh("echo x; exec sleep 60"), ["cat"]])
@@ -472,6 +478,7 @@ defmodule NetRunner.PipelineTest do
       end)
     end
 
+    @tag :slow
     test "comes with that of its reader, in one grace" do
       back_at_baseline(fn ->
         stubborn = [fixture("ignore_term")]
@@ -588,6 +595,7 @@ defmodule NetRunner.PipelineTest do
       assert descriptors.() - before < 10
     end
 
+    @tag :slow
     on_backends "is bounded by one spawn_timeout:" do
       fifo = tmp_path("fifo")
       {_, 0} = System.cmd("mkfifo", [fifo])

@@ -119,6 +119,7 @@ defmodule NetRunner.TeeTest do
       end)
     end
 
+    @tag :slow
     on_backends "has all that was read of it, when the stream is halted or ends by a limit" do
       path = tmp_path("copy")
       opts = [stdout: {:tee, path}, backend: backend]
@@ -133,6 +134,7 @@ defmodule NetRunner.TeeTest do
       end)
     end
 
+    @tag :slow
     on_backends "has the last words of a command that is stopped, and so has its reader" do
       path = tmp_path("copy")
       bye = ["sh", "-c", "trap 'echo bye; exit 7' TERM; echo x; sleep 60 & wait"]
@@ -143,6 +145,7 @@ defmodule NetRunner.TeeTest do
       assert_raise NetRunner.Error, ~r/^sh -c .*timed out/, fn -> Stream.run(idle) end
     end
 
+    @tag :slow
     on_backends "ends with its owner at once, whoever does not read" do
       back_at_baseline(fn ->
         me = self()
@@ -188,6 +191,7 @@ defmodule NetRunner.TeeTest do
       end
     end
 
+    @tag :slow
     test "is held up by its reader, and holds up the writer" do
       path = tmp_path("copy")
       me = self()
@@ -268,6 +272,7 @@ defmodule NetRunner.TeeTest do
       assert run!(pipeline([["cat"], {:tee, ok}, ["cat"]]), input: "abc") == {"abc", 0}
     end
 
+    @tag :slow
     on_backends "that is slow holds up the stream" do
       back_at_baseline(fn ->
         # It reads nothing: the stream gets what its pipe and the tee's hold, and no more.

@@ -2,6 +2,9 @@ defmodule NetRunner.Compat.Exile.ProcessTest do
   # The documentation of Exile.Process 0.14.0, sentence by sentence: its examples, and what it says of owners, pipes and
   # ends.
   use NetRunner.Test.Case
+
+  # Thin over what other tests run on every build: twice is enough (the legs one and other).
+  @moduletag :slow
   doctest NetRunner.Compat.Exile.Process
 
   alias NetRunner.Compat.Exile.Process, as: P

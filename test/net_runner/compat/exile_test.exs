@@ -1,6 +1,9 @@
 defmodule NetRunner.Compat.ExileTest do
   # The documentation of Exile 0.14.0's streams, sentence by sentence: its examples, and what it says of the options.
   use NetRunner.Test.Case
+
+  # Thin over what other tests run on every build: twice is enough (the legs one and other).
+  @moduletag :slow
   doctest NetRunner.Compat.Exile
 
   alias NetRunner.Compat.Exile

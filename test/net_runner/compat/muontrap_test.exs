@@ -2,6 +2,9 @@ defmodule NetRunner.Compat.MuonTrapTest do
   # The documentation of MuonTrap (1.8 and 2.0.0-rc.1), sentence by sentence: that of cmd/3, of Daemon, and what README.md
   # and CHANGELOG.md say of them.
   use NetRunner.Test.Case
+
+  # Thin over what other tests run on every build: twice is enough (the legs one and other).
+  @moduletag :slow
   doctest NetRunner.Compat.MuonTrap
   doctest NetRunner.Compat.MuonTrap.Daemon
 

@@ -16,6 +16,9 @@ defmodule NetRunner.Compat.SystemTest do
   # The documentation of System.cmd/3 (Elixir 1.14 to 1.18), sentence by sentence: each test is run with Elixir's own
   # and with ours. What is ours alone stands at the end.
   use NetRunner.Test.Case
+
+  # Thin over what other tests run on every build: twice is enough (the legs one and other).
+  @moduletag :slow
   doctest NetRunner.Compat.System
 
   import NetRunner.Compat.SystemTest.Both

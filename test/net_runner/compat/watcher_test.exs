@@ -3,6 +3,9 @@ defmodule NetRunner.Compat.WatcherTest do
   # with what it is supervised by, the cookbook itself shows.
   use NetRunner.Test.Case
 
+  # Thin over what other tests run on every build: twice is enough (the legs one and other).
+  @moduletag :slow
+
   import ExUnit.CaptureLog
 
   @cookbook Path.expand("../../../docs/cookbook.md", __DIR__)
