@@ -9,6 +9,7 @@ defmodule CompareTest do
   # Where it depends on the machine.
   @may_differ ["cgroup", "timers"]
 
+  @tag :long
   @tag timeout: 300_000
   test "each row is asked, and NetRunner's answer is yes" do
     {output, 0} = run(["--quick", "--only", "net_runner,system_cmd"])

@@ -6,4 +6,5 @@ unless System.find_executable("gnuplot") do
   """)
 end
 
-ExUnit.start(exclude: if(System.find_executable("gnuplot"), do: [], else: [:gnuplot]))
+# :long are those that `ci/long compare` runs.
+ExUnit.start(exclude: if(System.find_executable("gnuplot"), do: [:long], else: [:long, :gnuplot]))
