@@ -56,7 +56,7 @@ defmodule NetRunner.MixProject do
       ],
       groups_for_modules: [
         "Running commands":
-          ~r"^NetRunner(\.(Process|Process\.Stdin|Daemon|Command|Pipeline|Sink))?$",
+          ~r"^NetRunner(\.(Process|Process\.Stdin|Daemon|Command|Pipeline|Gate|Sink))?$",
         "What comes back": ~r"^NetRunner\.(Result|Error|ExitError|Signal|Cgroup|Telemetry)$",
         "Coming from elsewhere": ~r"^NetRunner\.Compat"
       ]

@@ -20,6 +20,7 @@ defmodule NetRunner do
     * `NetRunner.Daemon` is a long-running command under a supervisor.
     * `NetRunner.Command` is a command as a value, with its options: it may stand wherever a list may.
     * `pipeline/1` joins commands by the kernel's pipes, to be run as one; `through/2` makes one a filter.
+    * `NetRunner.Gate` says how many run at once.
     * `list/0` and `top/1` show what is running.
     * `NetRunner.Telemetry` has the events.
 

@@ -5,7 +5,7 @@ defmodule NetRunner.Collector do
   # when this returns, however it returns: but for one that cannot be killed, and one whose server was, which
   # the guardian ends.
 
-  alias NetRunner.{Idle, Lines, Output, Pipe, Plan, Progress, Running}
+  alias NetRunner.{Gate, Idle, Lines, Output, Pipe, Plan, Progress, Running}
 
   @read_max 262_144
   # After the grace of a time-out's ladder: when SIGKILL has not ended all of them by then, the guardian says
@@ -28,7 +28,21 @@ defmodule NetRunner.Collector do
   def run(%Plan{options: options} = plan) do
     deadline = Pipe.deadline(options.timeout)
 
-    with {:ok, running} <- start(plan, deadline) do
+    case Gate.enter(options.gate, deadline) do
+      {:ok, place} ->
+        try do
+          run(plan, deadline, place)
+        after
+          Gate.leave(place)
+        end
+
+      {:error, reason} ->
+        {:error, reason, hd(plan.stages).shown}
+    end
+  end
+
+  defp run(plan, deadline, place) do
+    with {:ok, running} <- Gate.starting(place, fn -> start(plan, deadline) end) do
       progress = Progress.start(plan, running)
 
       try do

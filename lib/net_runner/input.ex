@@ -4,7 +4,7 @@ defmodule NetRunner.Input do
   # is a process of its own because an enumerable may block for as long as it likes while output has
   # to be read and time-outs have to fire.
 
-  alias NetRunner.{Pipe, Sink}
+  alias NetRunner.{Gate, Pipe, Sink}
 
   # In a feeder's dictionary: its command has taken no more.
   @refused {__MODULE__, :refused}
@@ -17,22 +17,23 @@ defmodule NetRunner.Input do
 
   @doc """
   Starts the feeder, linked to the calling server, which gets `{:fed, pid, outcome}`. Elements of an
-  enumerable are put together to writes of up to `buffer` bytes. `callers` are the processes on whose
-  behalf it evaluates the input. `close` says to the command that this was all, and `broke` to others that it was not.
+  enumerable are put together to writes of up to `buffer` bytes. `whose` are the processes on whose
+  behalf it evaluates the input, and those who wait for it (NetRunner.Gate). `close` says to the command that this was all, and `broke` to others that it was not.
   """
   @spec start_link(
           Pipe.handle(),
           term,
           non_neg_integer,
-          [pid],
+          {callers :: [pid], askers :: [pid]},
           close :: (Pipe.handle() -> term),
           broke :: (() -> term)
         ) :: pid
-  def start_link(stdin, input, buffer, callers, close, broke) do
+  def start_link(stdin, input, buffer, {callers, askers}, close, broke) do
     server = self()
 
     spawn_link(fn ->
       Process.put(:"$callers", callers)
+      Gate.feeds(askers)
       outcome = stdin |> feed(input, buffer) |> judge()
       # Broken off, stdin stays open until the server has begun to stop the command: an end of
       # input would tell it that what it read was all.

@@ -11,7 +11,7 @@ defmodule NetRunner.Options do
 
   @schema Schema.all()
   @to_the_end Schema.to_the_end()
-  @type call :: :run | :run! | :exec | :exec! | :stream | :process | :daemon
+  @type call :: :run | :run! | :exec | :exec! | :stream | :process | :daemon | :gate | :top
 
   @judging for {:ok, calls, _, _, _} <- @schema, call <- calls, do: call
 
@@ -32,7 +32,10 @@ defmodule NetRunner.Options do
   @spec known?(atom) :: boolean
   def known?(name) do
     name = Map.get(@aliases, name, name)
-    Enum.any?(@schema, fn {known, calls, _, _, _} -> known == name and calls != [:top] end)
+
+    Enum.any?(@schema, fn {known, calls, _, _, _} ->
+      known == name and calls not in [[:top], [:gate]]
+    end)
   end
 
   @doc "The options of a call, by their first names (`:cd`, not `:cwd`)."
@@ -149,6 +152,7 @@ defmodule NetRunner.Options do
   defp call_name(:stream), do: "NetRunner.stream/2"
   defp call_name(:process), do: "NetRunner.Process.start/3"
   defp call_name(:daemon), do: "NetRunner.Daemon.start_link/1"
+  defp call_name(:gate), do: "NetRunner.Gate.start_link/1"
   defp call_name(:top), do: "NetRunner.top/1"
 
   @spec wrong!(atom, String.t(), term) :: no_return

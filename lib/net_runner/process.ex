@@ -34,8 +34,8 @@ defmodule NetRunner.Process do
 
   # Elixir's Process is meant wherever `Process` stands in this file.
 
-  alias NetRunner.{Cgroup, Command, Environment, Executable, Input, Nif, Options, Pipe, Protocol}
-  alias NetRunner.{Result, Search, Settings, Signal, Stats, Telemetry, Terminal}
+  alias NetRunner.{Cgroup, Command, Environment, Executable, Gate, Input, Nif, Options, Pipe}
+  alias NetRunner.{Protocol, Result, Search, Settings, Signal, Stats, Telemetry, Terminal}
   alias NetRunner.Process.Server
 
   @read_max 262_144
@@ -132,6 +132,7 @@ defmodule NetRunner.Process do
 
       # Its values are in the request. In the server's state they would be in the report of any crash.
       options = Map.delete(options, :env)
+      options = Map.put(options, :gates, Gate.about())
 
       case GenServer.start(Server, {cmd, request, mode, options, callers, link?}) do
         # :shutdown keeps a start that failed from being logged as a crash.

@@ -53,6 +53,11 @@ defmodule NetRunner.Reason do
      {:cgroup, :memory_max, :eacces}, "cannot set memory.max: permission denied (eacces)"},
     {quote(do: :spawn_timeout), "start: `spawn_timeout:` was over", :spawn_timeout,
      "was not started in time"},
+    {quote(do: :queue_full),
+     "start: as many wait for a place of `gate:` as may (`NetRunner.Gate`)", :queue_full,
+     "was not started: the queue of its gate is full"},
+    {quote(do: :no_gate), "start: the gate of `gate:` is not running, or ended meanwhile",
+     :no_gate, "was not started: its gate is not running"},
     {quote(do: :shepherd_lost), "start: the process that starts commands was killed",
      :shepherd_lost, "the shepherd ended before it could start the command"},
     {quote(do: {:backend, why :: String.t()}), "start: `backend: :io_uring`",
@@ -133,6 +138,8 @@ defmodule NetRunner.Reason do
 
   def text({:cgroup, step, posix}), do: NetRunner.Cgroup.text(step, posix_text(posix))
   def text(:spawn_timeout), do: "was not started in time"
+  def text(:queue_full), do: "was not started: the queue of its gate is full"
+  def text(:no_gate), do: "was not started: its gate is not running"
   def text(:shepherd_lost), do: "the shepherd ended before it could start the command"
   def text({:backend, why}), do: "the :io_uring backend cannot be used: #{why}"
   def text(:timeout), do: "timed out"

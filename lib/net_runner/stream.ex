@@ -5,7 +5,7 @@ defmodule NetRunner.Stream do
   # whichever way it ends. It can be enumerated again: each time is a new run. Between two elements no
   # wait is placed, so nothing strays into the mailbox of whoever enumerates.
 
-  alias NetRunner.{ExitError, Idle, Lines, Pipe, Plan, Progress, Result, Running}
+  alias NetRunner.{ExitError, Gate, Idle, Lines, Pipe, Plan, Progress, Result, Running}
 
   @spec new(Plan.t()) :: Enumerable.t()
   def new(plan) do
@@ -16,9 +16,25 @@ defmodule NetRunner.Stream do
     )
   end
 
+  defp start(plan) do
+    case Gate.enter(plan.options.gate, :infinity) do
+      {:ok, place} ->
+        try do
+          start(plan, place)
+        catch
+          kind, reason ->
+            Gate.leave(place)
+            :erlang.raise(kind, reason, __STACKTRACE__)
+        end
+
+      {:error, reason} ->
+        raise NetRunner.Error, reason: reason, cmd: hd(plan.stages).shown
+    end
+  end
+
   # `handles` are the pipes that have not ended, the next to be read first; `lines` one splitter for each.
-  defp start(%{options: options} = plan) do
-    case Running.start(plan, options.spawn_timeout) do
+  defp start(%{options: options} = plan, place) do
+    case Gate.starting(place, fn -> Running.start(plan, options.spawn_timeout) end) do
       {:ok, running} ->
         handles = Running.handles(running, options.stderr == :tagged)
         lines = options.lines && Lines.new(options.lines, options.max_line_length)
@@ -27,6 +43,7 @@ defmodule NetRunner.Stream do
           plan: plan,
           options: options,
           running: running,
+          place: place,
           progress: Progress.start(plan, running),
           handles: handles,
           idle: Idle.new(options.idle_timeout, Running.consumed(running)),
@@ -146,5 +163,7 @@ defmodule NetRunner.Stream do
     # At its end, too: a server may be on its way out, and an input with it.
     Running.stop(state.running)
     Progress.finish(state.progress)
+  after
+    Gate.leave(state.place)
   end
 end

@@ -32,7 +32,7 @@ defmodule NetRunner.OptionsTest do
     :spawn_timeout
   ]
 
-  @read_for_you [:input_buffer, :lines, :max_line_length, :idle_timeout, :progress]
+  @read_for_you [:input_buffer, :lines, :max_line_length, :idle_timeout, :progress, :gate]
   @to_the_end @common ++ @read_for_you ++ [:into, :timeout, :max_output_size, :overflow]
 
   @calls [
@@ -62,6 +62,7 @@ defmodule NetRunner.OptionsTest do
           :flush_timeout,
           :restart
         ],
+    gate: [:name, :limit, :max_queue],
     top: [:iterations, :interval, :sort]
   ]
 
@@ -156,6 +157,10 @@ defmodule NetRunner.OptionsTest do
       {:idle_timeout, same([0, 1, @u32, :infinity]), [@u32 + 1 | @not_a_number], []},
       {:progress, [{nil, nil}, {false, nil} | same([true, &is_map/1])],
        ["true", 1, :bar, [], &self/0, &max/2, {:fun, []}], []},
+      {:gate, same([nil, me, :name, __MODULE__, {:global, "n"}, {:via, Registry, {:r, 1}}]),
+       [true, false, "name", 1, {me, node()}, {:local, :name}, make_ref(), [limit: 1]], []},
+      {:limit, same([0, 1, @u32]), [@u32 + 1, :infinity | @not_a_number], []},
+      {{:max_queue, :gate}, same([0, 10_000, @u32]), [@u32 + 1, :infinity | @not_a_number], []},
       {:overflow, same([:kill, :head, :tail]), [nil, true, "kill", :drop, [:kill]], []},
       {:stderr_tail_bytes, same([0, 1, 8192, 1_048_576]), [1_048_577, :infinity | @not_a_number],
        []},
@@ -458,11 +463,14 @@ defmodule NetRunner.OptionsTest do
       restart: :permanent,
       iterations: :infinity,
       interval: 1000,
-      sort: :output
+      sort: :output,
+      gate: nil,
+      limit: nil
     }
 
     special = %{
       process: %{input: :pipe},
+      gate: %{max_queue: 10_000},
       daemon: %{
         stderr: :pipe,
         overflow: :block,
@@ -495,6 +503,8 @@ defmodule NetRunner.OptionsTest do
   defp left_out?(:rlimits, [{:as, _} | _], _backend), do: true
   # An enumerable, but of nothing that can be written.
   defp left_out?(:input, %Range{}, _backend), do: true
+  # None of them is there.
+  defp left_out?(:gate, value, _backend), do: value != nil
   # It would be drawn among what the tests say: progress_test.exs looks at it.
   defp left_out?(:progress, true, _backend), do: true
   # Elixir warns of it.
@@ -514,7 +524,7 @@ defmodule NetRunner.OptionsTest do
 
     calls =
       for {call, options} <- @calls,
-          call != :top,
+          call not in [:gate, :top],
           option <- options,
           {value, _taken} <- values |> values_of(option, call) |> elem(1),
           not left_out?(option, value, backend),
@@ -835,7 +845,10 @@ defmodule NetRunner.OptionsTest do
   test "known?/1 says what a command may carry: options of calls that take one, by any name" do
     for {call, options} <- @calls,
         option <- options,
+        call != :gate,
         do: assert(Options.known?(option) == (call != :top))
+
+    refute Options.known?(:limit)
 
     assert Options.known?(:cwd)
     for unknown <- [:nonsense, :CD, nil], do: refute(Options.known?(unknown))
@@ -1022,6 +1035,7 @@ defmodule NetRunner.OptionsTest do
           {:stream, NetRunner, {:stream!, 2}},
           {:process, NetRunner.Process, {:start, 3}},
           {:daemon, NetRunner.Daemon, {:start_link, 1}},
+          {:gate, NetRunner.Gate, {:start_link, 1}},
           {:top, NetRunner, {:top, 1}}
         ] do
       {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(module)

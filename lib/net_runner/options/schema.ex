@@ -203,6 +203,16 @@ defmodule NetRunner.Options.Schema do
     {:spawn_timeout, @calls, 5000, {:integer, 1, @u32_max},
      "Milliseconds that a start may take. One that takes longer is ended first, then `{:error, :spawn_timeout}` is " <>
        "given: at most half a second later, unless the zygote is stopped, too. A shorter `timeout:` bounds it, too. Default: 5000."},
+    {:gate, @read_for_you, nil, :gate,
+     "A `NetRunner.Gate`, its name or its pid: the call waits there for a place before anything is started, and has it until the " <>
+       "command is gone. `timeout:` includes that, `spawn_timeout:` and `idle_timeout:` do not. Where too many wait already, " <>
+       "`{:error, :queue_full}`. A pipeline is one. Default: none, it starts at once."},
+    {:name, [:gate], nil, :name,
+     "The name that the gate is registered under: an atom, `{:global, term}` or `{:via, module, term}`. Default: none."},
+    {:limit, [:gate], nil, {:integer, 0, @u32_max},
+     "How many places it has. Default: as many as there are schedulers (`System.schedulers_online/0`)."},
+    {:max_queue, [:gate], 10_000, {:integer, 0, @u32_max},
+     "How many may wait for one. Default: 10000."},
     {:iterations, [:top], :infinity, :count,
      "How many tables are written. Default: `:infinity`, until Enter is pressed."},
     {:interval, [:top], 1000, {:integer, 100, @u32_max},

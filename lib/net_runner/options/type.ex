@@ -184,6 +184,12 @@ defmodule NetRunner.Options.Type do
   # What a command must look like, NetRunner.Executable says.
   def check(:cmd, _value), do: :ok
 
+  def check(:gate, value) when is_pid(value), do: check(:pid, value)
+
+  def check(:gate, value) do
+    with {:wrong, expected} <- check(:name, value), do: {:wrong, "a local pid, or " <> expected}
+  end
+
   def check(:name, nil), do: :ok
   def check(:name, value) when is_atom(value) and not is_boolean(value), do: :ok
   def check(:name, {:global, _name}), do: :ok

@@ -8,7 +8,7 @@ defmodule NetRunner.Process.Server do
   use GenServer, restart: :temporary
   require Logger
 
-  alias NetRunner.{Cgroup, Input, Log, Nif, Pipe, Protocol, Quote, Result}
+  alias NetRunner.{Cgroup, Gate, Input, Log, Nif, Pipe, Protocol, Quote, Result}
   alias NetRunner.{Shepherd, Signal, Stats, Telemetry, Terminal}
   alias NetRunner.Pipeline.Group
 
@@ -78,6 +78,7 @@ defmodule NetRunner.Process.Server do
     Process.put(:"$callers", callers)
     deadline = Pipe.deadline(options.spawn_timeout)
     owner_monitor = Process.monitor(options.owner)
+    Gate.runs(options.gates.places)
 
     how = %{mode: mode, pty: options.pty, joints: joints(options)}
 
@@ -275,7 +276,8 @@ defmodule NetRunner.Process.Server do
     # In raw mode nothing that is typed ends an input.
     close = if match?(%{raw: true}, options.pty), do: &Nif.close/1, else: &Terminal.end_input/1
     broke = broke(state)
-    feeder = Input.start_link(state.stdin, input, buffer, callers, close, broke)
+    whose = {callers, options.gates.askers}
+    feeder = Input.start_link(state.stdin, input, buffer, whose, close, broke)
     %{state | feeder: feeder, options: %{options | input: nil}}
   end
 
