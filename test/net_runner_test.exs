@@ -126,19 +126,19 @@ defmodule NetRunnerTest do
             end
 
           assert error == %RuntimeError{message: "of the input"}
-          assert tagged(tag) == []
+          assert_gone(tag)
 
           assert catch_throw(
                    NetRunner.run(cmd, [input: breaking(fn -> throw(:ball) end)] ++ opts)
                  ) == :ball
 
-          assert tagged(tag) == []
+          assert_gone(tag)
 
           assert catch_exit(
                    NetRunner.run(cmd, [input: breaking(fn -> exit(:enough) end)] ++ opts)
                  ) == :enough
 
-          assert tagged(tag) == []
+          assert_gone(tag)
         end)
       end
     end
@@ -203,7 +203,7 @@ defmodule NetRunnerTest do
         assert result == {:error, :timeout}
         assert_received {:element, "x\n"}
         assert us in (@time * 1_000)..(@time * 1_000 + @soon)
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
     end
 
@@ -226,7 +226,7 @@ defmodule NetRunnerTest do
         assert result == {:error, :timeout}
         assert_received {:element, "ready\n"}
         assert us in (@time * 1_000)..(@time * 1_000 + @soon)
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
     end
 
@@ -291,7 +291,7 @@ defmodule NetRunnerTest do
         for script <- ["echo x; exec sleep 60", "exec >&-; exec sleep 60", "exec sleep 60"] do
           opts = [idle_timeout: 100, env: env, backend: backend]
           assert NetRunner.run(["sh", "-c", script], opts) == {:error, :timeout}
-          assert tagged(tag) == []
+          assert_gone(tag)
         end
       end)
     end
@@ -322,7 +322,7 @@ defmodule NetRunnerTest do
                  NetRunner.run(["yes"], max_output_size: 1_000_001, env: env, backend: backend)
 
         assert partial == String.duplicate("y\n", 500_000) <> "y"
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
     end
 
@@ -696,7 +696,7 @@ defmodule NetRunnerTest do
 
       assert result == {"early\n", 0}
       assert us < @soon
-      assert tagged(tag) == []
+      assert_gone(tag)
 
       script = "(sleep 0.2; echo late) & echo early; exit 5"
 

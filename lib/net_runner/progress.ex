@@ -13,7 +13,7 @@ defmodule NetRunner.Progress do
 
   @tick 250
   # How long the end of a call waits for the last word at most,
-  @last_wait 100
+  @last_wait 1_000
   # and for how long after it that may still be on its way.
   @last_words 2_000
   # Of what the commands are called.

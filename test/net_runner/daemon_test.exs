@@ -238,7 +238,7 @@ defmodule NetRunner.DaemonTest do
 
         assert reason_of(d) == {:line_too_long, :stdout, 10}
         assert_received {:stdout, "before"}
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
     end
 
@@ -274,7 +274,7 @@ defmodule NetRunner.DaemonTest do
           refute_received {:line, _, _, _}
         end)
 
-        assert tagged(tag) == []
+        assert_gone(tag)
       end
     end
 
@@ -619,7 +619,7 @@ defmodule NetRunner.DaemonTest do
             assert reason_of(d) == {:output, expected}
           end)
 
-          assert tagged(tag) == []
+          assert_gone(tag)
         end)
       end
     end
@@ -634,7 +634,7 @@ defmodule NetRunner.DaemonTest do
           assert reason_of(d) == {:output, :killed}
         end)
 
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
     end
   end
@@ -910,7 +910,7 @@ defmodule NetRunner.DaemonTest do
         assert D.start_link(cmd: @sleep, env: env, ready: fn -> Process.exit(self(), :kill) end) ==
                  {:error, {:ready, :killed}}
 
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
     end
   end
@@ -955,7 +955,7 @@ defmodule NetRunner.DaemonTest do
           ]
 
           assert quick(fn -> D.start_link(opts) end) == {:error, :timeout}
-          assert tagged(tag) == []
+          assert_gone(tag)
         end)
       end
     end
@@ -1032,7 +1032,7 @@ defmodule NetRunner.DaemonTest do
           Process.exit(pid, :kill)
           assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}
           assert_receive {:DOWN, ^gone, :process, ^server, {:shutdown, :killed}}, @soon
-          assert tagged(tag) == []
+          assert_gone(tag)
         end)
       end
     end
@@ -1073,7 +1073,7 @@ defmodule NetRunner.DaemonTest do
           assert_receive {:DOWN, ^monitor, :process, _, reason}, @soon
           assert reason == if(ready == :shutdown, do: :shutdown, else: :normal)
           if ready == :never, do: assert(Task.await(starter, @soon) == {:error, :shutdown})
-          assert tagged(tag) == []
+          assert_gone(tag)
         end)
       end
     end
@@ -1102,7 +1102,7 @@ defmodule NetRunner.DaemonTest do
       {_, 1} =
         System.cmd("dd", ["if=/dev/null", "of=" <> fifo, "oflag=nonblock"], stderr_to_stdout: true)
 
-      assert tagged(tag) == []
+      assert_gone(tag)
     end
 
     on_backends "because it was stopped meanwhile says :shutdown; until then calls are answered" do
@@ -1135,7 +1135,7 @@ defmodule NetRunner.DaemonTest do
           assert quick(fn -> D.os_pid(__MODULE__.Stopped) end) == expected
           assert D.stop(__MODULE__.Stopped) == :ok
           assert Task.await(task) == {:error, :shutdown}
-          assert tagged(tag) == []
+          assert_gone(tag)
         end)
       end
     end
@@ -1202,7 +1202,7 @@ defmodule NetRunner.DaemonTest do
         end)
       end
 
-      assert tagged(tag) == []
+      assert_gone(tag)
     end
 
     on_backends "has the same for one that was up" do
@@ -1219,7 +1219,7 @@ defmodule NetRunner.DaemonTest do
         end)
       end
 
-      assert tagged(tag) == []
+      assert_gone(tag)
     end
 
     # As root nothing here survives SIGKILL: the command's server says so all the same. Its guardian gets no better
@@ -1372,7 +1372,7 @@ defmodule NetRunner.DaemonTest do
 
       d = start_apart(cmd: sh("sleep 1000 & exit 0"), env: env, drain_timeout: 50)
       assert reason_of(d) == :normal
-      assert tagged(tag) == []
+      assert_gone(tag)
     end
   end
 
@@ -1532,7 +1532,7 @@ defmodule NetRunner.DaemonTest do
         {us, :ok} = :timer.tc(fn -> Supervisor.stop(supervisor) end)
         assert_received {:DOWN, ^monitor, :process, ^d, :shutdown}
         assert us in 200_000..3_200_000
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
     end
 
@@ -1611,7 +1611,7 @@ defmodule NetRunner.DaemonTest do
               do: assert_receive({:EXIT, ^supervisor, :shutdown}, 60_000)
 
           for n <- 1..20, do: assert(starts("#{path}#{n}") == 11)
-          assert tagged(tag) == []
+          assert_gone(tag)
         end)
       end)
     end
@@ -1644,7 +1644,7 @@ defmodule NetRunner.DaemonTest do
         end
 
         assert Supervisor.stop(supervisor) == :ok
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
     end
   end
@@ -1658,7 +1658,7 @@ defmodule NetRunner.DaemonTest do
         assert [_one] = tagged(tag)
         assert Enum.sort(processes()) == Enum.sort([d | :sys.get_state(d).output])
         assert D.stop(d) == :ok
-        assert tagged(tag) == []
+        assert_gone(tag)
         assert processes() == []
         assert reason_of(d) == :normal
         assert D.stop(d) == :ok
@@ -1683,7 +1683,7 @@ defmodule NetRunner.DaemonTest do
         assert quick(fn -> D.stop(d, 10) end) == {:error, :timeout}
         assert D.alive?(d)
         assert D.stop(d, 10_000_000_000) == :ok
-        assert tagged(tag) == []
+        assert_gone(tag)
         assert Process.info(self(), :messages) == {:messages, [{:EXIT, d, :normal}]}
       end)
     end
@@ -1717,7 +1717,7 @@ defmodule NetRunner.DaemonTest do
         assert GenServer.stop(d, :shutdown) == :ok
         assert reason_of(d) == :shutdown
         assert lines(2) == ["up", "bye"]
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
     end
 
@@ -1774,7 +1774,7 @@ defmodule NetRunner.DaemonTest do
         assert_receive {:DOWN, ^monitor, :process, ^pid, {:daemon, d}}, @soon
         gone = Process.monitor(d)
         assert_receive {:DOWN, ^gone, :process, ^d, _reason}, @soon
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
     end
   end

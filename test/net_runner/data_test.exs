@@ -116,7 +116,7 @@ defmodule NetRunner.DataTest do
 
       assert String.starts_with?(chunk, "y\n")
       assert us < 200_000
-      assert tagged(tag) == []
+      assert_gone(tag)
     end)
   end
 

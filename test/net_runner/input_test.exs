@@ -241,7 +241,7 @@ defmodule NetRunner.InputTest do
       assert catch_exit(NetRunner.run(["cat"], input: input, env: env, backend: backend)) ==
                :killed
 
-      assert tagged(tag) == []
+      assert_gone(tag)
     end)
   end
 

@@ -47,7 +47,7 @@ defmodule NetRunner.OrphansTest do
       cmd = [fixture("term_ignoring_member"), lock]
 
       back_at_baseline(fn -> assert [_ready] = cmd |> NetRunner.stream!(opts) |> Enum.take(1) end)
-      assert tagged(tag) == []
+      assert_gone(tag)
     end
 
     on_backends "a time-out ends everybody" do
@@ -58,7 +58,7 @@ defmodule NetRunner.OrphansTest do
       back_at_baseline(fn -> assert NetRunner.run(cmd, opts) == {:error, :timeout} end)
       # A time-out bounds the start as well.
       assert_received {:element, "both\n"}
-      assert tagged(tag) == []
+      assert_gone(tag)
     end
 
     on_backends "who reads slowly still gets every byte, after the exit too" do

@@ -468,13 +468,13 @@ defmodule NetRunner.PipelineTest do
         {tag, env} = tag()
         stages = pipeline([["yes"], ["cat"], & &1, ["cat"]])
         assert [_] = stages |> stream!(env: env, backend: backend) |> Enum.take(1)
-        assert tagged(tag) == []
+        assert_gone(tag)
 
         assert_raise RuntimeError, fn ->
           stages |> stream!(env: env) |> Enum.each(fn _ -> raise "x" end)
         end
 
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
     end
 
@@ -581,7 +581,7 @@ defmodule NetRunner.PipelineTest do
         assert {:error, {:file, "/no-such-directory/file", :enoent}} =
                  run(pipeline([["yes"], ["cat"]]), opts ++ file)
 
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
     end
 

@@ -314,7 +314,7 @@ defmodule NetRunner.ProcessTest do
       monitor = Process.monitor(p)
       Process.exit(new, :kill)
       assert_receive {:DOWN, ^monitor, :process, ^p, :normal}, 5_000
-      assert tagged(tag) == []
+      assert_gone(tag)
     end
 
     test "to a process that has ended stops it at once" do
@@ -504,7 +504,7 @@ defmodule NetRunner.ProcessTest do
           {:ok, p} = P.start(exe, [], kill_timeout: 20, env: env, backend: backend)
           assert P.stop(p) == :ok
           refute Process.alive?(p)
-          assert tagged(tag) == []
+          assert_gone(tag)
           assert P.stop(p) == :ok
         end
       end)
@@ -642,7 +642,7 @@ defmodule NetRunner.ProcessTest do
           if how == :kill, do: Process.exit(owner, :kill), else: send(owner, {:end, how})
           assert_receive {:DOWN, ^monitor, :process, ^owner, _}
           assert_receive {:DOWN, ^server, :process, ^p, :normal}, 5_000
-          assert tagged(tag) == []
+          assert_gone(tag)
         end
       end)
     end
@@ -781,7 +781,7 @@ defmodule NetRunner.ProcessTest do
         assert Enum.all?(pids, &P.alive?/1)
         assert length(tagged(tag)) == 2
         Supervisor.stop(supervisor)
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
     end
 
@@ -794,7 +794,7 @@ defmodule NetRunner.ProcessTest do
         {:ok, p} = Supervisor.start_child(supervisor, {P, {"sleep", ["60"], opts}})
         assert P.alive?(p)
         assert Supervisor.terminate_child(supervisor, {P, "sleep"}) == :ok
-        assert tagged(tag) == []
+        assert_gone(tag)
         Supervisor.stop(supervisor)
       end)
     end

@@ -511,7 +511,7 @@ defmodule NetRunner.PtyTest do
         :ok = P.stop(p)
       end)
 
-      assert tagged(tag) == []
+      assert_gone(tag)
     end
 
     @tag :subreaper
@@ -531,7 +531,7 @@ defmodule NetRunner.PtyTest do
         assert prompt(p) =~ ~r/Stopped/
         :ok = P.write(p, "exit\nexit\n")
         assert {:ok, _status} = P.await_exit(p, 5_000)
-        assert tagged(tag) == []
+        assert_gone(tag)
         :ok = P.stop(p)
       end)
     end

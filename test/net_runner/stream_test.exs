@@ -102,7 +102,7 @@ defmodule NetRunner.StreamTest do
                  |> Stream.zip(stream!(["yes", "b"], opts))
                  |> Enum.take(1)
 
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
     end
 
@@ -117,7 +117,7 @@ defmodule NetRunner.StreamTest do
 
         assert [_one] = tagged(tag)
         assert {:halted, :enough} = continue.({:halt, :enough})
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
     end
 
@@ -128,7 +128,7 @@ defmodule NetRunner.StreamTest do
         for cmd <- [["yes"], [fixture("ignore_term")]] do
           stream = stream!(cmd, env: env, kill_timeout: 50, backend: backend)
           assert [_one] = Enum.take(stream, 1)
-          assert tagged(tag) == []
+          assert_gone(tag)
         end
 
         # A status other than 0 is no failure of somebody who did not wait for it.
@@ -148,7 +148,7 @@ defmodule NetRunner.StreamTest do
 
           assert catch_throw(Enum.each(stream!(cmd, opts), fn _ -> throw(:ball) end)) == :ball
           assert catch_exit(Enum.each(stream!(cmd, opts), fn _ -> exit(:enough) end)) == :enough
-          assert tagged(tag) == []
+          assert_gone(tag)
         end
       end)
     end
@@ -409,7 +409,7 @@ defmodule NetRunner.StreamTest do
         error = assert_raise NetRunner.Error, fn -> Enum.each(stream, &send(me, &1)) end
         assert %{reason: :timeout, stderr: "why\n"} = error
         assert Exception.message(error) =~ ": timed out\nstderr ended with:\nwhy"
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
 
       assert_received "x\n"
@@ -497,7 +497,7 @@ defmodule NetRunner.StreamTest do
           Enum.each(stream!(["cat"], input: input, env: env, backend: backend), &send(me, &1))
         end
 
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
     end
 

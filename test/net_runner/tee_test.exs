@@ -289,7 +289,7 @@ defmodule NetRunner.TeeTest do
         stages = pipeline([["yes"], {:tee, ["cat"]}, ["cat"]])
         # What runs are yes, cat and cat: the tee's environment is empty.
         assert [_] = stages |> stream!(env: env) |> Enum.take(1)
-        assert tagged(tag) == []
+        assert_gone(tag)
       end)
     end
   end

@@ -144,6 +144,16 @@ defmodule NetRunner.Test.World do
   end
 
   @doc """
+  That nobody of this tag is left, when a call has returned. Where there are no subreapers (the portable build), whoever
+  was killed with its group is nobody's child, and may take a moment more.
+  """
+  def assert_gone(tag) do
+    if NetRunner.backend().containment == :group,
+      do: eventually("nobody of #{tag} is left", fn -> tagged(tag) == [] end),
+      else: assert(tagged(tag) == [])
+  end
+
+  @doc """
   Waits until nobody who inherited the lock on this file lives: the proof of death that no pid can
   give. Gives the milliseconds it took.
   """

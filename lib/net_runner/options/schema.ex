@@ -120,7 +120,7 @@ defmodule NetRunner.Options.Schema do
      "Tells on stderr how far it is: `true`; a bar where that is a terminal (one at a time: two would draw over each other), " <>
        "elsewhere a line every five seconds. Or a function that is given a `t:NetRunner.progress/0` every 250 ms, in a process of its own (`$callers` names yours): " <>
        "while it is busy it is not called, and if it raises, that is logged and it is called no more. In both ways a " <>
-       "last time when the call is over, which waits for that, 100 ms at most (a function that is still busy two seconds later " <>
+       "last time when the call is over, which waits for that, a second at most (a function that is still busy two seconds later " <>
        "is ended). Not for a start that failed. Default: false."},
     {:max_chunk_size, [:stream], 262_144, {:integer, 1, 268_435_456},
      "Upper bound of a stream's element in bytes, but not of a line: with `lines:` that is " <>
