@@ -76,7 +76,7 @@ defmodule NetRunner.Collector do
     idle = Idle.new(options.idle_timeout, Running.consumed(running))
 
     read_and_conclude(
-      %{running: running, grace: Plan.grace(plan)},
+      %{running: running, plan: plan},
       {deadline, idle},
       handles,
       Map.put_new_lazy(outputs, :stdout, fn -> output(:stdout, options) end)
@@ -102,7 +102,7 @@ defmodule NetRunner.Collector do
       {why, handles, outputs} when why in [:timeout, :idle_timeout] ->
         Running.stop_for(run.running, why)
         # What it says while it is being stopped is part of its output.
-        ladder = Pipe.deadline(run.grace + @after_grace)
+        ladder = Pipe.deadline(Plan.grace(run.plan) + @after_grace)
         {outputs, failed} = handles |> read_all(ladder, Idle.never(), outputs) |> last_words()
         conclude(run, outputs, {why, :timeout}, failed)
 

@@ -68,6 +68,25 @@ defmodule NetRunner.Compat do
     do: raise(ArgumentError, "the options of #{call} must be a keyword list")
 
   @doc false
+  # NetRunner's options, `defaults` and what `option` makes of a name and a value; and those that `own` takes first: a function of
+  # an option, which gives `{:ok, value}` to be kept under its name, or `:none`. `option` raises for what is neither.
+  @spec take!(
+          keyword,
+          String.t(),
+          keyword,
+          ({atom, term} -> {:ok, term} | :none),
+          (atom, term, String.t() -> keyword)
+        ) :: {keyword, keyword}
+  def take!(opts, call, defaults, own, option) do
+    Enum.reduce(opts, {[], defaults}, fn {name, value} = given, {kept, options} ->
+      case own.(given) do
+        {:ok, value} -> {Keyword.put(kept, name, value), options}
+        :none -> {kept, Keyword.merge(options, option.(name, value, call))}
+      end
+    end)
+  end
+
+  @doc false
   @spec not_served!(atom, String.t(), String.t()) :: no_return
   def not_served!(option, call, instead),
     do: raise(ArgumentError, "#{call} does not serve #{inspect(option)}: #{instead}")

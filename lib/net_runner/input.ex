@@ -145,14 +145,17 @@ defmodule NetRunner.Input do
   defp flush(_stdin, {[], 0}), do: :ok
   defp flush(stdin, {held, _size}), do: write(stdin, Enum.reverse(held))
 
-  defp check!(element) do
+  @doc "An element as it is written. What is no iodata is told behind `where`."
+  @spec check!(term, String.t()) :: [binary]
+  def check!(element, where \\ "invalid value for :input: ") do
     :erlang.iolist_to_iovec(element)
   rescue
     ArgumentError ->
       reraise ArgumentError,
               [
                 message:
-                  "invalid value for :input: an element is not iodata: " <>
+                  where <>
+                    "an element is not iodata: " <>
                     inspect(element, limit: 5, printable_limit: 100)
               ],
               __STACKTRACE__

@@ -215,34 +215,27 @@ defmodule NetRunner.Plan do
 
     given = Keyword.drop(own, [:input, :input_buffer, :stdout])
 
-    with :ok <- check_stderr(own[:stderr], place),
-         {:ok, options} <- (shared ++ given) |> Options.validate(call) |> numbered(place) do
+    with :ok <- check_stderr(own[:stderr]),
+         {:ok, options} <- Options.validate(shared ++ given, call) do
       stderr =
         if Keyword.has_key?(own, :stderr), do: options.stderr, else: stderr(whole.stderr, place)
 
       {:ok, %{options | stderr: stderr}, check_ok(ok)}
+    else
+      # The call's options have been looked at.
+      {:error, reason} -> {:error, Link.of_stage(reason, place.number)}
     end
   end
-
-  # The call's have been looked at.
-  defp numbered({:error, {:invalid, option, what}}, place),
-    do: invalid(option, "stage #{place.number}: #{what}")
-
-  defp numbered(valid, _place), do: valid
 
   defp why(name) when name in [:input, :input_buffer], do: ", only the first one"
   defp why(:stdout), do: ", only the last one"
   defp why(_name), do: ", only the call"
 
   # Nobody would read it.
-  defp check_stderr(apart, place) when apart in [:capture, :tagged, :pipe],
-    do:
-      invalid(
-        :stderr,
-        "stage #{place.number}: #{inspect(apart)} is for all commands, give it to the call"
-      )
+  defp check_stderr(apart) when apart in [:capture, :tagged, :pipe],
+    do: invalid(:stderr, "#{inspect(apart)} is for all commands, give it to the call")
 
-  defp check_stderr(_other, _place), do: :ok
+  defp check_stderr(_other), do: :ok
 
   defp stderr(:merge, %{final?: false}), do: :consume
   defp stderr(stderr, _place), do: stderr
@@ -262,9 +255,8 @@ defmodule NetRunner.Plan do
 
   ## Tees
 
-  @doc "The program of every tee: csrc/tee.c."
-  @spec tee_exe :: binary
-  def tee_exe, do: Application.app_dir(:net_runner, ["priv", "tee"])
+  # The program of every tee: csrc/tee.c.
+  defp tee_exe, do: Application.app_dir(:net_runner, ["priv", "tee"])
 
   # It has nothing of the command's: NetRunner's own program, which opens its file as those of other redirections are
   # opened, as the BEAM's. It ends by itself, at the end of what it reads or when nobody reads what it writes; a stop that it heeded would

@@ -10,15 +10,15 @@ defmodule NetRunner.Running do
   defstruct [:commands, :began, :group, joints: []]
 
   @typedoc """
-  `commands` in the order of their results. `source` is the pipe that the function before a command reads. `branch?` says
-  that it is behind a tee, so that nobody reads on behind it.
+  `commands` in the order of their results. `source` is the pipe that the function before a command reads. A `:branch` is
+  behind a tee, so that nobody reads on behind it.
   """
   @type command :: %{
           process: pid,
           pipes: map,
           stage: Plan.stage(),
           source: nil | Pipe.handle(),
-          branch?: boolean
+          kind: :command | :tee | :branch
         }
 
   @type t :: %__MODULE__{
@@ -38,7 +38,7 @@ defmodule NetRunner.Running do
   def start(%Plan{stages: [%{copy: nil} = stage]}, spawn_timeout) do
     began = now()
 
-    with {:ok, command} <- start_one(stage, %{spawn_timeout: spawn_timeout}, nil),
+    with {:ok, command} <- start_one(stage, :command, %{spawn_timeout: spawn_timeout}, nil),
          do: {:ok, %__MODULE__{commands: [command], began: began}}
   end
 
@@ -65,24 +65,24 @@ defmodule NetRunner.Running do
 
   defp start_each([stage | rest], before, deadline, running) do
     {stdin, source} = stdin(before, stage)
+    kind = if stage.copy == nil, do: :command, else: :tee
 
     with {:ok, stdout, running} <- stdout(rest, stage, running),
          {:ok, stderr, running} <- stderr(stage, running),
          stdio = %{input: stdin, stdout: stdout, stderr: stderr},
-         {:ok, command, running} <- add(stage, stdio, source, false, deadline, running),
+         {:ok, command, running} <- add(stage, kind, stdio, source, deadline, running),
          {:ok, running} <- start_branch(stage, stderr, deadline, running),
          do: start_each(rest, after_it(stdout, command), deadline, running)
   end
 
-  defp add(stage, stdio, source, branch?, deadline, running) do
-    # A deadline that is over leaves it a moment, so that it fails as one that takes too long does.
-    kind = if branch?, do: :branch, else: if(stage.copy == nil, do: :command, else: :tee)
-    place = {running.group, length(running.commands), kind}
-    given = Map.merge(stdio, %{spawn_timeout: max(Pipe.left(deadline), 1), pipeline: place})
+  defp add(stage, kind, stdio, source, deadline, running) do
+    member = {running.group, length(running.commands), kind}
 
-    case start_one(stage, given, source) do
+    # A deadline that is over leaves it a moment, so that it fails as one that takes too long does.
+    given = Map.merge(stdio, %{spawn_timeout: max(Pipe.left(deadline), 1), pipeline: member})
+
+    case start_one(stage, kind, given, source) do
       {:ok, command} ->
-        command = %{command | branch?: branch?}
         {:ok, command, %{running | commands: [command | running.commands]}}
 
       {:error, reason, cmd} ->
@@ -93,18 +93,18 @@ defmodule NetRunner.Running do
   defp start_branch(%{copy: %{} = branch}, {:joint, _} = joint, deadline, running) do
     stdio = %{input: joint, stdout: branch.options.stdout, stderr: branch.options.stderr}
 
-    with {:ok, _command, running} <- add(branch, stdio, nil, true, deadline, running),
+    with {:ok, _command, running} <- add(branch, :branch, stdio, nil, deadline, running),
          do: {:ok, running}
   end
 
   defp start_branch(_stage, _stderr, _deadline, running), do: {:ok, running}
 
-  defp start_one(%{cmd: cmd} = stage, given, source) do
+  defp start_one(%{cmd: cmd} = stage, kind, given, source) do
     with {:ok, process} <-
            NetRunner.Process.start_checked(cmd, Map.merge(stage.options, given), false),
          # Its server may be killed before anything of the command is known here.
          {:ok, pipes} <- NetRunner.Process.pipes(process) do
-      {:ok, %{process: process, pipes: pipes, stage: stage, source: source, branch?: false}}
+      {:ok, %{process: process, pipes: pipes, stage: stage, source: source, kind: kind}}
     else
       {:error, reason} -> {:error, reason, stage.shown}
     end
@@ -208,7 +208,9 @@ defmodule NetRunner.Running do
 
   # What follows it in the list is behind a tee.
   defp last(%{commands: [command]}), do: command
-  defp last(%{commands: commands}), do: commands |> Enum.reject(& &1.branch?) |> List.last()
+
+  defp last(%{commands: commands}),
+    do: commands |> Enum.reject(&(&1.kind == :branch)) |> List.last()
 
   @doc "Both ends of the whole, nil for what does not come here; and who has the first stdin, which may be a file."
   @spec ends(t) :: %{
@@ -252,8 +254,8 @@ defmodule NetRunner.Running do
   @spec abandon(t, Result.cause()) :: :ok
   def abandon(running, cause) do
     stop_for(running, cause)
-    %{stage: stage, pipes: pipes} = last(running)
-    if stage.copy != nil and pipes.stdout != nil, do: Nif.close(pipes.stdout), else: :ok
+    %{kind: kind, pipes: pipes} = last(running)
+    if kind == :tee and pipes.stdout != nil, do: Nif.close(pipes.stdout), else: :ok
   end
 
   @doc "The last words on stderr, of whoever said some: for who tells of a failure."
@@ -329,9 +331,9 @@ defmodule NetRunner.Running do
     conclude_each(before, running, [ending | endings])
   end
 
-  defp told(%{stage: stage} = command, {result, trouble}) do
+  defp told(%{stage: stage, kind: kind}, {result, trouble}) do
     result = because(%{result | cmd: stage.shown}, trouble || copy_failed(stage, result))
-    %{result: result, ok: stage.ok, branch?: command.branch?, tee?: stage.copy != nil}
+    %{result: result, ok: stage.ok, branch?: kind == :branch, tee?: kind == :tee}
   end
 
   defp because(result, nil), do: result

@@ -43,10 +43,8 @@ defmodule NetRunner.Stats do
   @doc "The command of a server, as it registered it; nil once that is gone."
   @spec cmd(pid) :: [binary, ...] | nil
   def cmd(server) do
-    with [{_pid, known}] <- Registry.lookup(NetRunner.Registry, server) do
-      {cmd, _guardian_pid, _began} = :erlang.binary_to_term(known.about)
-      cmd
-    else
+    case Registry.lookup(NetRunner.Registry, server) do
+      [{_pid, known}] -> known.about |> :erlang.binary_to_term() |> elem(0)
       [] -> nil
     end
   end

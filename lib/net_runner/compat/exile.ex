@@ -77,7 +77,7 @@ defmodule NetRunner.Compat.Exile do
     call = "NetRunner.Compat.Exile.#{name}"
     {own, options} = Options.take!(opts, call, &own/1)
     Compat.check_words!(cmd, call)
-    Stream.new(cmd, options, @defaults |> Map.merge(own) |> Map.put(:exit, exit))
+    Stream.new(cmd, options, @defaults |> Map.merge(Map.new(own)) |> Map.put(:exit, exit))
   end
 
   defp own({:input, fun}) when is_function(fun, 1), do: {:ok, fun}

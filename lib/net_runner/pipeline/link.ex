@@ -32,7 +32,7 @@ defmodule NetRunner.Pipeline.Link do
     |> Enum.reduce_while([], fn {stage, number}, links ->
       case one(stage) do
         {:ok, link} -> {:cont, [link | links]}
-        {:error, reason} -> {:halt, {:error, numbered(reason, number)}}
+        {:error, reason} -> {:halt, {:error, of_stage(reason, number)}}
       end
     end)
     |> case do
@@ -41,9 +41,11 @@ defmodule NetRunner.Pipeline.Link do
     end
   end
 
-  defp numbered({kind, what}, number), do: {kind, "stage #{number}: #{what}"}
+  @doc "What is wrong, with the number of the stage where it is."
+  @spec of_stage(tuple, pos_integer) :: NetRunner.Error.reason()
+  def of_stage({kind, what}, number), do: {kind, "stage #{number}: #{what}"}
 
-  defp numbered({:invalid, option, what}, number),
+  def of_stage({:invalid, option, what}, number),
     do: {:invalid, option, "stage #{number}: #{what}"}
 
   defp check_ends([], nil), do: invalid("a pipeline without a stage")
@@ -69,7 +71,14 @@ defmodule NetRunner.Pipeline.Link do
   end
 
   defp one({:tee, path}) when is_binary(path), do: one({:tee, path, []})
-  defp one({:tee, path, opts}), do: tee_file({:file, path, opts})
+
+  defp one({:tee, _path, _opts} = tee) do
+    case Type.check({:stdio_or_tee, []}, tee) do
+      {:ok, tee} -> {:ok, tee}
+      {:invalid, what} -> invalid(what)
+      {:wrong, expected} -> raise ArgumentError, "a tee is #{expected}"
+    end
+  end
 
   defp one({:tee, command}) do
     with {:ok, command} <- command(command), do: {:ok, {:tee, command}}
@@ -83,20 +92,6 @@ defmodule NetRunner.Pipeline.Link do
     unless Keyword.keyword?(own), do: raise(ArgumentError, "options must be a keyword list")
 
     with {:ok, cmd} <- Executable.check_cmd(cmd), do: {:ok, {:command, cmd, own}}
-  end
-
-  defp tee_file(file) do
-    case Type.check({:stdio, []}, file) do
-      {:ok, file} ->
-        {:ok, {:tee, file}}
-
-      {:invalid, what} ->
-        invalid(what)
-
-      {:wrong, _expected} ->
-        raise ArgumentError,
-              "a tee is {:tee, path} or {:tee, path, opts} with :append and mode: 0..0o7777"
-    end
   end
 
   defp via([], %{lines: nil, max_line_length: {_, _}}),

@@ -34,7 +34,10 @@ defmodule NetRunner.Process.Stdin do
   @doc false
   @spec write(t, iodata) :: t
   def write(stdin, element) do
-    case NetRunner.Process.write(stdin.process, check!(element), stdin.timeout) do
+    # A write that went wrong halfway would look like one of the pipe's.
+    iovec = NetRunner.Input.check!(element, "")
+
+    case NetRunner.Process.write(stdin.process, iovec, stdin.timeout) do
       :ok -> stdin
       {:error, reason} -> fail(reason, stdin)
     end
@@ -43,20 +46,6 @@ defmodule NetRunner.Process.Stdin do
   @spec fail(NetRunner.Error.reason(), t) :: no_return
   defp fail(reason, stdin),
     do: raise(NetRunner.Error, reason: reason, cmd: NetRunner.Stats.cmd(stdin.process))
-
-  # A write that went wrong halfway would look like one of the pipe's.
-  defp check!(element) do
-    :erlang.iolist_to_iovec(element)
-  rescue
-    ArgumentError ->
-      reraise ArgumentError,
-              [
-                message:
-                  "an element is not iodata: " <>
-                    inspect(element, limit: 5, printable_limit: 100)
-              ],
-              __STACKTRACE__
-  end
 
   @doc false
   @spec done(t) :: t

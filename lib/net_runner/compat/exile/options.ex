@@ -4,20 +4,11 @@ defmodule NetRunner.Compat.Exile.Options do
 
   alias NetRunner.Compat
 
-  @doc """
-  NetRunner's options, and those that `own` takes first: a function of an option, which gives `{:ok, value}` to be
-  kept under its name, or `:none`. Raises for what is neither.
-  """
-  @spec take!(keyword, String.t(), ({atom, term} -> {:ok, term} | :none)) :: {map, keyword}
+  @doc "NetRunner's options, and those that `own` takes first: see `Compat.take!/5`."
+  @spec take!(keyword, String.t(), ({atom, term} -> {:ok, term} | :none)) :: {keyword, keyword}
   def take!(opts, call, own) do
     unless Keyword.keyword?(opts), do: Compat.invalid_option!(opts, call)
-
-    Enum.reduce(opts, {%{}, [stderr: :inherit]}, fn {name, value} = option, {kept, options} ->
-      case own.(option) do
-        {:ok, value} -> {Map.put(kept, name, value), options}
-        :none -> {kept, Keyword.merge(options, option!(name, value, call))}
-      end
-    end)
+    Compat.take!(opts, call, [stderr: :inherit], own, &option!/3)
   end
 
   # The grace of a command that did not end in time: SIGTERM, then SIGKILL.

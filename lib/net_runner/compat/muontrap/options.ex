@@ -21,23 +21,12 @@ defmodule NetRunner.Compat.MuonTrap.Options do
 
   @defaults [stderr: :inherit, kill_timeout: 500]
 
-  @doc """
-  NetRunner's options, and those that `own` takes first: a function of an option, which gives `{:ok, value}` to be
-  kept under its name, or `:none`. Raises for what is neither.
-  """
+  @doc "NetRunner's options, and those that `own` takes first: see `Compat.take!/5`."
   @spec take!(keyword, String.t(), ({atom, term} -> {:ok, term} | :none)) :: {keyword, keyword}
   def take!(opts, call, own) do
     unless Keyword.keyword?(opts), do: Compat.invalid_option!(opts, call)
     {cgroup, opts} = Keyword.split(opts, [:cgroup, :cgroup_base, :cgroup_path])
-
-    {kept, options} =
-      Enum.reduce(opts, {[], @defaults}, fn {name, value} = option, {kept, options} ->
-        case own.(option) do
-          {:ok, value} -> {Keyword.put(kept, name, value), options}
-          :none -> {kept, Keyword.merge(options, option!(name, value, call))}
-        end
-      end)
-
+    {kept, options} = Compat.take!(opts, call, @defaults, own, &option!/3)
     {kept, options ++ cgroup!(cgroup, call)}
   end
 
