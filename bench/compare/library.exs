@@ -178,6 +178,7 @@ defmodule Compare.Library do
       _server -> {:ok, _} = serve(lib, cmd)
     end
 
+    # Until it is killed: that is what the row does to it.
     Process.sleep(:infinity)
   end
 
@@ -236,7 +237,7 @@ defmodule Compare.Library do
       end
 
     for {_given, tag, {_name, _cmd, count}} <- started, do: World.started!(tag, count)
-    # Whoever watches has had the time to begin with it.
+    # Whoever watches has had the time to begin with it, which no library tells.
     Process.sleep(300)
     started
   end

@@ -55,7 +55,10 @@ defmodule Compare.World do
     :ok
   end
 
-  @doc "Waits until the function gives something else than nil or false; that, or nil after `ms`."
+  @doc """
+  Waits until the function gives something else than nil or false; that, or nil after `ms`. For facts of the operating system
+  that send no event: it is asked every 20 ms.
+  """
   def await(ms, fun, since \\ now()) do
     cond do
       value = fun.() -> value

@@ -88,7 +88,7 @@ static void expect_bytes(const char *what, const unsigned char *bytes, size_t si
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-/* A file without a name. */
+/* A file without a name, in the folder of temporary files as POSIX has it: /tmp, unless TMPDIR says another. */
 static int temporary_file(void)
 {
     char name[4096];

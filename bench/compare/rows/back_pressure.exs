@@ -31,6 +31,7 @@ defmodule Compare.Rows.BackPressure do
           World.tagged(dd, tag),
           fn _piece ->
             send(me, :first)
+            # The reader that sleeps is the question; it is killed below.
             Process.sleep(:infinity)
           end,
           opts
@@ -55,7 +56,7 @@ defmodule Compare.Rows.BackPressure do
     )
   end
 
-  # Who has ended has written all of it.
+  # Who has ended has written all of it. There is no event for what somebody else has written: it is looked at every 50 ms.
   defp watch(tag, until, seen) do
     writers = for pid <- World.living(tag), World.name(pid) == "dd", do: World.written(pid)
 

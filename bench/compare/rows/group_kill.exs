@@ -15,6 +15,7 @@ defmodule Compare.Rows.GroupKill do
     case start(lib, cmd) do
       {call, end_it} when is_function(end_it) ->
         World.started!(tag, 2)
+        # Whoever watches has had the time to begin with it, which no library tells.
         Process.sleep(200)
         end_it.()
         {left, took} = World.left(tag, 3_000)

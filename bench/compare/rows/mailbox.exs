@@ -12,6 +12,7 @@ defmodule Compare.Rows.Mailbox do
     own = [:one, {:two, 2}]
     Enum.each(own, &send(self(), &1))
     _ = Library.run(lib, World.tagged(["sh", "-c", "echo hello; exit 3"], tag))
+    # What comes when nobody expects it any more has no event: it is given this long.
     Process.sleep(300)
     {:messages, messages} = Process.info(self(), :messages)
     strange = messages -- own

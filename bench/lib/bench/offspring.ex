@@ -20,21 +20,30 @@ defmodule Bench.Offspring do
 
   @doc "Returns once no more than so many are left; dies if that takes too long."
   @spec await(non_neg_integer) :: :ok
-  def await(count), do: await(count, System.monotonic_time(:millisecond) + @end_ms)
+  def await(count) do
+    until(fn ->
+      left = count() - count
+      if left > 0, do: "#{left} processes are left"
+    end)
+  end
 
-  defp await(count, deadline) do
-    left = count() - count
+  @doc "Returns once a function of what there is gives nil; dies with the last word it gave if that takes too long."
+  @spec until((() -> nil | String.t())) :: :ok
+  def until(fun), do: until(fun, System.monotonic_time(:millisecond) + @end_ms)
+
+  defp until(fun, deadline) do
+    said = fun.()
 
     cond do
-      left <= 0 ->
+      said == nil ->
         :ok
 
       System.monotonic_time(:millisecond) > deadline ->
-        exit("#{left} processes are left")
+        exit(said)
 
       true ->
         Process.sleep(@look_ms)
-        await(count, deadline)
+        until(fun, deadline)
     end
   end
 end

@@ -29,7 +29,7 @@ defmodule Bench.Scenarios.MemoryIdle do
     {beam, own} = {beam(), pss(helpers)}
     processes = for _ <- 1..sizes.commands, do: module.open(arg, ["cat"])
     # Some libraries say so before their command runs.
-    await_cats(sizes.commands, System.monotonic_time(:millisecond) + 30_000)
+    Bench.Offspring.until(fn -> missing(sizes.commands) end)
     all = helpers()
     extra = pss(all) - own
 
@@ -66,20 +66,9 @@ defmodule Bench.Scenarios.MemoryIdle do
     :erlang.memory(:total) / 1024
   end
 
-  defp await_cats(count, deadline) do
-    running = Enum.count(Bench.Offspring.list(), &(name(&1) == "cat"))
-
-    cond do
-      running >= count ->
-        :ok
-
-      System.monotonic_time(:millisecond) > deadline ->
-        exit("#{running} of #{count} commands run")
-
-      true ->
-        Process.sleep(10)
-        await_cats(count, deadline)
-    end
+  defp missing(count) do
+    cats = Enum.count(Bench.Offspring.list(), &(name(&1) == "cat"))
+    if cats < count, do: "#{cats} of #{count} commands run"
   end
 
   # Everything below us but the commands themselves.

@@ -1,10 +1,15 @@
 defmodule Bench.Scenarios.Pipeline do
   @moduledoc false
-  # What the scenarios of pipelines share: what is joined, and the shell that it is held against, which is started as
-  # System.cmd starts one.
+  # What the scenarios of pipelines share: the shell that they are held against, which is started as System.cmd starts
+  # one, and, those that move bytes, what is measured.
+
+  import Bench.Bar, only: [bar: 5]
+  import Bench.Metric
 
   def needs, do: :join
   def baseline, do: "sh"
+  def metrics, do: [mib_per_s(), own_per_gib(), other_per_gib()]
+  def bars, do: [bar("auto", "MiB/s", :at_least, 0.95, "sh")]
 
   @doc "The shell's own, from a file into a file where these are given."
   def sh(cmds, files \\ []) do
@@ -16,14 +21,20 @@ defmodule Bench.Scenarios.Pipeline do
 
   @doc "A file of so many MiB in memory, made once, and a place for its copy."
   def files(mib) do
-    dir = if File.dir?("/dev/shm"), do: "/dev/shm", else: System.tmp_dir!()
-    from = Path.join(dir, "bench-from-#{System.pid()}-#{mib}")
+    from = in_memory("from-#{mib}")
 
-    unless File.exists?(from),
-      do: File.write!(from, Bench.Stamp.stream(mib * 1024 * 1024, 65_536) |> Enum.to_list())
+    unless File.exists?(from) do
+      File.write!(from, Bench.Stamp.stream(mib * 1024 * 1024, 65_536) |> Enum.to_list())
+      System.at_exit(fn _status -> for name <- [from, from <> "-to"], do: File.rm(name) end)
+    end
 
-    System.at_exit(fn _status -> for name <- [from, from <> "-to"], do: File.rm(name) end)
     [from: from, to: from <> "-to"]
+  end
+
+  @doc "A path of this run's own, in memory where there is such a place."
+  def in_memory(name) do
+    dir = if File.dir?("/dev/shm"), do: "/dev/shm", else: System.tmp_dir!()
+    Path.join(dir, "bench-#{name}-#{System.pid()}")
   end
 
   @doc "Whether the copy is one."
@@ -63,12 +74,6 @@ defmodule Bench.Scenarios.Pipeline3 do
     wrong = if String.trim(said) != "#{bytes(sizes)}", do: "wc says #{said}"
     %{work: bytes(sizes), wrong: wrong}
   end
-
-  @impl true
-  def metrics, do: [mib_per_s(), own_per_gib(), other_per_gib()]
-
-  @impl true
-  def bars, do: [bar("auto", "MiB/s", :at_least, 0.95, "sh")]
 end
 
 defmodule Bench.Scenarios.PipelineFile do
@@ -104,18 +109,12 @@ defmodule Bench.Scenarios.PipelineFile do
     File.rm!(files[:to])
     Map.merge(measurement, clocks)
   end
-
-  @impl true
-  def metrics, do: [mib_per_s(), own_per_gib(), other_per_gib()]
-
-  @impl true
-  def bars, do: [bar("auto", "MiB/s", :at_least, 0.95, "sh")]
 end
 
 defmodule Bench.Scenarios.PipelineTrue do
   # What does a pipeline cost that does nothing?
 
-  use Bench.Scenario, like: Bench.Scenarios.Pipeline
+  use Bench.Scenario
 
   alias Bench.Scenarios.Pipeline
 
@@ -123,6 +122,12 @@ defmodule Bench.Scenarios.PipelineTrue do
 
   @impl true
   def question, do: "How long do three commands take that do nothing?"
+
+  @impl true
+  defdelegate needs, to: Pipeline
+
+  @impl true
+  defdelegate baseline, to: Pipeline
 
   @impl true
   def sizes(:full), do: %{runs: 100}
@@ -182,7 +187,7 @@ defmodule Bench.Scenarios.TeeFile do
 
   @impl true
   def measure(%{module: module, arg: arg}, sizes) do
-    [from: _from, to: to] = Pipeline.files(1)
+    to = Pipeline.in_memory("tee")
     measurement = seen(sizes, module, :tee, [arg, Read.producer(sizes), to])
     size = File.stat!(to).size
     File.rm!(to)
