@@ -126,7 +126,14 @@ defmodule NetRunner.Replay do
   end
 
   defp left(_table, _scope, _index, %{times: :any}), do: :any
-  defp left(table, scope, index, _), do: :ets.lookup_element(table, {:left, scope, index}, 2)
+
+  defp left(table, scope, index, _recording) do
+    case :ets.lookup(table, {:left, scope, index}) do
+      [{_key, left}] -> left
+      # Forgotten meanwhile.
+      [] -> 0
+    end
+  end
 
   defp play(table, {scope, index, recording}, cmd) do
     if take?(table, scope, index, recording) do
@@ -145,6 +152,8 @@ defmodule NetRunner.Replay do
   defp take?(table, scope, index, _recording) do
     [before, _now] = :ets.update_counter(table, {:left, scope, index}, [{2, 0}, {2, -1, 0, 0}])
     before > 0
+  rescue
+    ArgumentError -> false
   end
 
   # What needs a privilege, or a machine that is set up for it, is the true program's.

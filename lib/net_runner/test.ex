@@ -44,6 +44,8 @@ defmodule NetRunner.Test do
   nearest counts, and in one process what was redirected last. Not a process made by a plain `spawn`, and not a server that was there before: those need
   `allow/2`, or `global: true` in a test that is not `async`.
 
+  It ends with the function, the test or the process: a task that is still at work then is redirected no more.
+
   In a process that is redirected, no command is run by accident: one that nothing matches is `{:error, {:not_recorded, message}}`, which names it and
   what there is, and `NetRunner.Test.Error` is raised in the end, even where the code under test took that error for any other. `otherwise:` lets some
   run. With `start(others: :refuse)` no other process runs a command either.
