@@ -65,7 +65,7 @@ defmodule NetRunner.Test do
 
   ## When it is off
 
-  Nothing of this does anything unless `start/1` was called: a start of a command then reads one `:persistent_term`, some nanoseconds of
+  Nothing of this does anything unless `start/1` was called: a start of a command then reads one `:persistent_term`, some ten nanoseconds of
   some hundred thousand, and no configuration or environment variable turns it on.
   """
 
@@ -294,7 +294,9 @@ defmodule NetRunner.Test do
       raise NetRunner.Test.Error, "no process has the name #{inspect(name)}"
   end
 
-  @doc "The commands that were started in a scope, in this order, those that nothing matched included, and those that ran themselves not."
+  @doc """
+  The commands that were called in a scope, in their order: also those that nothing matched, but not those that were let run.
+  """
   @spec calls(scope) :: [[binary, ...]]
   def calls(scope), do: for({cmd, _shown} <- Replay.calls(scope), do: cmd)
 

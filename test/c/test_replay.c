@@ -440,6 +440,7 @@ static const struct {
     {FIRST, ":3: it has no end"},
     {FIRST "at 0 stdout\n  \"x\"\n", ":5: it has no end"},
     {FIRST "at 0 exit 0", ":3: the line has no end"},
+    {FIRST "at 0 stdout\n  \"x\"\nat 1 stdup\n", ":5: no such event"},
     {FIRST "nonsense\n", ":3: no such line"},
     {FIRST "at stdout\n", ":3: no such time"},
     {FIRST "at 18446744073709551616 exit 0\n", ":3: no such time"},

@@ -379,8 +379,8 @@ defmodule NetRunner.ReplayTest do
            cmd: [@missing], on_output: &send(me, {:line, &1}), ready: {:output, "listening"}}
 
         daemon = start_supervised!(spec)
-        assert_receive {:line, "starting"}
-        assert_receive {:line, "listening"}
+        assert_receive {:line, "starting"}, 5_000
+        assert_receive {:line, "listening"}, 5_000
         assert NetRunner.Daemon.alive?(daemon)
         assert :ok = stop_supervised({NetRunner.Daemon, [@missing]})
       end)
@@ -725,7 +725,7 @@ defmodule NetRunner.ReplayTest do
           end)
         end
 
-      for n <- 1..2, do: assert_receive({:ready, ^n})
+      for n <- 1..2, do: assert_receive({:ready, ^n}, 30_000)
       assert NetRunner.run(["sh", "-c", "echo $N"]) == {"\n", 0}
       for {pid, _monitor} <- tests, do: send(pid, :go)
 
@@ -752,7 +752,7 @@ defmodule NetRunner.ReplayTest do
           {NetRunner.Daemon, cmd: cmd, on_output: &send(me, {:line, &1}), restart: :temporary}
 
         start_supervised!(daemon)
-        assert_receive {:line, "fake"}
+        assert_receive {:line, "fake"}, 5_000
 
         spawn(fn -> send(me, {:spawned, run.()}) end)
         assert_receive {:spawned, {"real\n", 0}}, 5_000
@@ -803,7 +803,7 @@ defmodule NetRunner.ReplayTest do
       assert_receive {"real\n", 0}, 5_000
 
       {pid, monitor} = spawn_monitor(fn -> Kit.redirect(Kit.fake("echo", []), global: true) end)
-      assert_receive {:DOWN, ^monitor, :process, ^pid, :normal}
+      assert_receive {:DOWN, ^monitor, :process, ^pid, :normal}, 5_000
 
       eventually("the global one ended with its owner", fn ->
         NetRunner.run(["echo", "x"]) == {"x\n", 0}
@@ -861,7 +861,7 @@ defmodule NetRunner.ReplayTest do
       server = Process.whereis(Replay.Server)
       monitor = Process.monitor(server)
       Process.exit(server, :kill)
-      assert_receive {:DOWN, ^monitor, :process, ^server, :killed}
+      assert_receive {:DOWN, ^monitor, :process, ^server, :killed}, 5_000
       assert {:error, {:not_recorded, why}} = NetRunner.run(["echo", "x"])
       assert why =~ "has ended"
       :ok = Kit.start()
@@ -881,6 +881,21 @@ defmodule NetRunner.ReplayTest do
       assert {:error, {:not_recorded, _}} = NetRunner.run(["b"])
       assert_raise Kit.Error, ~r/nothing stood in for it: b$/, Process.get(:on_exit)
     end
+  end
+
+  test "what a process called that has ended since can still be verified, as by on_exit" do
+    scope =
+      Task.await(
+        Task.async(fn ->
+          scope = Kit.redirect(fake([]))
+          {:error, {:not_recorded, _}} = NetRunner.run(["x"])
+          scope
+        end)
+      )
+
+    assert Kit.calls(scope) == [["x"]]
+    assert_raise Kit.Error, ~r/nothing stood in for it: x$/, fn -> Kit.verify!(scope) end
+    assert Kit.verify!(scope) == :ok
   end
 
   test "scopes that are over leave nothing in the table, those of processes that ended included" do
