@@ -122,6 +122,19 @@ ERL_NIF_TERM nr_nif_zygote_reap(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
     return nr_atoms.ok_;
 }
 
+ERL_NIF_TERM nr_nif_zygote_ended(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    int pid;
+    siginfo_t info = {.si_pid = 0};
+    if (!enif_get_int(env, argv[0], &pid) || pid <= 1)
+        return enif_make_badarg(env);
+    /* It is our child. Where SIGCHLD is ignored, as ERTS does, the kernel collects it when it ends: ECHILD. */
+    if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+        return nr_term_bool(errno == ECHILD);
+    return nr_term_bool(info.si_pid == pid);
+}
+
 /* One pipe of a command: our end becomes a handle, the other is passed on. */
 static int make_pipe(ErlNifEnv *env, enum nr_direction direction, enum nr_mode mode,
                      const ErlNifPid *owner, int *theirs, struct nr_handle **handle)

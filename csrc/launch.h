@@ -15,6 +15,9 @@ ERL_NIF_TERM nr_nif_zygote_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
  * the kernel's eyes; does nothing otherwise. */
 ERL_NIF_TERM nr_nif_zygote_reap(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
+/* zygote_ended(os_pid) -> boolean. It has ended, whether it was collected or not. */
+ERL_NIF_TERM nr_nif_zygote_ended(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
 /* No flag of the wire. */
 #define NR_LAUNCH_STDERR_OURS (1U << 31)
 

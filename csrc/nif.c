@@ -79,6 +79,7 @@ static ErlNifFunc functions[] = {
     {"control_close", 1, nr_nif_control_close, 0},
     {"zygote_start", 2, nr_nif_zygote_start, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"zygote_reap", 1, nr_nif_zygote_reap, 0},
+    {"zygote_ended", 1, nr_nif_zygote_ended, 0},
     {"spawn", 8, nr_nif_spawn, 0},
     {"spawn_large", 8, nr_nif_spawn, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"joint_open", 1, nr_nif_joint_open, 0},

@@ -41,6 +41,7 @@ defmodule NetRunner.Nif do
 
   def zygote_start(_path, _owner), do: :erlang.nif_error(:not_loaded)
   def zygote_reap(_os_pid), do: :erlang.nif_error(:not_loaded)
+  def zygote_ended(_os_pid), do: :erlang.nif_error(:not_loaded)
 
   def spawn(_request, _frame, _strings, _flags, _mode, _owner, _terminal, _joints),
     do: :erlang.nif_error(:not_loaded)

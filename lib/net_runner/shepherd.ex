@@ -268,9 +268,22 @@ defmodule NetRunner.Shepherd do
         receive_frames(handle_frame(Protocol.decode(frame), state))
 
       ended ->
-        Nif.control_close(state.request)
-        if state.os_pid, do: Nif.zygote_reap(state.os_pid)
-        lost(ended, state)
+        let_go(ended, state)
+    end
+  end
+
+  defp let_go(ended, state) do
+    Nif.control_close(state.request)
+    if state.os_pid, do: Nif.zygote_reap(state.os_pid)
+    lost(ended, state)
+  end
+
+  # Its socket has not hung up yet: a guardian that it had just forked has not come to close its copy. A request would be lost
+  # in there. What the zygote said before is heard first.
+  defp bury(%{os_pid: zygote} = state) do
+    case receive_frames(%{state | ready?: false}) do
+      %{os_pid: ^zygote} = state -> let_go(:killed, state)
+      state -> state
     end
   end
 
@@ -394,7 +407,13 @@ defmodule NetRunner.Shepherd do
   defp put_back(entry, state),
     do: %{state | queue: :queue.in_r(entry, state.queue), queued: state.queued + 1}
 
-  defp send_request({ticket, {pid, _tag} = from, id, request, how} = entry, state) do
+  defp send_request(entry, state) do
+    if Nif.zygote_ended(state.os_pid),
+      do: entry |> put_back(state) |> bury() |> pump(),
+      else: send_to_zygote(entry, state)
+  end
+
+  defp send_to_zygote({ticket, {pid, _tag} = from, id, request, how} = entry, state) do
     case nif_spawn(state.request, request.(), how, pid) do
       {:ok, handles} ->
         start = %{ticket: ticket, id: id, zygote: state.os_pid, handles: handles}
@@ -407,7 +426,7 @@ defmodule NetRunner.Shepherd do
 
       # The zygote is gone and we have not read its hang-up yet: the next one takes the request.
       {:error, reason} when reason in [:epipe, :enotconn, :econnreset] ->
-        receive_frames(%{put_back(entry, state) | ready?: false})
+        %{put_back(entry, state) | ready?: false} |> receive_frames() |> pump()
 
       {:error, reason} ->
         GenServer.reply(from, {:error, reason})

@@ -2,7 +2,7 @@ defmodule NetRunner.Faults.ZygoteTest do
   # The fault matrix (docs/reliability.md) where the zygote is hit, or the server that owns it.
   use NetRunner.Test.FaultCase
 
-  alias NetRunner.Test.Backends
+  alias NetRunner.Test.{Backends, World}
 
   # A command that leaves one line in `file` for each time it is started, and then is cat.
   defp start_cat(file, opts),
@@ -57,6 +57,19 @@ defmodule NetRunner.Faults.ZygoteTest do
       for task <- starting, do: task |> Task.await(10_000) |> assert_never_both()
       for started <- running, do: assert_never_both(started)
     end)
+  end
+
+  test "is killed while a child of it still has its socket: the next start does not wait for that child, and is not lost (13)" do
+    zygote = await_healthy_zygote()
+    {:ok, holder} = NetRunner.Process.start(World.fixture("hold_sockets"), [to_string(zygote)])
+    assert {:ok, held} = NetRunner.Process.read(holder)
+    assert held |> String.trim() |> String.to_integer() > 0
+    ^zygote = kill_zygote()
+    assert NetRunner.run(["echo", "next"]) == {"next\n", 0}
+    assert NetRunner.Shepherd.info().os_pid != zygote
+    NetRunner.Process.close_stdin(holder)
+    assert NetRunner.Process.await_exit(holder) == {:ok, 0}
+    NetRunner.Process.stop(holder)
   end
 
   for {kills, tags} <- [{10, []}, {50, [long: true]}] do
