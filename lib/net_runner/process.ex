@@ -290,7 +290,7 @@ defmodule NetRunner.Process do
       iex> NetRunner.Process.stop(p)
       :ok
 
-  No more than the frame is taken from the pipe: the command waits while nobody asks for the next. `{:error, {:frame_too_large,
+  What comes behind it is not asked for: the command waits while nobody reads the next. `{:error, {:frame_too_large,
   bytes}}` where more than `max_frame_size:` is announced, before any of it is read; `{:error, {:frame_truncated, missing_bytes}}` where the output
   ends within a frame; `{:error, :timeout}` when it is not complete in time. In all three nothing is lost: the next read gets
   what has come, from the header on. `read/3` and `await_output/3` read bytes as ever, of a greeting before the first frame, say.

@@ -1,7 +1,7 @@
 defmodule NetRunner.Process.Frames do
   @moduledoc false
   # A frame at a time on the pipes of a live command, for NetRunner.Process.read_frame/2 and write_frame/3. Of the pipe no
-  # more is read than the frame: what comes behind it waits there, and its writer with it. What was read of a frame that is not
+  # more is asked than the frame: what comes behind it waits there, and its writer with it. What was read of a frame that is not
   # given goes back into the handle, whose next read gets it first.
 
   alias NetRunner.{Frames, Nif, Pipe}
