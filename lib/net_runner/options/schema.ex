@@ -93,8 +93,8 @@ defmodule NetRunner.Options.Schema do
     {:stderr_tail_bytes, @calls, 8192, {:integer, 0, 1_048_576},
      "How many last bytes of a consumed stderr are kept. Default: 8192."},
     {:lines, @read_for_you, nil, :separator,
-     "`true`, or a separator (any binary): elements are lines without it, the last, partial one included. A " <>
-       "captured stderr stays one binary. " <>
+     "`true`, or a separator (any binary; `<<0>>` for what `find -print0` and `git -z` write): elements are lines without it, " <>
+       "the last, partial one included. A captured stderr stays one binary. " <>
        "Default: false, bytes as they come."},
     {:max_line_length, @read_for_you, :infinity, :line_limit,
      "`{bytes, policy}` for lines that are longer: `:error`, `:split` (into pieces of that many bytes) or " <>
