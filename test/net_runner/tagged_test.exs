@@ -131,6 +131,58 @@ defmodule NetRunner.TaggedTest do
     end
   end
 
+  describe "what lies in both outputs" do
+    # The first byte is read when the others have not been written.
+    @both "printf 1; read seen; printf abc; printf xyz >&2; : > \"$1\"; read seen"
+
+    on_backends "is taken in turn by a stream, the one that was not just read first" do
+      written = tmp_path("written")
+
+      {elements, _feeder} =
+        ["sh", "-c", @both, "sh", written]
+        |> NetRunner.stream!(
+          input: acknowledging(self()),
+          stderr: :tagged,
+          max_chunk_size: 1,
+          backend: backend
+        )
+        |> Enum.map_reduce(nil, fn element, feeder ->
+          feeder = feeder || feeder()
+          if element == {:stdout, "1"}, do: send(feeder, :seen)
+          eventually("all is written", fn -> File.exists?(written) end)
+          if element == {:stdout, "c"}, do: send(feeder, :seen)
+          {element, feeder}
+        end)
+
+      assert elements ==
+               [stdout: "1", stderr: "x", stdout: "a", stderr: "y", stdout: "b"] ++
+                 [stderr: "z", stdout: "c"]
+    end
+
+    on_backends "is collected so, too" do
+      written = tmp_path("written")
+      me = self()
+
+      task =
+        Task.async(fn ->
+          NetRunner.run(["sh", "-c", @both, "sh", written],
+            input: acknowledging(me),
+            stderr: :tagged,
+            into: %Teller{to: me, hold?: true},
+            backend: backend
+          )
+        end)
+
+      feeder = feeder()
+      assert_receive {:element, {:stdout, "1"}}, 10_000
+      send(feeder, :seen)
+      eventually("all is written", fn -> File.exists?(written) end)
+      for _ <- 1..3, do: send(task.pid, :go_on)
+      send(feeder, :seen)
+      assert Task.await(task) == {[stdout: "1", stderr: "xyz", stdout: "abc"], 0}
+    end
+  end
+
   describe "the times" do
     on_backends "never go back, whoever floods what" do
       script = "seq 20000 & seq 20000 >&2; wait; printf end; printf end >&2"
