@@ -58,6 +58,7 @@ defmodule NetRunner.MixProject do
         "Running commands":
           ~r"^NetRunner(\.(Process|Process\.Stdin|Daemon|Command|Pipeline|Gate|Sink))?$",
         "What comes back": ~r"^NetRunner\.(Result|Error|ExitError|Signal|Cgroup|Telemetry)$",
+        "In your tests": ~r"^NetRunner\.Test(\.Error)?$",
         "Coming from elsewhere": ~r"^NetRunner\.Compat"
       ]
     ]
@@ -68,7 +69,7 @@ defmodule Mix.Tasks.Compile.NetRunnerNative do
   @shortdoc "Builds NetRunner's C parts with CMake"
 
   @moduledoc """
-  Builds the NIF, the shepherd, `tee` and the ring probe into the application's `priv` in the build path.
+  Builds the NIF, the shepherd, `tee`, `replay` and the ring probe into the application's `priv` in the build path.
 
   It lives in `mix.exs` because a compiler must be there before anything is compiled, also when
   NetRunner is a dependency of another project. It needs no Hex package.

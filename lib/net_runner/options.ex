@@ -12,7 +12,22 @@ defmodule NetRunner.Options do
 
   @schema Schema.all()
   @to_the_end Schema.to_the_end()
-  @type call :: :run | :run! | :exec | :exec! | :stream | :process | :daemon | :gate | :top
+  @test_calls Schema.test_calls()
+  @type call ::
+          :run
+          | :run!
+          | :exec
+          | :exec!
+          | :stream
+          | :process
+          | :daemon
+          | :gate
+          | :top
+          | :record
+          | :cassette
+          | :fake
+          | :redirect
+          | :replays
 
   @judging for {:ok, calls, _, _, _} <- @schema, call <- calls, do: call
 
@@ -35,7 +50,7 @@ defmodule NetRunner.Options do
     name = Map.get(@aliases, name, name)
 
     Enum.any?(@schema, fn {known, calls, _, _, _} ->
-      known == name and calls not in [[:top], [:gate]]
+      known == name and calls != [:top] and calls != [:gate] and calls -- @test_calls != []
     end)
   end
 
@@ -182,6 +197,11 @@ defmodule NetRunner.Options do
   defp call_name(:daemon), do: "NetRunner.Daemon.start_link/1"
   defp call_name(:gate), do: "NetRunner.Gate.start_link/1"
   defp call_name(:top), do: "NetRunner.top/1"
+  defp call_name(:record), do: "NetRunner.Test.record/3"
+  defp call_name(:cassette), do: "NetRunner.Test.cassette/2"
+  defp call_name(:fake), do: "NetRunner.Test.fake/3"
+  defp call_name(:redirect), do: "NetRunner.Test.with_cassettes/3"
+  defp call_name(:replays), do: "NetRunner.Test.start/1"
 
   @spec wrong!(atom, String.t(), term) :: no_return
   defp wrong!(name, expected, value) do

@@ -3,7 +3,8 @@ defmodule NetRunner.Plan do
   # What a call of run, exec or stream is to run, all of it checked: one command, or the stages of a pipeline, each with
   # the options that it is started with. Nothing has been started; NetRunner.Running does that.
 
-  alias NetRunner.{Command, Environment, Executable, Options, Pipeline, Quote, Settings, Terminal}
+  alias NetRunner.{Command, Environment, Executable, Options, Pipeline, Quote, Replay, Settings}
+  alias NetRunner.Terminal
   alias NetRunner.Options.Type
   alias NetRunner.Pipeline.Link
 
@@ -78,8 +79,9 @@ defmodule NetRunner.Plan do
   def check(plan) do
     plan
     |> commands()
-    |> Enum.find_value(:ok, fn %{cmd: [exe | _args], options: options} = stage ->
-      with {:ok, _mode} <- Terminal.mode(options),
+    |> Enum.find_value(:ok, fn stage ->
+      with {:ok, [exe | _args], options} <- program(stage),
+           {:ok, _mode} <- Terminal.mode(options),
            {:ok, _path} <- Executable.check(exe, Environment.path(options.env)),
            {:ok, _settings} <- Settings.resolve(options) do
         nil
@@ -88,6 +90,9 @@ defmodule NetRunner.Plan do
       end
     end)
   end
+
+  defp program(%{copy: nil} = stage), do: Replay.peek(stage.cmd, stage.options)
+  defp program(tee), do: {:ok, tee.cmd, tee.options}
 
   defp stage(cmd, options, ok),
     do: %{cmd: cmd, shown: cmd, options: options, ok: ok, via: nil, copy: nil}

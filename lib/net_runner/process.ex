@@ -35,7 +35,7 @@ defmodule NetRunner.Process do
   # Elixir's Process is meant wherever `Process` stands in this file.
 
   alias NetRunner.{Cgroup, Command, Environment, Executable, Gate, Input, Nif, Options, Pipe}
-  alias NetRunner.{Protocol, Result, Search, Settings, Signal, Stats, Telemetry, Terminal}
+  alias NetRunner.{Protocol, Replay, Result, Search, Settings, Signal, Stats, Telemetry, Terminal}
   alias NetRunner.Process.{Frames, Server}
 
   @read_max 262_144
@@ -123,10 +123,11 @@ defmodule NetRunner.Process do
     options = Map.put(options, :concludes?, not is_map_key(options, :owner))
     options = Map.put_new_lazy(options, :owner, &self/0)
 
-    with {:ok, mode} <- Terminal.mode(options),
-         {:ok, path} <- Executable.resolve(hd(cmd), Environment.path(options.env)),
+    with {:ok, program, options} <- Replay.program(cmd, options),
+         {:ok, mode} <- Terminal.mode(options),
+         {:ok, path} <- Executable.resolve(hd(program), Environment.path(options.env)),
          {:ok, settings} <- Settings.resolve(options),
-         {_id, spawn} = request = request(cmd, path, settings, options),
+         {_id, spawn} = request = request(program, path, settings, options),
          {:fits, true} <- {:fits, Protocol.fits?(spawn)} do
       callers = [self() | Process.get(:"$callers", [])]
 

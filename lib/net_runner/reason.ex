@@ -58,6 +58,10 @@ defmodule NetRunner.Reason do
      "was not started: the queue of its gate is full"},
     {quote(do: :no_gate), "start: the gate of `gate:` is not running, or ended meanwhile",
      :no_gate, "was not started: its gate is not running"},
+    {quote(do: {:not_recorded, message :: String.t()}),
+     "start: in a test, `NetRunner.Test` stands in for commands, and has nothing for this one",
+     {:not_recorded, "NetRunner.Test has nothing for it. There is: git log"},
+     "was not started: NetRunner.Test has nothing for it. There is: git log"},
     {quote(do: :shepherd_lost), "start: the process that starts commands was killed",
      :shepherd_lost, "the shepherd ended before it could start the command"},
     {quote(do: {:backend, why :: String.t()}), "start: `backend: :io_uring`",
@@ -146,6 +150,7 @@ defmodule NetRunner.Reason do
   def text(:spawn_timeout), do: "was not started in time"
   def text(:queue_full), do: "was not started: the queue of its gate is full"
   def text(:no_gate), do: "was not started: its gate is not running"
+  def text({:not_recorded, message}), do: "was not started: #{message}"
   def text(:shepherd_lost), do: "the shepherd ended before it could start the command"
   def text({:backend, why}), do: "the :io_uring backend cannot be used: #{why}"
   def text(:timeout), do: "timed out"

@@ -5,7 +5,7 @@ defmodule NetRunner.Tagged do
   # only this module asks.
   #
   # The time is taken right after the read, by whoever reads, so it never goes back from one element to the next. What lay
-  # unread in a pipe meanwhile has no time of its own: the kernel keeps none (docs/decisions/0011).
+  # unread in a pipe meanwhile has no time of its own: the kernel keeps none (docs/decisions/0012).
 
   @type form :: :plain | :tags | :timestamps
   @type stamp :: nil | integer

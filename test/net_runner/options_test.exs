@@ -65,8 +65,16 @@ defmodule NetRunner.OptionsTest do
           :restart
         ],
     gate: [:name, :limit, :max_queue],
-    top: [:iterations, :interval, :sort]
+    top: [:iterations, :interval, :sort],
+    record: [:keep_stdin, :timeout],
+    cassette: [:match, :times, :speed, :stdin],
+    fake: [:times, :stdin, :delay, :stdout, :stderr, :exit, :steps],
+    redirect: [:times, :speed, :stdin, :otherwise, :unused, :global],
+    replays: [:others]
   ]
+
+  # Of no command that is given options.
+  @about_no_command [:gate, :top, :record, :cassette, :fake, :redirect, :replays]
 
   @u32 4_294_967_295
   @not_a_number [nil, "1", 1.0, :none, -1, [], {1}, ~c"1", :"1", true]
@@ -388,7 +396,53 @@ defmodule NetRunner.OptionsTest do
       {:no_new_privs, same([true, false]), [nil, 1, "true", :yes], []},
       {:iterations, same([1, 1_000_000, :infinity]), [0 | @not_a_number], []},
       {:interval, same([100, 1000, @u32]), [99, @u32 + 1, :infinity | @not_a_number], []},
-      {:sort, same([:output, :input, :cpu, :memory, :uptime]), [nil, "cpu", :pid, [:cpu]], []}
+      {:sort, same([:output, :input, :cpu, :memory, :uptime]), [nil, "cpu", :pid, [:cpu]], []},
+      {:keep_stdin, same([0, 4096, @u32]), [@u32 + 1, :infinity | @not_a_number], []},
+      {:match, same([nil, "git", ["git"], ["git", :_, ~r/x/, :*], [~r/git/], ~r/x/, &is_list/1]),
+       [:git, "", [], ["git" | "x"], [1], ["git", :*, "x"], ["git", :*, :*], [:*], &max/2, {}],
+       []},
+      {:times, same([1, @u32, :any]), [0, @u32 + 1, :infinity | @not_a_number], []},
+      {:speed, same([:instant, :real, 1, 0.5, 1_000_000]),
+       [nil, 0, -1, 0.0, 1_000_001, "1", :slow, [1]], []},
+      {:stdin, same([:read, :check, :ignore]), [nil, true, "x", :any], []},
+      {{:stdin, :fake}, [{"x", "x"}, {["x" | "y"], "xy"}, {[], ""} | same([nil, :read])],
+       [:check, 1, [:x], [256], <<1::3>>], []},
+      {{:delay, :fake}, same([0, 1, @u32]), [@u32 + 1, :infinity | @not_a_number], []},
+      {{:stdout, :fake}, [{"x", "x"}, {["x" | "y"], "xy"}, {[], ""}],
+       [nil, :pipe, 1, [256], <<1::3>>], []},
+      {{:stderr, :fake}, [{<<255>>, <<255>>}, {[[?x], "y"], "xy"}],
+       [nil, :merge, 1, [256], <<1::3>>], []},
+      {{:exit, :fake},
+       [
+         {0, {:exited, 0}},
+         {255, {:exited, 255}},
+         {{:signaled, :sigkill}, {:signaled, 9}},
+         {{:signaled, 64}, {:signaled, 64}}
+         | same([:stays, {:exited, 3}])
+       ], [nil, -1, 256, :sigkill, {:exited, 256}, {:signaled, 0}, {:signaled, :kill}, "0"], []},
+      {:steps,
+       [
+         {nil, nil},
+         {[], []},
+         {[stdout: ["a" | "b"], stderr: "c", stdin: "d", wait: 0],
+          [stdout: "ab", stderr: "c", stdin: "d", wait: 0]},
+         {[:stdin_end], [:stdin_end]}
+       ],
+       [
+         "x",
+         [:stdout],
+         [stdout: 1],
+         [wait: -1],
+         [wait: :infinity],
+         [sleep: 1],
+         [{:stdout, "a"} | "b"],
+         %{}
+       ], []},
+      {:otherwise, same([:error, :run, [], ["git", "/bin/ls"]]),
+       [nil, true, "git", [:git], ["git" | "x"]], []},
+      {:unused, same([:ignore, :raise]), [nil, true, "raise"], []},
+      {:global, same([true, false]), [nil, 1, "true"], []},
+      {:others, same([:run, :refuse]), [nil, true, "run", :error], []}
     ]
   end
 
@@ -473,12 +527,24 @@ defmodule NetRunner.OptionsTest do
       interval: 1000,
       sort: :output,
       gate: nil,
-      limit: nil
+      limit: nil,
+      keep_stdin: 4096,
+      match: nil,
+      times: 1,
+      speed: :instant,
+      stdin: :read,
+      delay: 0,
+      steps: nil,
+      otherwise: :error,
+      unused: :ignore,
+      global: false,
+      others: :run
     }
 
     special = %{
       process: %{input: :pipe},
       gate: %{max_queue: 10_000},
+      fake: %{times: :any, stdin: nil, stdout: "", stderr: "", exit: {:exited, 0}},
       daemon: %{
         stderr: :pipe,
         overflow: :block,
@@ -532,7 +598,7 @@ defmodule NetRunner.OptionsTest do
 
     calls =
       for {call, options} <- @calls,
-          call not in [:gate, :top],
+          call not in @about_no_command,
           option <- options,
           {value, _taken} <- values |> values_of(option, call) |> elem(1),
           not left_out?(option, value, backend),
@@ -856,12 +922,13 @@ defmodule NetRunner.OptionsTest do
   end
 
   test "known?/1 says what a command may carry: options of calls that take one, by any name" do
-    for {call, options} <- @calls,
-        option <- options,
-        call != :gate,
-        do: assert(Options.known?(option) == (call != :top))
+    {about_none, of_commands} = Enum.split_with(@calls, &(elem(&1, 0) in @about_no_command))
+    known = of_commands |> Keyword.values() |> List.flatten()
+    for option <- known, do: assert(Options.known?(option))
 
-    refute Options.known?(:limit)
+    for {_call, options} <- about_none,
+        option <- options -- known,
+        do: refute(Options.known?(option))
 
     assert Options.known?(:cwd)
     for unknown <- [:nonsense, :CD, nil], do: refute(Options.known?(unknown))
@@ -1083,7 +1150,12 @@ defmodule NetRunner.OptionsTest do
           {:process, NetRunner.Process, {:start, 3}},
           {:daemon, NetRunner.Daemon, {:start_link, 1}},
           {:gate, NetRunner.Gate, {:start_link, 1}},
-          {:top, NetRunner, {:top, 1}}
+          {:top, NetRunner, {:top, 1}},
+          {:record, NetRunner.Test, {:record, 3}},
+          {:cassette, NetRunner.Test, {:cassette, 2}},
+          {:fake, NetRunner.Test, {:fake, 3}},
+          {:redirect, NetRunner.Test, {:with_cassettes, 3}},
+          {:replays, NetRunner.Test, {:start, 1}}
         ] do
       {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(module)
 

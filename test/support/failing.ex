@@ -19,7 +19,7 @@ defmodule NetRunner.Test.Failing do
     File.mkdir_p!(Path.join(app, "priv"))
     File.ln_s!(Application.app_dir(:net_runner, "ebin"), Path.join(app, "ebin"))
 
-    for file <- ["shepherd", "ring_probe", "tee"] do
+    for file <- ["shepherd", "ring_probe", "tee", "replay"] do
       File.ln_s!(Application.app_dir(:net_runner, ["priv", file]), Path.join([app, "priv", file]))
     end
 

@@ -231,12 +231,56 @@ defmodule NetRunner.Options.Schema do
      "Milliseconds between two tables. Default: 1000."},
     {:sort, [:top], :output, {:one_of, [:output, :input, :cpu, :memory, :uptime]},
      "Which commands come first: those that write or read most, that use most CPU or memory, that " <>
-       "run longest. Default: `:output`."}
+       "run longest. Default: `:output`."},
+    {:keep_stdin, [:record], 4096, {:integer, 0, @u32_max},
+     "Pieces of stdin of up to this many bytes are kept as they are; of longer ones size and CRC-32. Default: 4096."},
+    {:timeout, [:record], :infinity, :timeout,
+     "Milliseconds after which the command is stopped. It is recorded as one that would have gone on: its replay does, until it is " <>
+       "stopped. Default: none."},
+    {:match, [:cassette], nil, {:double, :match},
+     "Which commands it is played for, as the first argument of `fake/2`. Default: the command that was recorded, with exactly its " <>
+       "arguments."},
+    {:times, [:cassette, :redirect], 1, {:double, :times},
+     "How often it is played: a number, or `:any`. Default: 1."},
+    {:times, [:fake], :any, {:double, :times},
+     "How often it is played: a number, or `:any`. Default: `:any`."},
+    {:speed, [:cassette, :redirect], :instant, {:double, :speed},
+     "`:instant` (all in order, without waiting), `:real` (as it was), or how many times as fast. Default: `:instant`."},
+    {:stdin, [:cassette, :redirect], :read, {:one_of, [:read, :check, :ignore]},
+     "What becomes of stdin where the recording had some: `:read` (waited for where it was then, whatever it is), `:check` (it must be " <>
+       "what it was, or the replay ends with 125 and says so on stderr), `:ignore`. Default: `:read`."},
+    {:stdin, [:fake], nil, {:double, :fake_stdin},
+     "`:read` (its end is waited for first), or iodata: stdin must be that, or it ends with 125. Default: stdin is not touched."},
+    {:delay, [:fake], 0, {:integer, 0, @u32_max}, "Milliseconds before it writes. Default: 0."},
+    {:stdout, [:fake], "", {:double, :iodata},
+     "What it writes on stdout, iodata. Default: nothing."},
+    {:stderr, [:fake], "", {:double, :iodata},
+     "What it writes on stderr, behind that. Default: nothing."},
+    {:exit, [:fake], {:exited, 0}, {:double, :fake_exit},
+     "How it ends: an exit code, `{:exited, code}`, `{:signaled, signal}`, or `:stays`: it runs until it is stopped. Default: 0."},
+    {:steps, [:fake], nil, {:double, :steps},
+     "Instead of `stdin:`, `delay:`, `stdout:` and `stderr:`, a list of all that it does: `{:stdout, iodata}`, `{:stderr, iodata}`, " <>
+       "`{:wait, ms}`, `{:stdin, iodata}` (exactly that must come) and `:stdin_end`. Default: none."},
+    {:otherwise, [:redirect], :error, {:double, :otherwise},
+     "What becomes of a command that nothing matches: `:error`, `:run` (the program itself is run), or a list of the names of those " <>
+       "that may run. Default: `:error`."},
+    {:unused, [:redirect], :ignore, {:one_of, [:ignore, :raise]},
+     "Whether it is an error in the end if something with a number of times was not played as often. Default: `:ignore`."},
+    {:global, [:redirect], false, {:one_of, [true, false]},
+     "Whether it is for all processes that have nothing of their own, not only for this one and those that belong to it. For tests " <>
+       "that are not `async`. Default: false."},
+    {:others, [:replays], :run, {:one_of, [:run, :refuse]},
+     "What becomes of the commands of processes that nothing is redirected for: `:run`, or `:refuse` (`{:error, {:not_recorded, " <>
+       "message}}`). Default: `:run`."}
   ]
 
   @doc "`{name, calls, default, type, doc}` of each."
   @spec all :: [{atom, [atom], term, term, String.t()}]
   def all, do: @schema
+
+  @doc "The calls of `NetRunner.Test`, whose options mean nothing to a command."
+  @spec test_calls :: [atom]
+  def test_calls, do: [:record, :cassette, :fake, :redirect, :replays]
 
   @doc "The calls that run a command to its end and collect what it says."
   @spec to_the_end :: [atom]

@@ -32,6 +32,8 @@ defmodule NetRunner.Options.Type do
       else: {:wrong, "milliseconds or :infinity"}
   end
 
+  def check({:double, type}, value), do: NetRunner.Options.DoubleType.check(type, value)
+
   def check(:count, value) do
     if value == :infinity or (is_integer(value) and value > 0),
       do: :ok,
