@@ -192,6 +192,43 @@ defmodule NetRunner do
 
   Raises at once only for what can be seen at once to be wrong with the command and the options.
 
+  ## Frames
+
+  With `packet:` the elements are frames, as of a port with `{:packet, n}`, and so is what the command is fed:
+
+      iex> NetRunner.stream!(["cat"], input: ["one", "", "three"], packet: 4) |> Enum.to_list()
+      ["one", "", "three"]
+
+  Records between NULs (`find -print0`, `git -z`) are `lines: <<0>>`.
+
+  ## Both outputs, with times
+
+  `stderr: :tagged` and `{:tagged, :timestamps}` give stdout and stderr as one sequence of elements:
+
+      iex> script = "echo out; read seen; echo err >&2"
+      iex> [{:stdout, "out", first}, {:stderr, "err", second}] =
+      ...>   NetRunner.stream!(["sh", "-c", script], input: fn _sink -> Process.sleep(20) end, stderr: {:tagged, :timestamps}, lines: true)
+      ...>   |> Enum.to_list()
+      iex> System.convert_time_unit(second - first, :native, :millisecond) >= 10
+      true
+
+  The time is `System.monotonic_time/0`, in its native unit, taken right after the element's last byte was read; plus
+  `System.time_offset/0` it is a time of the day. It never goes back from one element to the next. A last line without its separator
+  has the time at which its output ended. What lay in a pipe before it was read (while you were busy with the element before) has no
+  earlier time than that.
+
+  Two pipes have no common order in the kernel. What can be had, and is:
+
+    * Bytes that the command wrote after what it wrote before had been read come behind it, whichever pipe they took. A command that waits
+      for an answer to each thing it says is told in exactly its order.
+    * While you wait for the next element, the output that has something first is read first. After each read the other output is looked at
+      before more of the same.
+    * What was written to both before either was looked at can come in either order: a read takes all that a pipe has, up to
+      `max_chunk_size` and 64 KiB.
+
+  Where the true order matters, let the command write into one pipe: `stderr: :merge`, or the terminal of `pty:`. Nobody can tell
+  the two apart then.
+
   ## Options
 
   #{Options.docs(:stream)}

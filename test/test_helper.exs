@@ -31,6 +31,7 @@ left_out =
         {:pid_namespace, not pid_namespaces?, "unshare(1) may not make one here"},
         {:mount_namespace, not mount_namespaces?, "unshare(1) or mount(8) may not make one here"},
         {:script, System.find_executable("script") == nil, "script(1) is not installed"},
+        {:perl, System.find_executable("perl") == nil, "perl is not installed"},
         {:redis, World.server("redis-server") == nil, "redis-server is not installed (ci/setup)"},
         {:nginx, World.server("nginx") == nil, "nginx is not installed (ci/setup)"},
         {:vim, System.find_executable("vim.tiny") == nil and System.find_executable("vim") == nil,

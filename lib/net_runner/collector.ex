@@ -5,7 +5,7 @@ defmodule NetRunner.Collector do
   # when this returns, however it returns: but for one that cannot be killed, and one whose server was, which
   # the guardian ends.
 
-  alias NetRunner.{Gate, Idle, Lines, Output, Pipe, Plan, Progress, Running}
+  alias NetRunner.{Cut, Gate, Idle, Output, Pipe, Plan, Progress, Running, Tagged}
 
   @read_max 262_144
   # After the grace of a time-out's ladder: when SIGKILL has not ended all of them by then, the guardian says
@@ -16,7 +16,7 @@ defmodule NetRunner.Collector do
   Why the reading ended before the output did, as `run/2` says it; nil if it did not.
   """
   @type broke_off ::
-          nil | :timeout | :max_output_exceeded | {:line_too_long, pos_integer}
+          nil | :timeout | :max_output_exceeded | Cut.too_long()
 
   @doc """
   `{:ok, ended, broke_off}`, or `{:error, reason, cmd}` if nothing ran, with the command that could not be started. What
@@ -70,29 +70,42 @@ defmodule NetRunner.Collector do
   end
 
   defp collect(running, %{options: options} = plan, deadline) do
-    # A stdout that is a file has no handle.
-    handles = Running.handles(running, options.stderr == :capture)
-    outputs = for {tag, _handle} <- handles, into: %{}, do: {tag, output(tag, options)}
+    tagged? = Tagged.asked?(options.stderr)
+    handles = Running.handles(running, tagged? or options.stderr == :capture)
+    outputs = handles |> Enum.map(&elem(&1, 0)) |> outputs(tagged?, options)
     idle = Idle.new(options.idle_timeout, Running.consumed(running))
 
     read_and_conclude(
       %{running: running, plan: plan},
       {deadline, idle},
       handles,
-      Map.put_new_lazy(outputs, :stdout, fn -> output(:stdout, options) end)
+      outputs
     )
   end
 
-  defp output(:stdout, options), do: stdout(options)
+  # One for each pipe, or one for all of them. A stdout that is a file has no handle.
+  defp outputs(names, true, options), do: %{stdout: stdout([:stdout | names], options)}
 
-  defp output({:stderr, _index}, options),
-    do: Output.new("", nil, options.max_output_size, options.overflow)
+  defp outputs(names, false, options) do
+    captured =
+      for {:stderr, _index} = name <- names, into: %{} do
+        {name, Output.new("", %{name => nil}, :plain, options.max_output_size, options.overflow)}
+      end
 
-  defp stdout(options) do
-    lines = options.lines && Lines.new(options.lines, options.max_line_length)
-    into = if options.into == nil, do: if(lines, do: [], else: ""), else: options.into
-    Output.new(into, lines, options.max_output_size, options.overflow)
+    Map.put(captured, :stdout, stdout([:stdout], options))
   end
+
+  defp stdout(names, options) do
+    form = Tagged.form(options.stderr)
+    whole? = options.lines == nil and options.packet == nil and form == :plain
+    into = if options.into == nil, do: if(whole?, do: "", else: []), else: options.into
+    cuts = Cut.for_each(names, options)
+    Output.new(into, cuts, form, options.max_output_size, options.overflow)
+  end
+
+  # Which of them has what was read.
+  defp output(outputs, name) when is_map_key(outputs, name), do: name
+  defp output(_outputs, _tagged), do: :stdout
 
   defp read_and_conclude(run, {deadline, idle}, handles, outputs) do
     case read_all(handles, deadline, idle, outputs) do
@@ -137,14 +150,24 @@ defmodule NetRunner.Collector do
   # `limit` is what was met, with what run/2 says of it, and `failed` what went wrong with its pipes.
   defp conclude(run, outputs, limit, failed) do
     ended = Output.or_halt(outputs.stdout, fn -> Running.conclude(run.running) end)
-    {stdout, cut?, too_long} = Output.finish(outputs.stdout)
+    {stdout, cut?, wrong} = Output.finish(outputs.stdout)
     result = captured(ended.result, Map.delete(outputs, :stdout))
     result = %{result | stdout: stdout, truncated?: cut? or result.truncated?}
-    limit = limit || (too_long && {:output_limit, too_long})
-    result = result |> because(ended.trouble || failed) |> because(limit)
-    ok? = ended.ok? and limit == nil and failed == nil
+    limit = limit || too_long(wrong)
+    result = result |> because(ended.trouble || failed) |> because(limit) |> truncated(wrong)
+    ok? = ended.ok? and limit == nil and failed == nil and wrong == nil
     {:ok, %{ended | result: result, ok?: ok?}, limit && elem(limit, 1)}
   end
+
+  defp too_long(none) when none == nil or elem(none, 0) == :frame_truncated, do: nil
+  defp too_long(too_long), do: {:output_limit, too_long}
+
+  # That a frame is not whole is no news where it is known why.
+  defp truncated(%{error: nil, cause: cause} = result, {:frame_truncated, _missing} = reason)
+       when cause not in [:timeout, :idle_timeout, :output_limit, :guardian_lost],
+       do: %{result | error: reason}
+
+  defp truncated(result, _wrong), do: result
 
   # Each stderr goes to whose it is, and all of them to the whole, in the order of the commands.
   defp captured(result, outputs) when map_size(outputs) == 0, do: result
@@ -192,10 +215,22 @@ defmodule NetRunner.Collector do
 
     case Pipe.read_either(handles, @read_max, first, armed) do
       {tag, {:ok, chunk}, armed} ->
-        took(add(outputs[tag], chunk, armed), tag, handles, deadline, idle, armed, outputs)
+        name = output(outputs, tag)
+        added = mind(armed, fn -> Output.add(outputs[name], tag, chunk) end)
+        {handles, armed} = turn(Output.tagged?(outputs.stdout), tag, handles, armed)
+        took(added, name, handles, deadline, idle, armed, outputs)
 
       {tag, :eof, armed} ->
-        read_all(List.keydelete(handles, tag, 0), deadline, idle, armed, outputs)
+        name = output(outputs, tag)
+        handles = List.keydelete(handles, tag, 0)
+
+        case mind(armed, fn -> Output.ended(outputs[name], tag) end) do
+          {:ok, output} ->
+            read_all(handles, deadline, idle, armed, %{outputs | name => output})
+
+          error ->
+            took(error, name, handles, deadline, idle, armed, outputs)
+        end
 
       {_tag, {:error, reason}, armed} ->
         Pipe.disarm(armed)
@@ -213,9 +248,18 @@ defmodule NetRunner.Collector do
     end
   end
 
+  # Where the order of the pipes matters, the one that was just read is the last to be looked at, and the others are looked at
+  # although waits for them were placed.
+  defp turn(false, _tag, handles, armed), do: {handles, armed}
+
+  defp turn(true, tag, handles, armed) do
+    Pipe.disarm(armed)
+    {Pipe.turn(handles, tag), %{}}
+  end
+
   # A collectable that raises is the caller's, whose mailbox the other pipes must not write to.
-  defp add(output, chunk, armed) do
-    Output.add(output, chunk)
+  defp mind(armed, add) do
+    add.()
   catch
     kind, reason ->
       Pipe.disarm(armed)

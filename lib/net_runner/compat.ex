@@ -103,7 +103,7 @@ defmodule NetRunner.Compat do
     case NetRunner.Process.start(exe, args, options) do
       {:ok, process} ->
         try do
-          output = Output.new(into, lines, :infinity, :kill)
+          output = Output.new(into, %{stdout: lines}, :plain, :infinity, :kill)
           {output, status} = collect(process, cmd, read, deadline, output)
           {collected, _cut?, nil} = Output.finish(output)
           {collected, status}
@@ -119,7 +119,7 @@ defmodule NetRunner.Compat do
   defp collect(process, cmd, read, deadline, output) do
     case read.(process, Pipe.left(deadline)) do
       {:ok, chunk} ->
-        {:ok, output} = Output.add(output, chunk)
+        {:ok, output} = Output.add(output, :stdout, chunk)
 
         # One that never pauses has its time-out all the same.
         if Pipe.over?(deadline),

@@ -65,13 +65,14 @@ defmodule NetRunner.Daemon do
 
   The command's output is cut into lines, stdout and stderr apart, and each line goes to `on_output:`.
 
-  <!-- no code: these are four ways to write one option -->
+  <!-- no code: these are five ways to write one option -->
 
       on_output: :discard                      # read away and counted, the default
       on_output: :log                          # into Logger
       on_output: fn line -> ... end
       on_output: fn :stdout, line -> ...       # or :stderr
                     :stderr, line -> ... end
+      on_output: fn tag, line, time -> ... end # and System.monotonic_time/0 of when its end was read
 
   A line comes without its newline (another separator: `lines:`), as the bytes that the command
   wrote: it need not be valid UTF-8. A line longer than 64 KiB comes in pieces (another limit or

@@ -43,7 +43,8 @@ defmodule NetRunner.ExitError do
     * `cd` - where it ran: `cd:`, or the BEAM's working directory (of when the exception was made).
     * `env` - the names of the environment variables that were set by `env:`, and `unset` of those that were unset; never
       their values.
-    * `limit` - what a command with the cause `:output_limit` passed: `:max_output_exceeded` or `{:line_too_long, bytes}`.
+    * `limit` - what a command with the cause `:output_limit` passed: `:max_output_exceeded`, `{:line_too_long, bytes}` or
+      `{:frame_too_large, bytes}`.
     * `result` - the whole `NetRunner.Result`, nil for streams.
     * `pipeline` - where it was a stage of one (`NetRunner.pipeline/1`), all of its commands; else nil.
 
@@ -77,7 +78,11 @@ defmodule NetRunner.ExitError do
           cd: binary | nil,
           env: [binary],
           unset: [binary],
-          limit: :max_output_exceeded | {:line_too_long, pos_integer} | nil,
+          limit:
+            :max_output_exceeded
+            | {:line_too_long, pos_integer}
+            | {:frame_too_large, pos_integer}
+            | nil,
           result: NetRunner.Result.t() | nil,
           pipeline: [[binary, ...], ...] | nil
         }
@@ -165,6 +170,9 @@ defmodule NetRunner.ExitError do
   defp passed(nil), do: "wrote too much"
   defp passed(:max_output_exceeded), do: Reason.text({:max_output_exceeded, ""})
   defp passed({:line_too_long, _bytes} = reason), do: Reason.text(reason)
+
+  defp passed({:frame_too_large, bytes}),
+    do: "wrote a frame of #{bytes} bytes (more than max_frame_size:)"
 
   defp ending({:exited, code}), do: "exited with status #{code}"
   defp ending({:signaled, signal}), do: "was ended by #{signal_name(signal)}"

@@ -4,7 +4,7 @@ defmodule NetRunner.Input do
   # is a process of its own because an enumerable may block for as long as it likes while output has
   # to be read and time-outs have to fire.
 
-  alias NetRunner.{Gate, Pipe, Sink}
+  alias NetRunner.{Frames, Gate, Pipe, Sink}
 
   # In a feeder's dictionary: its command has taken no more.
   @refused {__MODULE__, :refused}
@@ -17,24 +17,24 @@ defmodule NetRunner.Input do
 
   @doc """
   Starts the feeder, linked to the calling server, which gets `{:fed, pid, outcome}`. Elements of an
-  enumerable are put together to writes of up to `buffer` bytes. `whose` are the processes on whose
+  enumerable are put together to writes of up to `buffer` bytes, each with a header before it if there is a `packet`. `whose` are the processes on whose
   behalf it evaluates the input, and those who wait for it (NetRunner.Gate). `close` says to the command that this was all, and `broke` to others that it was not.
   """
   @spec start_link(
           Pipe.handle(),
           term,
-          non_neg_integer,
+          %{buffer: non_neg_integer, packet: nil | Frames.header()},
           {callers :: [pid], askers :: [pid]},
           close :: (Pipe.handle() -> term),
           broke :: (() -> term)
         ) :: pid
-  def start_link(stdin, input, buffer, {callers, askers}, close, broke) do
+  def start_link(stdin, input, how, {callers, askers}, close, broke) do
     server = self()
 
     spawn_link(fn ->
       Process.put(:"$callers", callers)
       Gate.feeds(askers)
-      outcome = stdin |> feed(input, buffer) |> judge()
+      outcome = stdin |> feed(input, how) |> judge()
       # Broken off, stdin stays open until the server has begun to stop the command: an end of
       # input would tell it that what it read was all.
       if broken?(outcome), do: broke.(), else: close.(stdin)
@@ -75,33 +75,39 @@ defmodule NetRunner.Input do
   defp judge({:error, reason}) when reason not in [:epipe, :closed], do: {:broken, reason}
   defp judge(outcome), do: outcome
 
-  defp feed(stdin, input, _buffer) when is_binary(input), do: Pipe.write(stdin, input, :infinity)
+  defp feed(stdin, input, %{packet: packet}) when is_binary(input),
+    do: Pipe.write(stdin, element!(input, packet), :infinity)
 
-  defp feed(stdin, input, buffer) when is_list(input) do
+  # A list may be iodata as a whole or an enumerable whose elements are checked one by one. Where there are frames it is always the second.
+  defp feed(stdin, input, %{packet: nil} = how) when is_list(input) do
     case iovec(input) do
       {:ok, iovec} -> Pipe.write(stdin, iovec, :infinity)
-      :error -> feed_each(stdin, input, buffer)
+      :error -> feed_each(stdin, input, how)
     end
   end
 
-  defp feed(stdin, fun, buffer) when is_function(fun, 1),
-    do: Sink.run(fun, &write_buffered(stdin, &1, &2, buffer), &flush(stdin, &1))
+  defp feed(stdin, fun, how) when is_function(fun, 1),
+    do:
+      Sink.run(
+        fun,
+        &write_buffered(stdin, &1, element!(&2, how.packet), how.buffer),
+        &flush(stdin, &1)
+      )
 
-  defp feed(stdin, input, buffer), do: feed_each(stdin, input, buffer)
+  defp feed(stdin, input, how), do: feed_each(stdin, input, how)
 
-  # A list may be iodata as a whole or an enumerable whose elements are checked one by one.
   defp iovec(list) do
     {:ok, :erlang.iolist_to_iovec(list)}
   rescue
     ArgumentError -> :error
   end
 
-  defp feed_each(stdin, enumerable, buffer) do
+  defp feed_each(stdin, enumerable, how) do
     if is_list(enumerable) and List.improper?(enumerable), do: check!(enumerable)
 
     enumerable
     |> Enum.reduce_while({:ok, nothing()}, fn element, {:ok, held} ->
-      case write_buffered(stdin, held, element, buffer) do
+      case write_buffered(stdin, held, element!(element, how.packet), how.buffer) do
         {:ok, held} -> {:cont, {:ok, held}}
         error -> {:halt, error}
       end
@@ -122,11 +128,10 @@ defmodule NetRunner.Input do
 
   # An element that does not fit beside what is held is written after it, never in pieces.
   defp write_buffered(stdin, {[], 0}, element, 0) do
-    with :ok <- write(stdin, check!(element)), do: {:ok, nothing()}
+    with :ok <- write(stdin, element), do: {:ok, nothing()}
   end
 
   defp write_buffered(stdin, {held, size}, element, buffer) do
-    element = check!(element)
     more = IO.iodata_length(element)
 
     cond do
@@ -144,6 +149,19 @@ defmodule NetRunner.Input do
 
   defp flush(_stdin, {[], 0}), do: :ok
   defp flush(stdin, {held, _size}), do: write(stdin, Enum.reverse(held))
+
+  # As it is written: with its header, if it is to have one.
+  defp element!(element, nil), do: check!(element)
+
+  defp element!(element, packet) do
+    case Frames.pack(packet, check!(element)) do
+      {:ok, frame} ->
+        frame
+
+      {:error, {:frame_too_large, size}} ->
+        raise ArgumentError, "invalid value for :input: " <> Frames.too_large(packet, size)
+    end
+  end
 
   @doc "An element as it is written. What is no iodata is told behind `where`."
   @spec check!(term, String.t()) :: [binary]

@@ -7,6 +7,7 @@ defmodule NetRunner.Options do
   # the right type that cannot be (a NUL in a path, a bad environment key) gives
   # {:error, {:invalid, option, message}}.
 
+  alias NetRunner.Frames
   alias NetRunner.Options.{Schema, Type}
 
   @schema Schema.all()
@@ -115,7 +116,7 @@ defmodule NetRunner.Options do
   defp cross_check({:ok, %{idle_timeout: ms, stdout: elsewhere, stderr: stderr, pty: pty}}, _call)
        when ms != :infinity and elsewhere != :pipe and
               not (is_tuple(elsewhere) and elem(elsewhere, 0) == :tee) and
-              stderr not in [:capture, :tagged] and
+              stderr not in [:capture, :tagged, {:tagged, :timestamps}] and
               (stderr != :consume or pty != false) do
     {:error,
      {:invalid, :idle_timeout, "nobody sees whether an output that goes elsewhere is idle"}}
@@ -123,6 +124,33 @@ defmodule NetRunner.Options do
 
   defp cross_check({:ok, %{lines: nil, max_line_length: {_, _}}}, _call),
     do: {:error, {:invalid, :max_line_length, "there are no lines without lines:"}}
+
+  # A binary is made of bytes.
+  defp cross_check({:ok, %{stderr: stderr, into: into}}, _call)
+       when stderr in [:tagged, {:tagged, :timestamps}] and into in ["", :iodata],
+       do:
+         {:error,
+          {:invalid, :into, "tagged elements are no bytes: use [], or another collectable"}}
+
+  defp cross_check({:ok, %{packet: header, lines: separator}}, _call)
+       when header != nil and separator != nil,
+       do: {:error, {:invalid, :packet, "an output is frames or lines, not both"}}
+
+  defp cross_check({:ok, %{packet: header, pty: pty}}, _call) when header != nil and pty != false,
+    do: {:error, {:invalid, :packet, "a terminal is for text: it changes bytes on their way"}}
+
+  defp cross_check({:ok, %{packet: header, stderr: :merge}}, _call) when header != nil,
+    do: {:error, {:invalid, :stderr, "merged into stdout it would be in the midst of frames"}}
+
+  defp cross_check({:ok, %{packet: header, overflow: :tail}}, _call) when header != nil,
+    do: {:error, {:invalid, :overflow, "the last bytes of an output do not begin with a frame"}}
+
+  defp cross_check({:ok, %{packet: header, input: input} = options}, _call)
+       when header != nil and is_binary(input) do
+    if byte_size(input) > Frames.most(header),
+      do: {:error, {:invalid, :input, Frames.too_large(header, byte_size(input))}},
+      else: {:ok, options}
+  end
 
   defp cross_check({:ok, %{on_output: on_output, log: [_ | _]}}, :daemon)
        when on_output != :log,

@@ -1,46 +1,60 @@
 defmodule NetRunner.Output do
   @moduledoc false
-  # What becomes of one pipe's bytes when a command is run to its end: cut to a limit, split into lines,
-  # put into a collectable. Pure but for the collectable, whose functions are the user's: whoever makes an
-  # Output ends it by finish/1 or halt/1; one whose collectable raises has halted it already.
+  # What becomes of the bytes of a pipe, or of several whose bytes are tagged, when a command is run to its end: cut to a limit,
+  # made into elements, put into a collectable. Pure but for the collectable, whose functions are the user's, and for the clock: whoever
+  # makes an Output ends it by finish/1 or halt/1; one whose collectable raises has halted it already.
 
-  alias NetRunner.Lines
+  alias NetRunner.{Cut, Frames, Tagged}
 
-  defstruct [:into, :lines, :limit, :overflow, size: 0, truncated?: false, kept: nil]
+  defstruct [:into, :cuts, :form, :limit, :overflow, size: 0, truncated?: false, kept: nil]
 
   @opaque t :: %__MODULE__{}
 
   @doc """
-  `into` is a collectable or :iodata; `lines` nil or a `NetRunner.Lines`; `overflow` what happens beyond
-  `limit` bytes: `:kill`, `:head` or `:tail`.
+  `into` is a collectable or :iodata; `cuts` says how the bytes of each pipe become elements, `form` how these are tagged;
+  `overflow` is what happens beyond `limit` bytes: `:kill`, `:head` or `:tail`.
   """
-  @spec new(term, Lines.t() | nil, non_neg_integer | :infinity, :kill | :head | :tail) :: t
-  def new(into, lines, limit, overflow) do
+  @spec new(
+          term,
+          %{Tagged.name() => Cut.t()},
+          Tagged.form(),
+          non_neg_integer | :infinity,
+          :kill | :head | :tail
+        ) :: t
+  def new(into, cuts, form, limit, overflow) do
     kept = if overflow == :tail and limit != :infinity, do: {:queue.new(), 0}
-    %__MODULE__{into: open(into), lines: lines, limit: limit, overflow: overflow, kept: kept}
+    output = %__MODULE__{cuts: cuts, form: form, limit: limit, overflow: overflow, kept: kept}
+    %{output | into: open(into)}
   end
 
-  @doc """
-  Takes a chunk. `{:over, output}` when the limit was passed and the command is to be stopped for it,
-  `{:error, {:line_too_long, bytes}, output}` for a line that is longer than allowed.
-  """
-  @spec add(t, binary) ::
-          {:ok, t} | {:over, t} | {:error, {:line_too_long, pos_integer}, t}
-  def add(%{limit: :infinity} = output, chunk), do: split(output, chunk)
+  @doc "Whether the bytes of several pipes come to it, in an order that matters."
+  @spec tagged?(t) :: boolean
+  def tagged?(output), do: output.form != :plain
 
-  def add(%{overflow: :tail} = output, chunk), do: {:ok, keep(output, chunk)}
+  @doc """
+  Takes what was just read from a pipe. `{:over, output}` when the limit was passed and the command is to be stopped for it,
+  `{:error, reason, output}` for a line or a frame that is longer than allowed.
+  """
+  @spec add(t, Tagged.name(), binary) :: {:ok, t} | {:over, t} | {:error, Cut.too_long(), t}
+  def add(%{form: form} = output, name, chunk), do: add(output, name, Tagged.stamp(form), chunk)
+
+  defp add(%{limit: :infinity} = output, name, stamp, chunk),
+    do: split(output, name, stamp, chunk)
+
+  defp add(%{overflow: :tail} = output, name, stamp, chunk),
+    do: {:ok, keep(output, {name, stamp, chunk}, byte_size(chunk))}
 
   # What is beyond the limit of :head comes and goes.
-  def add(%{limit: limit, size: limit, overflow: :head} = output, _chunk),
+  defp add(%{limit: limit, size: limit, overflow: :head} = output, _name, _stamp, _chunk),
     do: {:ok, %{output | truncated?: true}}
 
-  def add(%{limit: limit, size: size} = output, chunk) do
+  defp add(%{limit: limit, size: size} = output, name, stamp, chunk) do
     if size + byte_size(chunk) <= limit do
-      split(%{output | size: size + byte_size(chunk)}, chunk)
+      split(%{output | size: size + byte_size(chunk)}, name, stamp, chunk)
     else
       output = %{output | size: limit, truncated?: true}
 
-      case split(output, binary_part(chunk, 0, limit - size)) do
+      case split(output, name, stamp, binary_part(chunk, 0, limit - size)) do
         {:ok, output} -> {if(output.overflow == :kill, do: :over, else: :ok), output}
         error -> error
       end
@@ -48,26 +62,42 @@ defmodule NetRunner.Output do
   end
 
   @doc """
-  What was collected, and whether bytes were thrown away; the third is what is wrong with the last line, if
+  One of its pipes has ended. A last, partial line is found now and not at the end of all, where others are tagged with it.
+  """
+  @spec ended(t, Tagged.name()) :: {:ok, t} | {:error, Cut.too_long(), t}
+  def ended(%{form: :plain} = output, _name), do: {:ok, output}
+
+  def ended(%{kept: {_queue, _size}, form: form} = output, name),
+    do: {:ok, keep(output, {name, Tagged.stamp(form), :eof}, 0)}
+
+  def ended(%{form: form} = output, name), do: last(output, name, Tagged.stamp(form))
+
+  @doc """
+  What was collected, and whether bytes were thrown away; the third is what is wrong with the last line or frame, if
   something is.
   """
-  @spec finish(t) :: {term, boolean, nil | {:line_too_long, pos_integer}}
+  @spec finish(t) :: {term, boolean, nil | Cut.too_long() | Frames.truncated()}
   def finish(%{kept: {_queue, _size}} = output) do
     {output, tail} = take_kept(output)
 
     # There is no limit to be passed any more, but a line may be too long all the same.
-    case split(output, tail) do
+    case split_kept(tail, output) do
       {:ok, output} -> finish(output)
       {:error, too_long, output} -> close(output, too_long)
     end
   end
 
-  def finish(%{lines: nil} = output), do: close(output, nil)
+  # One after the other: a line that is too long is told of once.
+  def finish(%{cuts: cuts} = output) do
+    case cuts |> Map.keys() |> Enum.sort() do
+      [] ->
+        close(output, nil)
 
-  def finish(%{lines: lines} = output) do
-    case Lines.finish(lines) do
-      {:error, too_long, []} -> close(%{output | truncated?: true}, too_long)
-      found -> close(put_all(found, note_cut(output)), nil)
+      [name | _others] ->
+        case last(output, name, Tagged.stamp(output.form)) do
+          {:ok, output} -> finish(output)
+          {:error, reason, output} -> close(output, reason)
+        end
     end
   end
 
@@ -94,46 +124,85 @@ defmodule NetRunner.Output do
 
   ## The end of the output: whole chunks, no more than needed
 
-  defp keep(%{kept: {queue, size}, limit: limit} = output, chunk) do
-    drop(%{output | kept: {:queue.in(chunk, queue), size + byte_size(chunk)}}, limit)
-  end
+  defp keep(%{kept: {queue, size}, limit: limit} = output, read, bytes),
+    do: drop(%{output | kept: {:queue.in(read, queue), size + bytes}}, limit)
 
   defp drop(%{kept: {queue, size}} = output, limit) do
     with true <- size > limit,
          {{:value, first}, rest} = :queue.out(queue),
-         true <- size - byte_size(first) >= limit do
-      drop(%{output | kept: {rest, size - byte_size(first)}, truncated?: true}, limit)
+         true <- size - bytes(first) >= limit do
+      drop(%{output | kept: {rest, size - bytes(first)}, truncated?: true}, limit)
     else
       _needed -> output
     end
   end
 
+  defp bytes({_name, _stamp, :eof}), do: 0
+  defp bytes({_name, _stamp, chunk}), do: byte_size(chunk)
+
+  # The first of them is still whole.
   defp take_kept(%{kept: {queue, size}, limit: limit} = output) do
-    bytes = queue |> :queue.to_list() |> IO.iodata_to_binary()
     over = max(size - limit, 0)
     output = %{output | kept: nil, truncated?: output.truncated? or over > 0}
-    {output, binary_part(bytes, over, size - over)}
+    {output, queue |> :queue.to_list() |> behind(over)}
   end
 
-  ## Lines
+  defp behind(kept, 0), do: kept
 
-  defp split(output, ""), do: {:ok, output}
-  defp split(%{lines: nil} = output, chunk), do: {:ok, %{output | into: put(chunk, output.into)}}
+  defp behind([{name, stamp, chunk} | rest], over) when is_binary(chunk),
+    do: [{name, stamp, binary_part(chunk, over, byte_size(chunk) - over)} | rest]
 
-  defp split(%{lines: lines} = output, chunk) do
-    case Lines.feed(lines, chunk) do
-      {found, lines} ->
-        {:ok, put_all(found, %{output | lines: lines})}
+  defp behind([eof | rest], over), do: [eof | behind(rest, over)]
+
+  defp split_kept(kept, output) do
+    Enum.reduce_while(kept, {:ok, output}, fn {name, stamp, read}, {:ok, output} ->
+      case if(read == :eof, do: last(output, name, stamp), else: split(output, name, stamp, read)) do
+        {:ok, output} -> {:cont, {:ok, output}}
+        error -> {:halt, error}
+      end
+    end)
+  end
+
+  ## Elements
+
+  defp split(output, _name, _stamp, ""), do: {:ok, output}
+
+  defp split(%{cuts: cuts} = output, name, stamp, chunk) do
+    case Cut.feed(Map.fetch!(cuts, name), chunk) do
+      {found, nil} ->
+        {:ok, put_all(found, name, stamp, output)}
+
+      {found, cut} ->
+        {:ok, put_all(found, name, stamp, %{output | cuts: %{cuts | name => cut}})}
 
       {:error, reason, before} ->
-        {:error, reason, put_all(before, %{output | lines: nil, truncated?: true})}
+        output = %{output | cuts: %{}, truncated?: true}
+        {:error, reason, put_all(before, name, stamp, output)}
     end
   end
 
-  defp put_all(lines, output), do: %{output | into: Enum.reduce(lines, output.into, &put/2)}
+  defp last(%{cuts: cuts} = output, name, stamp) do
+    {cut, cuts} = Map.pop!(cuts, name)
+    output = %{output | cuts: cuts}
 
-  defp note_cut(%{lines: lines} = output),
-    do: %{output | truncated?: output.truncated? or Lines.truncated?(lines)}
+    case Cut.finish(cut) do
+      # Of a frame that was cut off by the limit, that is told.
+      {:error, {:frame_truncated, _missing}, []} when output.truncated? ->
+        {:ok, output}
+
+      {:error, reason, []} ->
+        {:error, reason, %{output | truncated?: true}}
+
+      found ->
+        truncated? = output.truncated? or Cut.truncated?(cut)
+        {:ok, put_all(found, name, stamp, %{output | truncated?: truncated?})}
+    end
+  end
+
+  defp put_all(found, name, stamp, output) do
+    elements = Tagged.elements(found, output.form, name, stamp)
+    %{output | into: Enum.reduce(elements, output.into, &put/2)}
+  end
 
   ## Collectables; binaries and lists are so common that they have a way of their own
 

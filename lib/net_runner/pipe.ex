@@ -214,6 +214,18 @@ defmodule NetRunner.Pipe do
   end
 
   @doc """
+  The handles in the order in which to look at them next, where one was read: it comes last. Whoever floods one pipe does not
+  keep the others waiting; and where two brought something at the same time, that of the other is looked at before more of the same.
+  """
+  @spec turn([{tag, handle}], tag) :: [{tag, handle}] when tag: term
+  def turn([{name, _handle}] = handles, name), do: handles
+
+  def turn(handles, name) do
+    {read, others} = Enum.split_with(handles, fn {other, _handle} -> other == name end)
+    others ++ read
+  end
+
+  @doc """
   What is still to be waited for of `armed`. `read_either/4` looks only at handles without a wait, so one that
   never runs dry keeps it from hearing of the other: whoever reads such, asks in between. Looks
   through the caller's mailbox.

@@ -29,7 +29,8 @@ defmodule NetRunner.Plan do
 
   # What a call gives to the commands of a pipeline that have none of their own: all that a process has, but for how
   # stages are joined, and what only one of them could have.
-  @shared Options.names(:process) -- [:input, :stdout, :stderr, :owner, :pty, :arg0]
+  @shared Options.names(:process) --
+            [:input, :stdout, :stderr, :owner, :pty, :arg0, :packet, :max_frame_size]
   @own [:stderr, :arg0, :ok | @shared -- [:spawn_timeout]]
 
   @spec new(term, keyword, Options.call()) :: {:ok, t} | {:error, NetRunner.Error.reason()}
@@ -237,7 +238,7 @@ defmodule NetRunner.Plan do
   defp why(_name), do: ", only the call"
 
   # Nobody would read it.
-  defp check_stderr(apart) when apart in [:capture, :tagged, :pipe],
+  defp check_stderr(apart) when apart in [:capture, :tagged, {:tagged, :timestamps}, :pipe],
     do: invalid(:stderr, "#{inspect(apart)} is for all commands, give it to the call")
 
   defp check_stderr(_other), do: :ok
@@ -253,7 +254,7 @@ defmodule NetRunner.Plan do
   end
 
   defp ends(options, place, whole) do
-    first = if place.first?, do: Map.take(whole, [:input, :input_buffer]), else: %{}
+    first = if place.first?, do: Map.take(whole, [:input, :input_buffer, :packet]), else: %{}
     last = if place.last?, do: Map.take(whole, [:stdout]), else: %{}
     options |> Map.merge(first) |> Map.merge(last)
   end

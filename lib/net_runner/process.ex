@@ -36,7 +36,7 @@ defmodule NetRunner.Process do
 
   alias NetRunner.{Cgroup, Command, Environment, Executable, Gate, Input, Nif, Options, Pipe}
   alias NetRunner.{Protocol, Replay, Result, Search, Settings, Signal, Stats, Telemetry, Terminal}
-  alias NetRunner.Process.Server
+  alias NetRunner.Process.{Frames, Server}
 
   @read_max 262_144
   # How long the server may take to answer: it never waits.
@@ -178,7 +178,8 @@ defmodule NetRunner.Process do
   defp child_stdout(pipe_or_file), do: pipe_or_file
 
   defp child_stderr(:discard), do: :null
-  defp child_stderr(read_by_us) when read_by_us in [:consume, :capture, :tagged, :pipe], do: :pipe
+  defp child_stderr(read_by_us) when read_by_us in [:consume, :capture, :pipe], do: :pipe
+  defp child_stderr(tagged) when tagged in [:tagged, {:tagged, :timestamps}], do: :pipe
   defp child_stderr(merge_inherit_or_file), do: merge_inherit_or_file
 
   ## Reading and writing
@@ -277,8 +278,79 @@ defmodule NetRunner.Process do
     end
   end
 
+  @doc ~S"""
+  Reads a frame from stdout, of a command started with `packet:`: all of it, without its header. Waits until it is complete. `:eof` when
+  the output has ended behind the last one.
+
+      iex> {:ok, p} = NetRunner.Process.start("cat", [], packet: 4)
+      iex> NetRunner.Process.write_frame(p, :erlang.term_to_binary({:square, 12}))
+      :ok
+      iex> {:ok, frame} = NetRunner.Process.read_frame(p)
+      iex> :erlang.binary_to_term(frame)
+      {:square, 12}
+      iex> NetRunner.Process.stop(p)
+      :ok
+
+  What comes behind it is not asked for: the command waits while nobody reads the next. `{:error, {:frame_too_large,
+  bytes}}` where more than `max_frame_size:` is announced, before any of it is read; `{:error, {:frame_truncated, missing_bytes}}` where the output
+  ends within a frame; `{:error, :timeout}` when it is not complete in time. In all three nothing is lost: the next read gets
+  what has come, from the header on. `read/3` and `await_output/3` read bytes as ever, of a greeting before the first frame, say.
+  """
+  @spec read_frame(t, timeout) ::
+          {:ok, binary}
+          | :eof
+          | {:error,
+             {:frame_too_large, pos_integer}
+             | {:frame_truncated, pos_integer}
+             | {:invalid, :packet, String.t()}
+             | :timeout
+             | :busy
+             | :closed
+             | NetRunner.Error.posix()}
+  def read_frame(p, timeout \\ :infinity) do
+    with {:ok, handle, framing} <- framed(p, :stdout),
+         do: Frames.read(handle, framing, Pipe.deadline(timeout))
+  end
+
   @doc """
-  stdin as a `Collectable`, of a command with `input: :pipe`: each element, iodata, is one `write/3`, so a full pipe makes the
+  Writes a frame to stdin, of a command started with `packet:` (and `input: :pipe`): its header and all of it, as `write/3`
+  does. `{:error, {:frame_too_large, bytes}}` where the header cannot say so many: then nothing was written. Behind `{:error, {:timeout,
+  bytes_taken}}`, which counts the header, the command has a part of a frame; if that is not 0, all that is left is to stop it.
+  """
+  @spec write_frame(t, iodata, timeout) ::
+          :ok
+          | {:error,
+             {:frame_too_large, pos_integer}
+             | {:invalid, :packet, String.t()}
+             | {:timeout, non_neg_integer}
+             | :epipe
+             | :busy
+             | :closed
+             | NetRunner.Error.posix()}
+  def write_frame(p, iodata, timeout \\ :infinity) do
+    with {:ok, handle, framing} <- framed(p, :stdin),
+         do: Frames.write(handle, framing, iodata, Pipe.deadline(timeout))
+  end
+
+  @doc false
+  # An element of stdin/2: a frame, where the command has such.
+  @spec write_element(t, iodata, timeout) :: :ok | {:error, reason}
+  def write_element(p, iodata, timeout) do
+    with {:error, {:invalid, :packet, _none}} <- write_frame(p, iodata, timeout),
+         do: write(p, iodata, timeout)
+  end
+
+  defp framed(p, end_name) do
+    case lookup(p) do
+      {:ok, %{frames: nil}} -> {:error, {:invalid, :packet, "was not given to its start"}}
+      {:ok, %{^end_name => handle, frames: framing}} when handle != nil -> {:ok, handle, framing}
+      _none -> {:error, :closed}
+    end
+  end
+
+  @doc """
+  stdin as a `Collectable`, of a command with `input: :pipe`: each element, iodata, is one `write/3` (with `packet:`, one
+  `write_frame/3`), so a full pipe makes the
   collecting process wait. What `write/3` gives as an error is raised as a `NetRunner.Error`.
 
       iex> {:ok, p} = NetRunner.Process.start("sort")

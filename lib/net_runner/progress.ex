@@ -25,13 +25,20 @@ defmodule NetRunner.Progress do
   @spec start(Plan.t(), Running.t()) :: t
   def start(%Plan{options: %{progress: nil}}, _running), do: nil
 
-  def start(%Plan{options: %{progress: progress, input: input}, stages: stages}, running) do
+  def start(%Plan{options: %{progress: progress} = options, stages: stages}, running) do
     callers = [self() | Process.get(:"$callers", [])]
     # The input itself may be large, and stays here.
-    {size, ends, began} = {Meter.size(input), Running.ends(running), running.began}
+    {size, ends, began} = {size(options), Running.ends(running), running.began}
     about = %{name: name(stages), os_pid: ends.os_pid, callers: callers}
     spawn(fn -> init(progress, about, Meter.new(ends, began, size)) end)
   end
+
+  # With the header, where it is one frame; where it is several, nobody has counted them.
+  defp size(%{input: input, packet: header}) when header != nil and is_binary(input),
+    do: Meter.size(input) + header
+
+  defp size(%{input: input, packet: header}) when header != nil and is_list(input), do: nil
+  defp size(%{input: input}), do: Meter.size(input)
 
   defp name(stages) do
     stages

@@ -75,6 +75,12 @@ defmodule NetRunner.Reason do
      "wrote more than max_output_size: allows"},
     {quote(do: {:line_too_long, max_bytes :: pos_integer}), "`max_line_length:`",
      {:line_too_long, 80}, "wrote a line of more than 80 bytes"},
+    {quote(do: {:frame_too_large, bytes :: pos_integer}),
+     "`packet:`: more than `max_frame_size:` was announced, or more was to be written than a header can say",
+     {:frame_too_large, 1_000_000_000}, "a frame of 1000000000 bytes is too large"},
+    {quote(do: {:frame_truncated, missing_bytes :: pos_integer}),
+     "`packet:`: the output ended within a frame, of which at least that much is missing",
+     {:frame_truncated, 3}, "its output ended within a frame: 3 bytes or more are missing"},
     {quote(do: :guardian_lost), "somebody killed the command's guardian", :guardian_lost,
      "its guardian was lost, the exit status is not known"},
     {quote(do: {:unkillable, pids :: [pos_integer]}), "SIGKILL does not end these processes",
@@ -151,6 +157,12 @@ defmodule NetRunner.Reason do
   def text({:timeout, bytes}), do: "writing timed out after #{bytes} bytes"
   def text({:max_output_exceeded, _partial}), do: "wrote more than max_output_size: allows"
   def text({:line_too_long, max}), do: "wrote a line of more than #{max} bytes"
+
+  def text({:frame_too_large, bytes}), do: "a frame of #{bytes} bytes is too large"
+
+  def text({:frame_truncated, missing}),
+    do: "its output ended within a frame: #{missing} bytes or more are missing"
+
   def text(:guardian_lost), do: "its guardian was lost, the exit status is not known"
 
   def text({:unkillable, pids}),

@@ -5,7 +5,7 @@ defmodule NetRunner.Result do
     {:signaled, "it ended by a signal that NetRunner's stop ladder did not send"},
     {:timeout, "stopped, for it took longer than `timeout:`"},
     {:idle_timeout, "stopped, for nothing came from it for `idle_timeout:`"},
-    {:output_limit, "stopped by `max_output_size:` or `max_line_length:`"},
+    {:output_limit, "stopped by `max_output_size:`, `max_line_length:` or `max_frame_size:`"},
     {:oom, "killed by the kernel, for its cgroup (`cgroup:`) had no more memory"},
     {:owner_down, "stopped, for its owner had ended"},
     {:stopped, "stopped by `stop/1`, `shutdown/3`, a supervisor, or an `input:` that broke off"},
@@ -34,7 +34,7 @@ defmodule NetRunner.Result do
       A time-out or a limit that was met is the cause, also where the command ended by itself at that
       moment. Other stops are it only if they came before the command's own end.
     * `error` - what went wrong around the command, a reason of `NetRunner.Error`, else nil: why its pipes failed (`:io_error`),
-      `{:unkillable, pids}`, or `:closed` where its server was killed. `run/2` gives it as `{:error, reason}`, and the bang
+      `{:frame_truncated, missing_bytes}` where its output ended within a frame (`packet:`), `{:unkillable, pids}`, or `:closed` where its server was killed. `run/2` gives it as `{:error, reason}`, and the bang
       forms raise it as a `NetRunner.Error`.
     * `os_pid` - its pid in the operating system.
     * `containment` - what held its processes together, so that all of them could be ended: `:subreaper` (a guardian

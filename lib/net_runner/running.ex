@@ -4,7 +4,7 @@ defmodule NetRunner.Running do
   # are joined here. Whoever reads what the last of them says asks this module for everything else. It belongs to
   # the process that started it.
 
-  alias NetRunner.{Idle, Lines, Nif, Pipe, Pipefail, Plan, Result, Stats}
+  alias NetRunner.{Cut, Idle, Nif, Pipe, Pipefail, Plan, Result, Stats}
 
   @enforce_keys [:commands, :began]
   defstruct [:commands, :began, :group, joints: []]
@@ -150,18 +150,18 @@ defmodule NetRunner.Running do
 
   defp read(before, via) do
     Stream.resource(
-      fn -> via.lines && Lines.new(via.lines, via.max_line_length) end,
+      fn -> {:cut, Cut.new(via)} end,
       &read_next(before, via.max_chunk_size, &1),
-      fn _lines -> :ok end
+      fn _cut -> :ok end
     )
   end
 
   defp read_next(_before, _max, :over), do: {:halt, :over}
 
-  defp read_next(before, max, lines) do
+  defp read_next(before, max, {:cut, cut}) do
     case Pipe.read(before.pipes.stdout, max, :infinity) do
-      {:ok, chunk} -> split(chunk, lines)
-      :eof -> last_line(lines)
+      {:ok, chunk} -> split(chunk, cut)
+      :eof -> last_line(cut)
       {:error, reason} -> stop_reading(reason, before.process)
     end
   end
@@ -173,19 +173,15 @@ defmodule NetRunner.Running do
       else: raise(NetRunner.Error, reason: reason)
   end
 
-  defp split(chunk, nil), do: {[chunk], nil}
-
-  defp split(chunk, lines) do
-    case Lines.feed(lines, chunk) do
-      {found, lines} -> {found, lines}
+  defp split(chunk, cut) do
+    case Cut.feed(cut, chunk) do
+      {found, cut} -> {found, {:cut, cut}}
       {:error, too_long, _before} -> raise NetRunner.Error, reason: too_long
     end
   end
 
-  defp last_line(nil), do: {:halt, :over}
-
-  defp last_line(lines) do
-    case Lines.finish(lines) do
+  defp last_line(cut) do
+    case Cut.finish(cut) do
       {:error, too_long, _found} -> raise NetRunner.Error, reason: too_long
       found -> {found, :over}
     end

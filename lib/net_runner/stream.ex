@@ -5,7 +5,7 @@ defmodule NetRunner.Stream do
   # whichever way it ends. It can be enumerated again: each time is a new run. Between two elements no
   # wait is placed, so nothing strays into the mailbox of whoever enumerates.
 
-  alias NetRunner.{ExitError, Gate, Idle, Lines, Pipe, Plan, Progress, Result, Running}
+  alias NetRunner.{Cut, ExitError, Gate, Idle, Pipe, Plan, Progress, Result, Running, Tagged}
 
   @spec new(Plan.t()) :: Enumerable.t()
   def new(plan) do
@@ -32,12 +32,12 @@ defmodule NetRunner.Stream do
     end
   end
 
-  # `handles` are the pipes that have not ended, the next to be read first; `lines` one splitter for each.
+  # `handles` are the pipes that have not ended, the next to be read first; `cuts` says how each becomes elements.
   defp start(%{options: options} = plan, place) do
     case Gate.starting(place, fn -> Running.start(plan, options.spawn_timeout) end) do
       {:ok, running} ->
-        handles = Running.handles(running, options.stderr == :tagged)
-        lines = options.lines && Lines.new(options.lines, options.max_line_length)
+        form = Tagged.form(options.stderr)
+        handles = Running.handles(running, form != :plain)
 
         %{
           plan: plan,
@@ -47,7 +47,8 @@ defmodule NetRunner.Stream do
           progress: Progress.start(plan, running),
           handles: handles,
           idle: Idle.new(options.idle_timeout, Running.consumed(running)),
-          lines: if(lines, do: Map.new(handles, fn {name, _handle} -> {name, lines} end)),
+          form: form,
+          cuts: handles |> Enum.map(&elem(&1, 0)) |> Cut.for_each(options),
           status: :running
         }
 
@@ -68,10 +69,12 @@ defmodule NetRunner.Stream do
 
     case Pipe.read_one(state.handles, state.options.max_chunk_size, deadline) do
       {name, {:ok, chunk}} ->
-        split(name, chunk, turn(state))
+        stamp = Tagged.stamp(state.form)
+        split(name, chunk, stamp, %{state | handles: Pipe.turn(state.handles, name)})
 
       {name, :eof} ->
-        last_line(name, %{state | handles: List.keydelete(state.handles, name, 0)})
+        stamp = Tagged.stamp(state.form)
+        last(name, stamp, %{state | handles: List.keydelete(state.handles, name, 0)})
 
       {:error, :timeout} ->
         case Idle.over(state.idle) do
@@ -84,39 +87,28 @@ defmodule NetRunner.Stream do
     end
   end
 
-  # Whoever floods one pipe must not keep the others waiting for ever.
-  defp turn(%{handles: [first, second | rest]} = state),
-    do: %{state | handles: [second | rest] ++ [first]}
+  defp split(name, chunk, stamp, state) do
+    case Cut.feed(Map.fetch!(state.cuts, name), chunk) do
+      {found, nil} ->
+        {elements(found, name, stamp, state), state}
 
-  defp turn(state), do: state
-
-  defp split(name, chunk, %{lines: nil} = state), do: {elements([chunk], name, state), state}
-
-  defp split(name, chunk, state) do
-    case Lines.feed(Map.fetch!(state.lines, name), chunk) do
-      {found, lines} ->
-        {elements(found, name, state), %{state | lines: %{state.lines | name => lines}}}
+      {found, cut} ->
+        {elements(found, name, stamp, state), %{state | cuts: %{state.cuts | name => cut}}}
 
       {:error, too_long, before} ->
-        {elements(before, name, state), %{state | status: {:failed, too_long}}}
+        {elements(before, name, stamp, state), %{state | status: {:failed, too_long}}}
     end
   end
 
-  defp last_line(_name, %{lines: nil} = state), do: {[], state}
-
-  defp last_line(name, state) do
-    case state.lines |> Map.fetch!(name) |> Lines.finish() do
-      {:error, too_long, []} -> fail(too_long, state)
-      found -> {elements(found, name, state), state}
+  # A last, partial line ends with the output: it has the time of that.
+  defp last(name, stamp, state) do
+    case state.cuts |> Map.fetch!(name) |> Cut.finish() do
+      {:error, reason, []} -> fail(reason, state)
+      found -> {elements(found, name, stamp, state), state}
     end
   end
 
-  defp elements(elements, name, %{options: %{stderr: :tagged}}) do
-    tag = if name == :stdout, do: :stdout, else: :stderr
-    Enum.map(elements, &{tag, &1})
-  end
-
-  defp elements(elements, _name, _state), do: elements
+  defp elements(found, name, stamp, state), do: Tagged.elements(found, state.form, name, stamp)
 
   defp time_out(state) do
     Running.stop_for(state.running, :idle_timeout)

@@ -331,7 +331,7 @@ defmodule NetRunner.DaemonTest do
       {:messages, messages} = Process.info(consumer, :messages)
 
       Enum.find_value(messages, fn message ->
-        match?({_ref, {:lines, :stdout, ["b"], nil}}, message) && elem(message, 0)
+        match?({_ref, {:lines, {:stdout, nil}, ["b"], nil}}, message) && elem(message, 0)
       end)
     end
 

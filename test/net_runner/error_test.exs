@@ -182,6 +182,9 @@ defmodule NetRunner.ErrorTest do
       assert how.(cause: :output_limit, limit: {:line_too_long, 80}) =~
                "wrote a line of more than 80 bytes and was ended by SIGTERM"
 
+      assert how.(cause: :output_limit, limit: {:frame_too_large, 80}) =~
+               "wrote a frame of 80 bytes (more than max_frame_size:) and was ended by SIGTERM"
+
       assert how.(cause: :stopped) =~ "was stopped and was ended by SIGTERM"
       assert how.(cause: :owner_down) =~ "lost its owner and was ended by SIGTERM"
       assert how.(cause: :signaled) == "gcc 'a b.c' was ended by SIGTERM"

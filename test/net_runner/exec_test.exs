@@ -518,7 +518,8 @@ defmodule NetRunner.ExecTest do
       refute_received {:halt, _again}
       refute_received :done
 
-      {:ok, output} = Output.new(%Teller{to: me}, nil, :infinity, :kill) |> Output.add("a\n")
+      output = Output.new(%Teller{to: me}, %{stdout: nil}, :plain, :infinity, :kill)
+      {:ok, output} = Output.add(output, :stdout, "a\n")
 
       assert Output.or_halt(output, fn -> {:ok, :fine} end) == {:ok, :fine}
       refute_received {:halt, _elements}

@@ -32,7 +32,9 @@ defmodule NetRunner.OptionsTest do
     :spawn_timeout
   ]
 
-  @read_for_you [:input_buffer, :lines, :max_line_length, :idle_timeout, :progress, :gate]
+  @frames [:packet, :max_frame_size]
+  @read_for_you [:input_buffer, :lines, :max_line_length, :idle_timeout, :progress, :gate] ++
+                  @frames
   @to_the_end @common ++ @read_for_you ++ [:into, :timeout, :max_output_size, :overflow]
 
   @calls [
@@ -41,7 +43,7 @@ defmodule NetRunner.OptionsTest do
     exec: @to_the_end,
     exec!: @to_the_end ++ [:ok],
     stream: @common ++ @read_for_you ++ [:max_chunk_size, :exit, :ok],
-    process: @common ++ [:owner],
+    process: @common ++ @frames ++ [:owner],
     daemon:
       @common ++
         [
@@ -150,6 +152,10 @@ defmodule NetRunner.OptionsTest do
        [{true, "\n"}, {false, nil}, {nil, nil}] ++
          same(["\n", "\r", "\r\n", <<0>>, "é", <<255>>]),
        [1, :lines, ~c"\n", ["\n"], ~r/x/, {"\n"}, <<1::3>>], [""]},
+      {:packet, [{false, nil} | same([nil, 1, 2, 4])], [0, 3, 8, true | @not_a_number -- [nil]],
+       []},
+      {:max_frame_size, same([1, 67_108_864, @u32]), [0, @u32 + 1, :infinity | @not_a_number],
+       []},
       # What it needs beside it has a test of its own.
       {:max_line_length, same([:infinity]),
        [
@@ -267,8 +273,8 @@ defmodule NetRunner.OptionsTest do
       {:cmd, same([nil, ["true"]]), [], []},
       {:name, same([nil, :name, __MODULE__, {:global, "n"}, {:via, Registry, {:r, 1}}]),
        [true, false, "name", 1, self(), {:global}, {:local, :name}, {:via, "Registry", 1}], []},
-      {:on_output, same([:discard, :log, &is_binary/1, &max/2]),
-       [nil, true, :print, "log", [], &self/0, &Map.put/3], []},
+      {:on_output, same([:discard, :log, &is_binary/1, &max/2, &Map.new([{&1, {&2, &3}}])]),
+       [nil, true, :print, "log", [], &self/0, &Map.update/4], []},
       # With content only where it has a use: below.
       {:log, same([[]]),
        [
@@ -472,6 +478,8 @@ defmodule NetRunner.OptionsTest do
       stdout: :pipe,
       lines: nil,
       max_line_length: :infinity,
+      packet: nil,
+      max_frame_size: 67_108_864,
       into: nil,
       idle_timeout: :infinity,
       progress: nil,
@@ -817,6 +825,11 @@ defmodule NetRunner.OptionsTest do
   defp output(:daemon, :lines, separator) when separator not in [true, "\n"], do: [@given]
   defp output(:daemon, :input, input), do: input |> content() |> String.split("\n", trim: true)
   defp output(:daemon, _option, _value), do: ["x"]
+  # Frames, in a process the bytes of one.
+  defp output(:process, :packet, header) when is_integer(header),
+    do: <<byte_size(@given)::size(header)-unit(8), @given>>
+
+  defp output(call, :packet, header) when is_integer(header) and call != :stream, do: [@given]
   defp output(_call, :input, input), do: content(input)
   defp output(_call, :stdout, stdout) when stdout != :pipe, do: ""
   defp output(:stream, :lines, separator) when separator in [true, "\n"], do: "x"
@@ -961,14 +974,48 @@ defmodule NetRunner.OptionsTest do
     end
   end
 
-  test "a tagged stderr is for streams only" do
-    assert {:ok, %{stderr: :tagged}} = Options.validate([stderr: :tagged], :stream)
+  test "a tagged stderr is for calls that read both, and for what can have its elements" do
+    for tagged <- [:tagged, {:tagged, :timestamps}] do
+      for call <- [:run, :run!, :exec, :exec!] do
+        assert {:ok, %{stderr: ^tagged}} = Options.validate([stderr: tagged], call)
+        assert {:ok, _} = Options.validate([stderr: tagged, into: MapSet.new()], call)
 
-    for call <- [:run, :run!, :exec, :exec!, :process] do
-      assert_raise ArgumentError, ~r/:stderr/, fn ->
-        Options.validate([stderr: :tagged], call)
+        for bytes <- ["", :iodata] do
+          assert {:error, {:invalid, :into, _}} =
+                   Options.validate([stderr: tagged, into: bytes], call)
+        end
       end
+
+      assert {:ok, %{stderr: ^tagged}} = Options.validate([stderr: tagged], :stream)
+
+      for call <- [:process, :daemon],
+          do: assert_raise(ArgumentError, ~r/:stderr/, wrong(call, tagged))
     end
+
+    for wrong <- [{:tagged, :times}, {:tagged}, {:tagged, true}, {:tagged, :timestamps, :native}],
+        call <- [:run, :stream],
+        do: assert_raise(ArgumentError, ~r/:stderr/, wrong(call, wrong))
+  end
+
+  defp wrong(call, stderr), do: fn -> Options.validate([stderr: stderr], call) end
+
+  test "frames are not for what would break them" do
+    for call <- [:run, :exec!, :stream] do
+      check = &Options.validate([packet: 2] ++ &1, call)
+      assert {:error, {:invalid, :packet, _}} = check.(lines: true)
+      assert {:error, {:invalid, :packet, _}} = check.(pty: [raw: true])
+      assert {:error, {:invalid, :stderr, _}} = check.(stderr: :merge)
+      assert {:error, {:invalid, :input, what}} = check.(input: String.duplicate("x", 65_536))
+      assert what =~ "65536 bytes" and what =~ "65535 at most"
+      assert {:ok, _} = check.(input: String.duplicate("x", 65_535))
+      assert {:ok, _} = check.(lines: false, stderr: :tagged)
+    end
+
+    assert {:error, {:invalid, :overflow, _}} =
+             Options.validate([packet: 4, overflow: :tail], :run)
+
+    assert {:ok, _} = Options.validate([packet: 4, overflow: :head], :run)
+    assert {:error, {:invalid, :packet, _}} = Options.validate([packet: 4, pty: true], :process)
   end
 
   test ":pipe is for processes and daemons only, a captured stderr for all but streams" do

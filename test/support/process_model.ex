@@ -26,7 +26,7 @@ defmodule NetRunner.Test.ProcessModel do
 
   alias NetRunner.Process, as: P
   alias NetRunner.Result
-  alias NetRunner.Test.{FaultCase, World}
+  alias NetRunner.Test.{FaultCase, FrameModel, World}
 
   # One page: what even a pipe that the system made small takes without waiting for a reader.
   @unread_max 4096
@@ -58,6 +58,8 @@ defmodule NetRunner.Test.ProcessModel do
       {20, call(:write, [p, bytes()])},
       {20, call(:read, [p, oneof([integer(1, 10), 262_144])])},
       {10, call(:read_any, [p, oneof([integer(1, 10), 262_144])])},
+      {10, call(:write_frame, [p, resize(300, binary())])},
+      {20, call(:read_frame, [p])},
       {3, call(:read_stderr, [p, integer(1, 10)])},
       {10, call(:await_output, [p, oneof([binary(1), non_empty(binary())])])},
       {3, call(:set_window_size, [p, integer(1, 65_535), integer(1, 65_535)])},
@@ -94,6 +96,9 @@ defmodule NetRunner.Test.ProcessModel do
   def precondition(state, {:call, _model, :write, [p, bytes]}),
     do: Map.fetch!(state.written, p) + byte_size(bytes) <= @unread_max
 
+  def precondition(state, {:call, _model, :write_frame, [p, frame]}),
+    do: Map.fetch!(state.written, p) + 1 + byte_size(frame) <= @unread_max
+
   def precondition(state, {:call, _model, :flood, [p]}), do: p in state.cats
   def precondition(state, {:call, _model, :kill_zygote, []}), do: not state.zygote_killed?
   def precondition(_state, _call), do: true
@@ -106,6 +111,9 @@ defmodule NetRunner.Test.ProcessModel do
 
   def next_state(state, _answer, {:call, _model, :write, [p, bytes]}),
     do: update_in(state.written[p], &(&1 + byte_size(bytes)))
+
+  def next_state(state, _answer, {:call, _model, :write_frame, [p, frame]}),
+    do: update_in(state.written[p], &(&1 + 1 + byte_size(frame)))
 
   def next_state(state, _answer, {:call, _model, :kill_zygote, []}),
     do: %{state | zygote_killed?: true}
@@ -199,7 +207,8 @@ defmodule NetRunner.Test.ProcessModel do
   defp start(kind, backend) do
     {cmd, ready} = cmd(kind)
     owner = owner()
-    opts = [owner: owner, kill_timeout: @grace, stderr: :pipe, backend: backend]
+    frames = [packet: 1, max_frame_size: FrameModel.max()]
+    opts = [owner: owner, kill_timeout: @grace, stderr: :pipe, backend: backend] ++ frames
     {:ok, p} = P.start(hd(cmd), tl(cmd), opts)
     if ready, do: assert(P.read(p, 100, @must_come) == {:ok, ready})
     {:ok, os_pid} = P.os_pid(p)
@@ -260,6 +269,13 @@ defmodule NetRunner.Test.ProcessModel do
   end
 
   defp make(%{p: p}, {:write, bytes}), do: P.write(p, bytes, @must_come)
+
+  defp make(%{p: p}, {:write_frame, frame}), do: P.write_frame(p, frame, @must_come)
+
+  defp make(%{p: p, life: life, unread: unread}, {:read_frame}) do
+    comes? = life != :running or FrameModel.answers?(unread)
+    P.read_frame(p, if(comes?, do: @must_come, else: @must_not_come))
+  end
 
   # More than all its pipes hold, and nobody reads before it is given up. What was taken comes back.
   defp make(%{p: p, unread: unread}, {:flood}) do
@@ -355,6 +371,8 @@ defmodule NetRunner.Test.ProcessModel do
   defp model(%{life: :gone} = c, call, {:error, :closed})
        when elem(call, 0) in [
               :write,
+              :write_frame,
+              :read_frame,
               :read,
               :read_any,
               :read_stderr,
@@ -371,6 +389,17 @@ defmodule NetRunner.Test.ProcessModel do
 
   defp model(%{life: life} = c, {:set_owner}, {:ok, owner}) when life != :gone,
     do: %{c | owner: owner}
+
+  # Frames: bytes, with a header before them.
+  defp model(c, {:write_frame, frame}, {:error, {:frame_too_large, size}}),
+    do: if(byte_size(frame) == size and size > 255, do: c, else: :wrong)
+
+  defp model(%{life: life} = c, {:write_frame, frame}, answer)
+       when life != :gone and byte_size(frame) <= 255,
+       do: model(c, {:write, <<byte_size(frame), frame::binary>>}, answer)
+
+  defp model(%{life: life} = c, {:read_frame}, answer) when life != :gone,
+    do: FrameModel.read(c, answer)
 
   # Writing.
   defp model(%{life: life, stdin: :closed} = c, {:write, _bytes}, {:error, :closed})

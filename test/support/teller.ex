@@ -1,22 +1,23 @@
 defmodule NetRunner.Test.Teller do
   @moduledoc """
   A collectable that tells each element to a process as `{:element, element}`, and then `:done`, or
-  `{:halt, elements}`: what its accumulator has by then.
+  `{:halt, elements}`: what its accumulator has by then. With `hold?: true` each element is held until `:go_on` comes.
   The element `"raise\\n"` makes it raise.
   """
 
   @enforce_keys [:to]
-  defstruct [:to]
+  defstruct [:to, hold?: false]
 
   defimpl Collectable do
-    def into(%{to: to}) do
+    def into(%{to: to, hold?: hold?}) do
       {[],
        fn
-         _elements, {:cont, "raise\n"} ->
+         _elements, {:cont, raise} when raise == "raise\n" or elem(raise, 1) == "raise\n" ->
            raise "the collectable's own"
 
          elements, {:cont, element} ->
            send(to, {:element, element})
+           if hold?, do: receive(do: (:go_on -> :ok))
            [element | elements]
 
          elements, :done ->

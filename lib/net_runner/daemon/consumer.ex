@@ -10,8 +10,12 @@ defmodule NetRunner.Daemon.Consumer do
   # Linked to the server, which ends it when the rest of the output took too long.
 
   alias NetRunner.Daemon.{Counters, Log}
+  alias NetRunner.Tagged
 
   @type t :: {pid, reference}
+
+  @typedoc "Where lines are from, and when they were read, if on_output wants to know."
+  @type from :: {Counters.stream(), Tagged.stamp()}
 
   @over {:shutdown, :over}
 
@@ -44,9 +48,9 @@ defmodule NetRunner.Daemon.Consumer do
   def begin({pid, ref}, os_pid), do: tell(pid, ref, {:begin, os_pid})
 
   @doc "Hands lines over and waits until on_output has returned from each."
-  @spec hand_over(t, Counters.stream(), [binary]) :: :ok
-  def hand_over({pid, ref}, stream, lines) do
-    tell(pid, ref, {:lines, stream, lines, self()})
+  @spec hand_over(t, from, [binary]) :: :ok
+  def hand_over({pid, ref}, from, lines) do
+    tell(pid, ref, {:lines, from, lines, self()})
 
     # Linked to the same server: if the consumer dies, the server ends whoever waits here.
     receive do
@@ -55,8 +59,8 @@ defmodule NetRunner.Daemon.Consumer do
   end
 
   @doc "Hands lines over that have been entered into the queue."
-  @spec enqueue(t, Counters.stream(), [binary]) :: :ok
-  def enqueue({pid, ref}, stream, lines), do: tell(pid, ref, {:lines, stream, lines, nil})
+  @spec enqueue(t, from, [binary]) :: :ok
+  def enqueue({pid, ref}, from, lines), do: tell(pid, ref, {:lines, from, lines, nil})
 
   @doc "No more lines will come: it ends after the last."
   @spec over(t) :: :ok
@@ -69,16 +73,16 @@ defmodule NetRunner.Daemon.Consumer do
 
   defp take(%{ref: ref} = state) do
     receive do
-      {^ref, {:lines, stream, lines, nil}} ->
+      {^ref, {:lines, from, lines, nil}} ->
         Enum.each(lines, fn line ->
-          give(state, stream, line)
+          give(state, from, line)
           Counters.enqueue(state.counters, -1, -byte_size(line))
         end)
 
         take(state)
 
-      {^ref, {:lines, stream, lines, reader}} ->
-        Enum.each(lines, &give(state, stream, &1))
+      {^ref, {:lines, from, lines, reader}} ->
+        Enum.each(lines, &give(state, from, &1))
         send(reader, {ref, :taken})
         take(state)
 
@@ -89,15 +93,19 @@ defmodule NetRunner.Daemon.Consumer do
     end
   end
 
-  defp give(state, stream, line) do
-    state.sink.(stream, line)
+  defp give(state, {stream, stamp}, line) do
+    state.sink.(stream, line, stamp)
   catch
     kind, reason ->
       Log.raised(state.log, stream, line, kind, reason, __STACKTRACE__)
       Counters.raised(state.counters)
   end
 
-  defp sink(:log, log), do: Log.sink(log)
-  defp sink(fun, _log) when is_function(fun, 1), do: fn _stream, line -> fun.(line) end
+  defp sink(:log, log), do: log |> Log.sink() |> sink(log)
+  defp sink(fun, _log) when is_function(fun, 1), do: fn _stream, line, _stamp -> fun.(line) end
+
+  defp sink(fun, _log) when is_function(fun, 2),
+    do: fn stream, line, _stamp -> fun.(stream, line) end
+
   defp sink(fun, _log), do: fun
 end

@@ -11,7 +11,7 @@ defmodule NetRunner.Daemon.Reader do
   # for somebody who waits for start_link/1. With `:drop` it waits for nothing but the pipes, so it never calls
   # user code or Logger.
 
-  alias NetRunner.{Lines, Options, Pipe}
+  alias NetRunner.{Lines, Options, Pipe, Tagged}
   alias NetRunner.Daemon.{Consumer, Counters, Log, Ready}
 
   # What one read may bring: the most that is held beside the queue.
@@ -38,6 +38,8 @@ defmodule NetRunner.Daemon.Reader do
             handles: handles(process),
             armed: %{},
             framers: framers(options),
+            form: if(is_function(options.on_output, 3), do: :timestamps, else: :tags),
+            stamp: nil,
             says_ready?: Ready.matcher(options.ready),
             counters: counters,
             consumer: consumer,
@@ -84,13 +86,15 @@ defmodule NetRunner.Daemon.Reader do
       {stream, {:ok, chunk}, armed} ->
         Counters.add(state.counters, stream, :bytes, byte_size(chunk))
 
-        %{state | armed: armed, handles: to_the_end(state.handles, stream)}
+        %{state | armed: armed, handles: Pipe.turn(state.handles, stream)}
+        |> stamp()
         |> feed(stream, chunk)
         |> read()
 
       # Closed is what a pipe is when the command's server was killed.
       {stream, over, armed} when over in [:eof, {:error, :closed}] ->
         %{state | armed: armed, handles: List.keydelete(state.handles, stream, 0)}
+        |> stamp()
         |> finish(stream)
         |> read()
 
@@ -102,9 +106,8 @@ defmodule NetRunner.Daemon.Reader do
     end
   end
 
-  # A stream that never runs dry must not keep the other one waiting: it is read last.
-  defp to_the_end([{stream, _handle} = first | others], stream), do: others ++ [first]
-  defp to_the_end(handles, _stream), do: handles
+  # The time of whatever lines this read brings to their end.
+  defp stamp(state), do: %{state | stamp: Tagged.stamp(state.form)}
 
   defp feed(state, stream, chunk) do
     case Lines.feed(state.framers[stream], chunk) do
@@ -158,7 +161,7 @@ defmodule NetRunner.Daemon.Reader do
   defp hand_over(%{consumer: nil} = state, _stream, _lines), do: state
 
   defp hand_over(%{overflow: :block, says_ready?: nil} = state, stream, lines) do
-    Consumer.hand_over(state.consumer, stream, Enum.map(lines, &own/1))
+    Consumer.hand_over(state.consumer, {stream, state.stamp}, Enum.map(lines, &own/1))
     state
   end
 
@@ -185,7 +188,7 @@ defmodule NetRunner.Daemon.Reader do
   defp enqueue(state, stream, lines) do
     size = lines |> Enum.map(&byte_size/1) |> Enum.sum()
     Counters.enqueue(state.counters, length(lines), size)
-    Consumer.enqueue(state.consumer, stream, Enum.map(lines, &own/1))
+    Consumer.enqueue(state.consumer, {stream, state.stamp}, Enum.map(lines, &own/1))
   end
 
   # A line that is larger than any room may wait alone.

@@ -7,6 +7,7 @@ defmodule NetRunner.Options.Schema do
   @read_for_you @to_the_end ++ [:stream]
   @calls @read_for_you ++ [:process, :daemon]
   @u32_max 0xFFFF_FFFF
+  @stderr [:consume, :merge, :tagged, {:tagged, :timestamps}, :discard, :inherit]
 
   # {name, calls, default, type, doc}
   @schema [
@@ -17,8 +18,9 @@ defmodule NetRunner.Options.Schema do
      "The name that the daemon is registered under: an atom, `{:global, term}` or " <>
        "`{:via, module, term}`. Default: none."},
     {:on_output, [:daemon], :discard, :on_output,
-     "What becomes of each line: `:discard`, `:log` (into `Logger`, see `log:`), a function of the line, or " <>
-       "a function of `:stdout` or `:stderr` and the line. Default: `:discard`."},
+     "What becomes of each line: `:discard`, `:log` (into `Logger`, see `log:`), a function of the line, of " <>
+       "`:stdout` or `:stderr` and the line, or of these two and the time at which its end was read, as with `{:tagged, " <>
+       ":timestamps}` in `NetRunner.stream!/2`. Default: `:discard`."},
     {:log, [:daemon], [], :log,
      "For `on_output: :log`, a keyword list of `level:` (`:info`), `stderr_level:` (that of `level:`), " <>
        "`prefix:` (the command's name and a colon) and `metadata:` (a keyword list, added to the daemon's)."},
@@ -79,26 +81,36 @@ defmodule NetRunner.Options.Schema do
       %{
         process: {:stdio, [:consume, :capture, :merge, :discard, :inherit, :pipe]},
         daemon: {:stdio, [:consume, :capture, :merge, :discard, :inherit, :pipe]},
-        stream: {:stdio, [:consume, :merge, :tagged, :discard, :inherit, :capture]}
-      }, {:stdio, [:consume, :capture, :merge, :discard, :inherit]}},
+        stream: {:stdio, @stderr ++ [:capture]}
+      }, {:stdio, @stderr ++ [:capture]}},
      "`:consume` (read away, the last bytes kept for messages), `:capture` (all of it, in the result), " <>
-       "`:merge` (into stdout, wherever that goes, order kept), `:tagged` (only streams: elements are " <>
-       "`{:stdout, bytes}` and `{:stderr, bytes}`), `:discard` (/dev/null), `:inherit` (the BEAM's own), " <>
+       "`:merge` (into stdout, wherever that goes, order kept), `:tagged` (elements are " <>
+       "`{:stdout, bytes}` and `{:stderr, bytes}`; not for `NetRunner.Process` and `NetRunner.Daemon`), `{:tagged, :timestamps}` (they are `{:stdout, bytes, time}` and " <>
+       "`{:stderr, bytes, time}`, see `NetRunner.stream!/2`), `:discard` (/dev/null), `:inherit` (the BEAM's own), " <>
        "`{:file, path}` or `{:file, path, opts}` as for `stdout:`, `:pipe` (only `NetRunner.Process`: read it " <>
        "with `read_stderr/3`; and `NetRunner.Daemon`: its lines go to `on_output:`). Default: `:consume`, for " <>
        "`NetRunner.Daemon` `:pipe`."},
     {:stderr_tail_bytes, @calls, 8192, {:integer, 0, 1_048_576},
      "How many last bytes of a consumed stderr are kept. Default: 8192."},
     {:lines, @read_for_you, nil, :separator,
-     "`true`, or a separator (any binary): elements are lines without it, the last, partial one included. A " <>
-       "captured stderr stays one binary. " <>
+     "`true`, or a separator (any binary; `<<0>>` for what `find -print0` and `git -z` write): elements are lines without it, " <>
+       "the last, partial one included. A captured stderr stays one binary. " <>
        "Default: false, bytes as they come."},
     {:max_line_length, @read_for_you, :infinity, :line_limit,
      "`{bytes, policy}` for lines that are longer: `:error`, `:split` (into pieces of that many bytes) or " <>
        "`:truncate` (the rest is thrown away). Default: none."},
+    {:packet, @calls -- [:daemon], nil, :packet,
+     "Frames instead of bytes, as ports have them: 1, 2 or 4 is the size of the header before each, its length as a big-endian " <>
+       "number. Elements of the output are frames without it. A binary as `input:` is one frame, of " <>
+       "anything else that is fed each element is one (iodata; a list is always a list of frames). An output that ends within a frame is an " <>
+       "error, `{:frame_truncated, missing_bytes}`. `NetRunner.Process` has `read_frame/2` and `write_frame/3` then. stderr is bytes, as ever. " <>
+       "Not with `lines:`, `pty:` and `stderr: :merge`. Default: none, bytes as they come."},
+    {:max_frame_size, @calls -- [:daemon], 67_108_864, {:integer, 1, @u32_max},
+     "With `packet:`, the most bytes that a frame of the output may have: what announces a longer one " <>
+       "is stopped (by `NetRunner.Process` only told), `{:frame_too_large, bytes}`, before any of it is read. Default: 67108864, 64 MiB."},
     {:into, @to_the_end, nil, :collectable,
      "What stdout is collected into: any `Collectable`, or `:iodata` (the chunks in a list, not put together). " <>
-       "Default: `\"\"`, with `lines:` `[]`."},
+       "Default: `\"\"`; with `lines:`, `packet:` or a tagged stderr `[]`."},
     {:timeout, @to_the_end, :infinity, :timeout,
      "Milliseconds, from the call on (but for looking names up, see docs/limits.md), after which the command is " <>
        "stopped: `{:error, :timeout}` from `run/2`, the " <>
@@ -111,7 +123,7 @@ defmodule NetRunner.Options.Schema do
        "you do not ask for output does not count. Only where stdout or stderr comes here (`:pipe`; `:consume`, `:capture`, " <>
        "`:tagged`). Default: none."},
     {:max_output_size, @to_the_end, :infinity, :limit,
-     "Bytes of stdout, and of captured stderr, after which `overflow:` says what happens. Default: none."},
+     "Bytes of stdout, and of captured stderr (of both together, where they are tagged), after which `overflow:` says what happens. Default: none."},
     {:overflow, @to_the_end, :kill, {:one_of, [:kill, :head, :tail]},
      "Beyond `max_output_size:`, `:kill` stops the command: `{:error, {:max_output_exceeded, partial}}`, cut to " <>
        "exactly the limit, from `run/2`, the cause `:output_limit` from `exec/2`. `:head` and `:tail` keep " <>

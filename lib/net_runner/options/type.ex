@@ -94,6 +94,10 @@ defmodule NetRunner.Options.Type do
   def check(:separator, separator) when is_binary(separator), do: :ok
   def check(:separator, _value), do: {:wrong, "true, false or a separator as a binary"}
 
+  def check(:packet, header) when header in [1, 2, 4], do: :ok
+  def check(:packet, none) when none in [false, nil], do: {:ok, nil}
+  def check(:packet, _value), do: {:wrong, "1, 2 or 4 (the bytes of a header), or nil"}
+
   def check(:line_limit, :infinity), do: :ok
 
   def check(:line_limit, {bytes, policy})
@@ -201,10 +205,13 @@ defmodule NetRunner.Options.Type do
     do: {:wrong, "an atom, {:global, term} or {:via, module, term}"}
 
   def check(:on_output, value) when value in [:discard, :log], do: :ok
-  def check(:on_output, value) when is_function(value, 1) or is_function(value, 2), do: :ok
+
+  def check(:on_output, value)
+      when is_function(value, 1) or is_function(value, 2) or is_function(value, 3),
+      do: :ok
 
   def check(:on_output, _value),
-    do: {:wrong, ":discard, :log, or a function of one or two arguments"}
+    do: {:wrong, ":discard, :log, or a function of one, two or three arguments"}
 
   def check(:log, value) do
     if Keyword.keyword?(value) and Enum.all?(value, &log_option?/1),

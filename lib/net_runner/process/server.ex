@@ -147,6 +147,7 @@ defmodule NetRunner.Process.Server do
       counted: Map.take(state, [:stdin, :stdout, :stderr]),
       os_pid: state.os_pid,
       containment: state.containment,
+      frames: options[:packet] && {options.packet, options.max_frame_size},
       pipeline: options[:pipeline]
     }
   end
@@ -272,12 +273,13 @@ defmodule NetRunner.Process.Server do
 
   # The input itself is the feeder's alone: it may be large, and this server lives longer.
   defp feed(%{options: options} = state, input, callers) do
-    buffer = Map.get(options, :input_buffer, 0)
+    # Not every call has them.
+    how = %{buffer: Map.get(options, :input_buffer, 0), packet: options[:packet]}
     # In raw mode nothing that is typed ends an input.
     close = if match?(%{raw: true}, options.pty), do: &Nif.close/1, else: &Terminal.end_input/1
     broke = broke(state)
     whose = {callers, options.gates.askers}
-    feeder = Input.start_link(state.stdin, input, buffer, whose, close, broke)
+    feeder = Input.start_link(state.stdin, input, how, whose, close, broke)
     %{state | feeder: feeder, options: %{options | input: nil}}
   end
 

@@ -37,7 +37,7 @@ defmodule NetRunner.Process.Stdin do
     # A write that went wrong halfway would look like one of the pipe's.
     iovec = NetRunner.Input.check!(element, "")
 
-    case NetRunner.Process.write(stdin.process, iovec, stdin.timeout) do
+    case NetRunner.Process.write_element(stdin.process, iovec, stdin.timeout) do
       :ok -> stdin
       {:error, reason} -> fail(reason, stdin)
     end
