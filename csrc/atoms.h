@@ -25,6 +25,7 @@
     X(more)                                                                                        \
     X(moves)                                                                                       \
     X(moves_back)                                                                                  \
+    X(much)                                                                                        \
     X(nil)                                                                                         \
     X(nowait_pipes)                                                                                \
     X(ok)                                                                                          \
@@ -45,6 +46,7 @@
     X(slots_in_use)                                                                                \
     X(streams)                                                                                     \
     X(true)                                                                                        \
+    X(turn)                                                                                        \
     X(undefined)                                                                                   \
     X(unfixed)                                                                                     \
     X(unseen)                                                                                      \

@@ -94,7 +94,7 @@ static void on_data(struct nr_handle *handle, const struct nr_event *event)
 /* Ends the wait in progress, mutex held: true if its message is to be sent after unlocking. */
 static bool take_waiter(ErlNifEnv *env, struct nr_handle *handle, ErlNifPid *pid, ERL_NIF_TERM *ref)
 {
-    if (!handle->waiting)
+    if (!handle->waiting || handle->in_queue)
         return false;
     *pid = handle->waiter;
     *ref = enif_make_copy(env, handle->wait_ref);

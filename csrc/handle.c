@@ -36,6 +36,7 @@ static void on_destroy(ErlNifEnv *env, void *object)
 {
     (void)env;
     struct nr_handle *handle = object;
+    (void)nr_turns_leave(&handle->turn);
     handle->fd = nr_fd_close(handle->fd);
     free_unread(handle);
     if (handle->has_late)
@@ -161,14 +162,21 @@ struct nr_handle *nr_handle_get(ErlNifEnv *env, ERL_NIF_TERM term)
     return enif_get_resource(env, term, handle_type, &object) ? object : NULL;
 }
 
+int nr_handle_cancel_wait(ErlNifEnv *env, struct nr_handle *handle)
+{
+    if (handle->in_queue)
+        return nr_turns_leave(&handle->turn) ? 0 : NR_PENDING;
+    return handle->backend->cancel(env, handle);
+}
+
 bool nr_handle_end_wait(ErlNifEnv *env, struct nr_handle *handle, ErlNifPid *pid, ERL_NIF_TERM *ref)
 {
     if (!handle->waiting)
         return false;
-    /* NR_PENDING: the mechanism sends the message itself, and it may be the only one. */
-    if (handle->backend->cancel(env, handle) != 0)
+    /* NR_PENDING: the message is sent, or the mechanism sends it itself, and it may be the only one. */
+    if (nr_handle_cancel_wait(env, handle) != 0)
         return false;
-    handle->waiting = false;
+    handle->waiting = handle->in_queue = false;
     *pid = handle->waiter;
     *ref = enif_make_copy(env, handle->wait_ref);
     return true;
@@ -199,6 +207,7 @@ void nr_handle_close(ErlNifEnv *env, struct nr_handle *handle)
         return;
     }
     bool notify = nr_handle_end_wait(env, handle, &pid, &ref);
+    (void)nr_turns_leave(&handle->turn);
     free_unread(handle);
     if (handle->has_late) {
         enif_release_binary(&handle->late);

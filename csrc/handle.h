@@ -23,6 +23,7 @@
 #include "patience.h"
 #include "pipes.h"
 #include "ring.h"
+#include "turns.h"
 
 #include <erl_nif.h>
 #include <stdatomic.h>
@@ -87,6 +88,9 @@ struct nr_handle {
     ErlNifPid waiter;
     ErlNifEnv *wait_env; /* holds wait_ref */
     ERL_NIF_TERM wait_ref;
+
+    bool in_queue; /* the wait in progress is for a turn, and no mechanism's */
+    struct nr_turn turn;
 
     struct nr_unread *unread; /* read before anything else */
 
@@ -155,6 +159,9 @@ int nr_handle_dup(struct nr_handle *handle);
 
 /* A holder leaves. The last one out of a closing handle closes the descriptor. */
 void nr_handle_release(struct nr_handle *handle, enum nr_holder holder);
+
+/* Takes the wait in progress back, whatever it is for; mutex held. 0: no message will come. NR_PENDING: one will, or has. */
+int nr_handle_cancel_wait(ErlNifEnv *env, struct nr_handle *handle);
 
 /* Ends the wait in progress, if any; mutex held. Returns true if a message is to be sent by
  * nr_handle_notify after unlocking: *pid and *ref (a copy in env) say to whom. */

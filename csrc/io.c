@@ -10,6 +10,7 @@
 #include "handle.h"
 #include "pty.h"
 #include "term.h"
+#include "turns.h"
 
 #include <string.h>
 #include <sys/uio.h>
@@ -39,13 +40,13 @@
 #define RETRIES 8
 
 /* Without charging, a process that streams kept its scheduler for milliseconds: a 1 ms timer's p99 was 10 ms instead of 2
- * (numbers.md). A turn is over after 256 KiB: beside 100 streams at full speed, on two cores, the timer's p99 is 6.3 ms at
+ * (numbers.md). A time slice is over after 256 KiB: beside 100 streams at full speed, on two cores, the timer's p99 is 6.3 ms at
  * 1.42 of a port's throughput; after 128 KiB 4.0 ms and 1.05, after 64 KiB 2.8 ms and 1.02 (docs/decisions/0008). */
-#define TURN ((size_t)256 * 1024)
+#define SLICE ((size_t)256 * 1024)
 
 static void charge(ErlNifEnv *env, size_t bytes)
 {
-    size_t percent = 1 + bytes * 100 / TURN;
+    size_t percent = 1 + bytes * 100 / SLICE;
     (void)enif_consume_timeslice(env, percent > 100 ? 100 : (int)percent);
 }
 
@@ -55,24 +56,38 @@ static bool is_self(ErlNifEnv *env, const ErlNifPid *pid)
     return enif_self(env, &self) != NULL && enif_compare_pids(&self, pid) == 0;
 }
 
+/* The caller is who waits; mutex held. */
+static void become_waiter(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref)
+{
+    (void)enif_self(env, &handle->waiter);
+    enif_clear_env(handle->wait_env);
+    handle->wait_ref = enif_make_copy(handle->wait_env, ref);
+}
+
 /* Decides whether the caller may use the handle now; mutex held. 0: yes. NR_PENDING: a ring's
  * result is on its way, the caller has become its waiter. -EBUSY, -EBADF. */
 static int enter(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref)
 {
     if (atomic_load(&handle->state) != NR_HANDLE_OPEN)
         return -EBADF;
+    nr_turns_comes(&handle->turn);
     if (!handle->waiting)
         return 0;
     bool self = is_self(env, &handle->waiter);
     if (!self && enif_is_process_alive(env, &handle->waiter))
         return -EBUSY;
+    if (handle->in_queue) {
+        /* Its turn has come, or the waiter died. */
+        (void)nr_turns_leave(&handle->turn);
+        handle->waiting = handle->in_queue = false;
+        handle->emptied = handle->unseen = false;
+        return 0;
+    }
     bool ring = handle->backend == &nr_backend_ring;
     /* A waiter of poll's that comes back has had its message: nothing is armed any more. */
     if ((ring || !self) && handle->backend->cancel(env, handle) == NR_PENDING && ring) {
         /* The waiter died with a ring's read in flight: its bytes are the next reader's. */
-        (void)enif_self(env, &handle->waiter);
-        enif_clear_env(handle->wait_env);
-        handle->wait_ref = enif_make_copy(handle->wait_env, ref);
+        become_waiter(env, handle, ref);
         return NR_PENDING;
     }
     handle->waiting = false;
@@ -86,9 +101,7 @@ static int enter(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref)
 static int wait_for(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref, const void *out,
                     size_t out_length)
 {
-    (void)enif_self(env, &handle->waiter);
-    enif_clear_env(handle->wait_env);
-    handle->wait_ref = enif_make_copy(handle->wait_env, ref);
+    become_waiter(env, handle, ref);
     handle->waiting = true;
     /* Whose bytes a ring's write takes. It may be another than the one who waits when it ends. */
     handle->writer = handle->waiter;
@@ -113,6 +126,10 @@ static ERL_NIF_TERM failure(ErlNifEnv *env, int r)
     return nr_term_error(env, r);
 }
 
+/* Beside the results of wait_for: others go first, for one round of the run queue or until the caller's turn comes. */
+#define SOON      4
+#define NEXT_TURN 5
+
 /* The answer after the last try at a wait, r: a pipe that was ready each time is looked at again
  * through the caller's mailbox, so that a call stays short. */
 static ERL_NIF_TERM waits(ErlNifEnv *env, int r, ERL_NIF_TERM ref)
@@ -120,6 +137,10 @@ static ERL_NIF_TERM waits(ErlNifEnv *env, int r, ERL_NIF_TERM ref)
     ErlNifPid self;
     if (r < 0)
         return failure(env, r);
+    if (r == SOON)
+        return nr_atoms.soon_;
+    if (r == NEXT_TURN)
+        return nr_atoms.turn_;
     if (r == NR_RETRY)
         nr_handle_notify(env, enif_self(env, &self), ref);
     return nr_atoms.again_;
@@ -191,6 +212,7 @@ static ERL_NIF_TERM given(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM
 {
     handle->stats.bytes += n;
     handle->stats.ops++;
+    nr_turns_read(env, &handle->turn, n);
     charge(env, n);
     return nr_term_ok(env, binary);
 }
@@ -238,11 +260,36 @@ static bool is_known_empty(struct nr_handle *handle)
                                                : !handle->patience.quick;
 }
 
-#define SOON 4 /* beside the results of wait_for */
-
-/* The pipe is empty. SOON (no ring's stream is: those have their own way of being found ready), or as wait_for. */
-static int empty(ErlNifEnv *env, struct nr_handle *handle, bool patiently, ERL_NIF_TERM ref)
+/* In a crowd, whether others go first: 0, SOON or NEXT_TURN. That costs less than a wait for the pipe, and finds more there. */
+static int give_way(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref, bool is_empty,
+                    struct nr_next_turn *next)
 {
+    if (handle->has_late || handle->unread != NULL || handle->eof || handle->finished)
+        return 0;
+    switch (nr_turns_ask(&handle->turn, is_empty)) {
+    case NR_TURNS_GO_ON:
+        break;
+    case NR_TURNS_LOOK_AGAIN:
+        handle->emptied = false;
+        return SOON;
+    case NR_TURNS_WAIT:
+        become_waiter(env, handle, ref);
+        if (!nr_turns_wait(env, &handle->turn, &handle->waiter, handle->wait_ref, next))
+            break;
+        handle->waiting = handle->in_queue = true;
+        return NEXT_TURN;
+    }
+    return 0;
+}
+
+/* The pipe is empty. SOON (no ring's stream is, unless there is a crowd: those have their own way of being found ready), NEXT_TURN, or as
+ * wait_for. */
+static int empty(ErlNifEnv *env, struct nr_handle *handle, bool patiently, ERL_NIF_TERM ref,
+                 struct nr_next_turn *next)
+{
+    int r = patiently ? give_way(env, handle, ref, true, next) : 0;
+    if (r != 0)
+        return r;
     if (patiently && handle->backend == &nr_backend_poll &&
         nr_patience_look_again(&handle->patience, now_us()))
         return SOON;
@@ -263,7 +310,7 @@ static ssize_t read_few(struct nr_handle *handle, unsigned char few[static COPY_
 }
 
 static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t max,
-                                bool patiently, ERL_NIF_TERM ref)
+                                bool patiently, ERL_NIF_TERM ref, struct nr_next_turn *next)
 {
     int r = enter(env, handle, ref);
     if (r == NR_PENDING)
@@ -274,15 +321,20 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
     if (handle->lost < 0 && handle->unread == NULL)
         return failure(env, handle->lost);
 
+    if (patiently) {
+        r = give_way(env, handle, ref, handle->emptied, next);
+        if (r != 0)
+            return waits(env, r, ref);
+    }
     if (handle->has_late && handle->emptied && handle->unread == NULL)
         return give_late(env, handle, max);
     if (patiently && is_known_empty(handle)) {
-        r = empty(env, handle, true, ref);
+        r = empty(env, handle, true, ref, next);
         handle->unseen = r == 0 && handle->backend == &nr_backend_ring;
         if (handle->unseen)
             return nr_atoms.unsure_;
         if (r != NR_RETRY)
-            return r == 0 ? nr_atoms.unseen_ : failure(env, r);
+            return r == 0 ? nr_atoms.unseen_ : waits(env, r, ref);
     }
 
     unsigned char few[COPY_MAX];
@@ -290,9 +342,7 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
     if (got_few > 0)
         return given(env, handle, copied(env, few, (size_t)got_few), (size_t)got_few);
     if (got_few < 0) {
-        r = empty(env, handle, patiently, ref);
-        if (r == SOON)
-            return nr_atoms.soon_;
+        r = empty(env, handle, patiently, ref, next);
         if (r != NR_RETRY)
             return waits(env, r, ref);
     }
@@ -332,12 +382,12 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
             enif_release_binary(&binary);
             return n == -EAGAIN ? nr_atoms.eof_ : failure(env, (int)n);
         }
-        r = empty(env, handle, patiently, ref);
+        r = empty(env, handle, patiently, ref, next);
         if (r != NR_RETRY)
             break;
     }
     enif_release_binary(&binary);
-    return r == SOON ? nr_atoms.soon_ : waits(env, r, ref);
+    return waits(env, r, ref);
 }
 
 static ERL_NIF_TERM read_call(ErlNifEnv *env, const ERL_NIF_TERM argv[], bool patiently)
@@ -347,10 +397,12 @@ static ERL_NIF_TERM read_call(ErlNifEnv *env, const ERL_NIF_TERM argv[], bool pa
     if (handle == NULL || handle->direction != NR_READ || !enif_get_uint64(env, argv[1], &max) ||
         max == 0 || !enif_is_ref(env, argv[2]))
         return enif_make_badarg(env);
+    struct nr_next_turn next = {.found = false};
     enif_mutex_lock(handle->mutex);
-    ERL_NIF_TERM result =
-        read_locked(env, handle, max < READ_MAX ? (size_t)max : READ_MAX, patiently, argv[2]);
+    ERL_NIF_TERM result = read_locked(env, handle, max < READ_MAX ? (size_t)max : READ_MAX,
+                                      patiently, argv[2], &next);
     enif_mutex_unlock(handle->mutex);
+    nr_turns_call(env, &next);
     nr_backend_ring_pass(env, handle);
     return result;
 }
@@ -497,12 +549,12 @@ ERL_NIF_TERM nr_nif_cancel(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     ERL_NIF_TERM result = nr_atoms.pending_;
     enif_mutex_lock(handle->mutex);
     if (handle->waiting && is_self(env, &handle->waiter)) {
-        if (handle->backend->cancel(env, handle) == 0) {
-            handle->waiting = false;
+        int r = nr_handle_cancel_wait(env, handle);
+        if (r == 0)
             result = nr_atoms.cancelled_;
-        } else if (handle->backend == &nr_backend_poll) {
-            handle->waiting = false; /* ERTS has sent the message */
-        }
+        /* The message is not to come, or is sent. Only a ring may still be about to. */
+        if (r == 0 || handle->in_queue || handle->backend == &nr_backend_poll)
+            handle->waiting = handle->in_queue = false;
     }
     enif_mutex_unlock(handle->mutex);
     nr_backend_ring_pass(env, handle);

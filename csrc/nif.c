@@ -15,6 +15,7 @@
 #include "joint.h"
 #include "launch.h"
 #include "terminal.h"
+#include "turns.h"
 #include "users.h"
 
 #include <erl_nif.h>
@@ -27,7 +28,7 @@ static char this_copy;
 static int open_types(ErlNifEnv *env, void **private_data)
 {
     nr_atoms_make(env);
-    if (nr_handle_type_open(env) < 0 || nr_control_type_open(env) < 0 ||
+    if (nr_turns_open() < 0 || nr_handle_type_open(env) < 0 || nr_control_type_open(env) < 0 ||
         nr_backend_ring_type_open(env) < 0 || nr_joint_type_open(env) < 0)
         return NOT_LOADED;
     *private_data = &this_copy;
@@ -89,6 +90,9 @@ static ErlNifFunc functions[] = {
     {"group", 1, nr_nif_group, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"own_groups", 0, nr_nif_own_groups, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"probe", 1, nr_nif_probe, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"turns_watch", 1, nr_nif_turns_watch, 0},
+    {"turns_let_in", 2, nr_nif_turns_let_in, 0},
+    {"turns_rest", 0, nr_nif_turns_rest, 0},
     {"rings_open", 2, nr_nif_rings_open, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"ring_harvest", 1, nr_nif_ring_harvest, 0},
     {"rings_info", 0, nr_nif_rings_info, 0},

@@ -4,6 +4,7 @@ defmodule NetRunner.Application do
   #
   #   NetRunner.Backend   finds out what the data plane can use, makes the rings; supervises
   #                       one NetRunner.Reaper per ring
+  #   NetRunner.Turns     how many readers of busy pipes may be runnable at once
   #   NetRunner.Registry  pid of a NetRunner.Process -> its pipe handles, and what NetRunner.Stats tells
   #   NetRunner.Shepherd  owns the zygote and the request socket
   #
@@ -27,6 +28,7 @@ defmodule NetRunner.Application do
   defp start_supervisor do
     children = [
       NetRunner.Backend,
+      NetRunner.Turns,
       {Registry, keys: :unique, name: NetRunner.Registry, partitions: System.schedulers_online()},
       NetRunner.Shepherd
     ]

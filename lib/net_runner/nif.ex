@@ -1,7 +1,7 @@
 defmodule NetRunner.Nif do
   @moduledoc false
   # The door to csrc/nif.c: one function per NIF, no logic. Who calls what, on which thread and with
-  # what result is written in csrc/io.h, control.h, launch.h, joint.h, users.h and backend.h. Everything above this
+  # what result is written in csrc/io.h, control.h, launch.h, joint.h, users.h, turns.h and backend.h. Everything above this
   # module is Elixir; everything below speaks system calls.
 
   @on_load :load
@@ -59,6 +59,10 @@ defmodule NetRunner.Nif do
   def own_groups, do: :erlang.nif_error(:not_loaded)
 
   def probe(_path), do: :erlang.nif_error(:not_loaded)
+
+  def turns_watch(_pid), do: :erlang.nif_error(:not_loaded)
+  def turns_let_in(_n, _too_many), do: :erlang.nif_error(:not_loaded)
+  def turns_rest, do: :erlang.nif_error(:not_loaded)
 
   def rings_open(_count, _coop_taskrun), do: :erlang.nif_error(:not_loaded)
   def ring_harvest(_ring), do: :erlang.nif_error(:not_loaded)

@@ -61,6 +61,12 @@ defmodule NetRunner.Pipe do
           do: read(handle, max, deadline),
           else: look(handle, max, deadline)
 
+      # So many read that whoever else wants to run would wait long. There may be something, whenever this ends.
+      :turn ->
+        if told?(handle, ref, left(deadline)),
+          do: read(handle, max, deadline),
+          else: look(handle, max, deadline)
+
       :again ->
         await(handle, max, deadline, ref)
 

@@ -1,0 +1,226 @@
+/* See turns.h. */
+#include "turns.h"
+
+#include "atoms.h"
+
+#include <errno.h>
+
+/* Of a pipe's usual 64 KiB. Who reads less at a time is soon done with it. */
+#define MUCH ((size_t)32 * 1024)
+
+/* What one may read in a turn. Pipes that are read and filled again while they are in the caches make 1,000 streams twice as fast as 64
+ * KiB of each in turn (docs/decisions/0011). */
+#define TURN ((size_t)1024 * 1024)
+
+/* So often an empty pipe is looked at again, one round of the run queue later, before the turn is over. */
+#define LOOKS 2
+
+static ErlNifMutex *mutex;
+static struct nr_turn *first, *last;
+static unsigned waiting;
+static _Atomic unsigned too_many; /* so many leave without letting another in */
+static ErlNifPid watcher;
+
+static _Atomic int in_turn;
+static _Atomic bool crowd;
+/* The watcher has been told, or there is none. */
+static _Atomic bool is_told = true;
+
+int nr_turns_open(void)
+{
+    if (mutex == NULL)
+        mutex = enif_mutex_create("net_runner_turns");
+    return mutex != NULL ? 0 : -ENOMEM;
+}
+
+static void enqueue(struct nr_turn *turn)
+{
+    turn->next = NULL;
+    turn->previous = last;
+    if (last != NULL)
+        last->next = turn;
+    else
+        first = turn;
+    last = turn;
+    turn->queued = true;
+    waiting++;
+}
+
+static void dequeue(struct nr_turn *turn)
+{
+    if (turn->previous != NULL)
+        turn->previous->next = turn->next;
+    else
+        first = turn->next;
+    if (turn->next != NULL)
+        turn->next->previous = turn->previous;
+    else
+        last = turn->previous;
+    turn->queued = false;
+    waiting--;
+}
+
+static void count_in(struct nr_turn *turn)
+{
+    if (!atomic_exchange(&turn->in_turn, true))
+        atomic_fetch_add(&in_turn, 1);
+}
+
+static void count_out(struct nr_turn *turn)
+{
+    if (atomic_load_explicit(&turn->in_turn, memory_order_relaxed) &&
+        atomic_exchange(&turn->in_turn, false))
+        atomic_fetch_sub(&in_turn, 1);
+}
+
+/* The one that has waited longest, mutex held. */
+static void take_first(ErlNifEnv *env, struct nr_next_turn *next)
+{
+    struct nr_turn *turn = first;
+    next->found = turn != NULL;
+    if (turn == NULL)
+        return;
+    dequeue(turn);
+    count_in(turn);
+    next->reader = turn->reader;
+    next->ref = enif_make_copy(env, turn->ref);
+}
+
+void nr_turns_call(ErlNifEnv *env, const struct nr_next_turn *next)
+{
+    if (next->found)
+        /* Fails only if the reader is gone. */
+        (void)enif_send(env, &next->reader, NULL,
+                        enif_make_tuple2(env, next->ref, nr_atoms.ready_));
+}
+
+void nr_turns_comes(struct nr_turn *turn)
+{
+    count_out(turn);
+}
+
+void nr_turns_read(ErlNifEnv *env, struct nr_turn *turn, size_t bytes)
+{
+    turn->is_due = false;
+    turn->looks = 0;
+    turn->bytes += bytes;
+    turn->reads_much = bytes >= MUCH;
+    if (!turn->reads_much)
+        return;
+    if (atomic_load_explicit(&crowd, memory_order_relaxed))
+        count_in(turn);
+    if (!atomic_load_explicit(&is_told, memory_order_relaxed) && !atomic_exchange(&is_told, true)) {
+        enif_mutex_lock(mutex);
+        ErlNifPid pid = watcher;
+        enif_mutex_unlock(mutex);
+        (void)enif_send(env, &pid, NULL, nr_atoms.much_);
+    }
+}
+
+enum nr_turns_answer nr_turns_ask(struct nr_turn *turn, bool is_empty)
+{
+    if (!atomic_load_explicit(&crowd, memory_order_relaxed) || !turn->reads_much || turn->is_due)
+        return NR_TURNS_GO_ON;
+    if (turn->bytes >= TURN || atomic_load_explicit(&too_many, memory_order_relaxed) > 0)
+        return NR_TURNS_WAIT;
+    if (!is_empty)
+        return NR_TURNS_GO_ON;
+    return turn->looks++ < LOOKS ? NR_TURNS_LOOK_AGAIN : NR_TURNS_WAIT;
+}
+
+bool nr_turns_wait(ErlNifEnv *env, struct nr_turn *turn, const ErlNifPid *reader, ERL_NIF_TERM ref,
+                   struct nr_next_turn *next)
+{
+    enif_mutex_lock(mutex);
+    bool waits = false;
+    if (atomic_load(&crowd)) {
+        if (too_many > 0) {
+            too_many--;
+            waits = true;
+        } else {
+            take_first(env, next);
+            waits = next->found;
+        }
+    }
+    if (waits) {
+        turn->reader = *reader;
+        turn->ref = ref;
+        turn->bytes = 0;
+        turn->is_due = true;
+        enqueue(turn);
+    }
+    enif_mutex_unlock(mutex);
+    return waits;
+}
+
+bool nr_turns_leave(struct nr_turn *turn)
+{
+    enif_mutex_lock(mutex);
+    bool queued = turn->queued;
+    if (queued)
+        dequeue(turn);
+    enif_mutex_unlock(mutex);
+    count_out(turn);
+    return queued;
+}
+
+/* Up to n of those that wait. */
+static void let_in(ErlNifEnv *env, unsigned n)
+{
+    struct nr_next_turn next = {.found = true};
+    while (n-- > 0 && next.found) {
+        enif_mutex_lock(mutex);
+        take_first(env, &next);
+        enif_mutex_unlock(mutex);
+        nr_turns_call(env, &next);
+    }
+}
+
+/* turns_watch(pid) -> :ok. Who is sent :much when somebody reads a lot, once until turns_rest/0. */
+ERL_NIF_TERM nr_nif_turns_watch(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    ErlNifPid pid;
+    if (!enif_get_local_pid(env, argv[0], &pid))
+        return enif_make_badarg(env);
+    enif_mutex_lock(mutex);
+    watcher = pid;
+    enif_mutex_unlock(mutex);
+    return nr_nif_turns_rest(env, 0, NULL);
+}
+
+/* turns_let_in(n, too_many) -> {waiting, in_turn}. There is a crowd: up to n of those that wait are let in, and the next
+ * too_many that come by wait without letting another in. How many wait after that, and how many have been let in. */
+ERL_NIF_TERM nr_nif_turns_let_in(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    unsigned n;
+    unsigned excess;
+    if (!enif_get_uint(env, argv[0], &n) || !enif_get_uint(env, argv[1], &excess))
+        return enif_make_badarg(env);
+    enif_mutex_lock(mutex);
+    atomic_store(&crowd, true);
+    too_many = excess;
+    enif_mutex_unlock(mutex);
+    let_in(env, n);
+    enif_mutex_lock(mutex);
+    unsigned left = waiting;
+    enif_mutex_unlock(mutex);
+    return enif_make_tuple2(env, enif_make_uint(env, left),
+                            enif_make_int(env, atomic_load(&in_turn)));
+}
+
+/* turns_rest() -> :ok. There is no crowd: all go on, and the watcher is to be told again. */
+ERL_NIF_TERM nr_nif_turns_rest(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    (void)argv;
+    enif_mutex_lock(mutex);
+    atomic_store(&crowd, false);
+    too_many = 0;
+    unsigned all = waiting;
+    enif_mutex_unlock(mutex);
+    let_in(env, all);
+    atomic_store(&is_told, false);
+    return nr_atoms.ok_;
+}

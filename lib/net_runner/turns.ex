@@ -1,0 +1,91 @@
+defmodule NetRunner.Turns do
+  @moduledoc false
+  # How many readers of busy pipes may be runnable at once. A thousand streams at full speed are a thousand runnable
+  # processes, each with a good part of a millisecond to do, and every other process of the node waits for all of them (a 1
+  # ms timer: 115 ms at the 99th percentile). While the run queues are longer than is good, readers that have had their turn
+  # wait for the next in csrc/turns.c, first come first served, and this process says how many are let in.
+  #
+  # It sleeps while nobody reads much. It is told when somebody does, once in @rest_ms, and looks at the run queues: that is
+  # all a node with few streams pays. In a crowd it looks every tick. A reader that goes leaves its place to the next by itself: the
+  # ticks only mend what that cannot see, readers that have ended, that wait for something else, that others are in front of.
+  #
+  # It must never block, and never leave somebody waiting: when it goes, whoever starts it again lets all of them go on.
+
+  use GenServer
+
+  alias NetRunner.Nif
+
+  @tick_ms 1
+  @rest_ms 20
+
+  # Runnable processes per scheduler, with which a scheduler does not run dry before a reader has given its place on, and behind which
+  # nobody waits long (docs/decisions/0011).
+  @level 8
+
+  # So many ticks without anybody waiting, and the crowd has gone.
+  @calm_ticks 20
+
+  def start_link(_arg), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
+
+  @impl true
+  def init(nil) do
+    # For `terminate/2`.
+    Process.flag(:trap_exit, true)
+    # It decides how long the others wait, and never computes.
+    Process.flag(:priority, :high)
+    :ok = Nif.turns_watch(self())
+    {:ok, %{calm: 0}}
+  end
+
+  @impl true
+  def handle_info(:much, state) do
+    if run_queue() > 2 * level() do
+      {:noreply, tick(%{state | calm: 0}, {0, 0})}
+    else
+      Process.send_after(self(), :rest, @rest_ms)
+      {:noreply, state}
+    end
+  end
+
+  def handle_info(:rest, state) do
+    :ok = Nif.turns_rest()
+    {:noreply, state}
+  end
+
+  def handle_info({:tick, readers}, state), do: {:noreply, tick(state, readers)}
+
+  @impl true
+  def terminate(_reason, _state), do: Nif.turns_rest()
+
+  defp tick(state, readers) do
+    {run_queue, level} = {run_queue(), level()}
+    {let_in, too_many} = change(run_queue, level, readers)
+    {waiting, _in_turn} = readers = Nif.turns_let_in(let_in, too_many)
+    calm = if waiting == 0 and run_queue <= level, do: state.calm + 1, else: 0
+
+    if calm < @calm_ticks,
+      do: Process.send_after(self(), {:tick, readers}, @tick_ms),
+      else: :ok = Nif.turns_rest()
+
+    %{state | calm: calm}
+  end
+
+  @doc """
+  How many readers are to be let in now, and how many of those that come by are to wait without letting another in.
+  `run_queue`: how many processes are runnable, readers and others; `level`: how many are to be; `waiting` and `in_turn`: the readers, as
+  of the last tick.
+
+  Readers have the places that nobody else takes, and `level` of their own whatever else runs. Where those who were let in do something
+  else for a while, and others take the rest, one is let in at each tick: nobody waits for ever.
+  """
+  @spec change(non_neg_integer, pos_integer, {non_neg_integer, non_neg_integer}) ::
+          {non_neg_integer, non_neg_integer}
+  def change(run_queue, level, {waiting, in_turn}) do
+    least = min(waiting, 1)
+    {max(least, max(level - run_queue, level - in_turn)), max(run_queue - level, 0)}
+  end
+
+  defp level, do: @level * System.schedulers_online()
+
+  defp run_queue, do: :erlang.statistics(:total_run_queue_lengths)
+end

@@ -1,0 +1,296 @@
+defmodule NetRunner.TurnsTest do
+  # How many busy readers are runnable at once. In most of these tests NetRunner.Turns is held, and the test says who is let in.
+  use NetRunner.Test.Case
+
+  alias NetRunner.{Nif, Turns}
+  alias NetRunner.Process, as: P
+
+  @mib 1024 * 1024
+
+  defp hold(_context) do
+    :sys.suspend(Turns)
+    :ok = Nif.turns_rest()
+
+    on_exit(fn ->
+      :ok = Nif.turns_rest()
+      :sys.resume(Turns)
+    end)
+  end
+
+  defp zeros(backend) do
+    {:ok, p} = P.start("cat", ["/dev/zero"], backend: backend)
+    p
+  end
+
+  # Its last read gave much: it is one of those that are asked to wait.
+  defp read_much(p) do
+    case P.read(p) do
+      {:ok, bytes} when byte_size(bytes) >= 32 * 1024 -> p
+      {:ok, _few} -> read_much(p)
+    end
+  end
+
+  # A process that has read much of a command of its own, and reads on when it is told to: what it got is sent here.
+  defp reader(name, backend, read \\ &P.read/1) do
+    me = self()
+
+    {:ok, pid} =
+      Task.start_link(fn ->
+        p = backend |> zeros() |> read_much()
+        send(me, {name, p})
+
+        receive do
+          :on -> send(me, {name, read.(p)})
+        end
+
+        receive do
+          :never -> :ok
+        end
+      end)
+
+    assert_receive {^name, p}, 10_000
+    %{pid: pid, p: p, name: name}
+  end
+
+  # It comes by, and waits. Nobody goes on for it.
+  defp wait(reader) do
+    before = waiting()
+    send(reader.pid, :on)
+
+    eventually("#{reader.name} waits for its turn", fn ->
+      match?({n, _in_turn} when n > before, Nif.turns_let_in(0, 1))
+    end)
+
+    Nif.turns_let_in(0, 0)
+    reader
+  end
+
+  defp waiting do
+    {waiting, _in_turn} = Nif.turns_let_in(0, 0)
+    waiting
+  end
+
+  describe "with the watch held," do
+    setup :hold
+
+    on_backends "a reader that has had its turn waits until it is let in" do
+      %{p: p} = wait(reader(:one, backend))
+      refute_received {:one, _answer}
+      assert {0, 1} = Nif.turns_let_in(1, 0)
+      assert_receive {:one, {:ok, bytes}}, 5_000
+      assert byte_size(bytes) > 0
+      P.stop(p)
+    end
+
+    on_backends "those that wait are let in first come first served" do
+      names = [:one, :two, :three]
+      readers = for name <- names, do: wait(reader(name, backend))
+
+      for name <- names do
+        Nif.turns_let_in(1, 0)
+        assert_receive {^name, {:ok, _bytes}}, 5_000
+        others = names -- [name]
+        for other <- others, do: refute_received({^other, {:ok, _too_early}})
+        send(self(), :next)
+        assert_receive :next
+      end
+
+      for %{p: p} <- readers, do: P.stop(p)
+    end
+
+    on_backends "one that has had its turn lets the first in, and has its next after that" do
+      me = self()
+      Nif.turns_let_in(0, 1)
+
+      for name <- [:one, :two] do
+        spawn_link(fn ->
+          p = zeros(backend)
+          take(p, 16 * @mib, fn bytes -> send(me, {name, bytes}) end)
+          P.stop(p)
+          send(me, {name, :done})
+        end)
+      end
+
+      # The first to have read all of it leaves no one behind who would let the other in.
+      assert [{_first, :done} | got] = until_done([])
+      Nif.turns_rest()
+      turns = got |> Enum.reverse() |> Enum.chunk_by(&elem(&1, 0)) |> Enum.map(&bytes/1)
+      assert length(turns) > 10
+      assert Enum.max(turns) <= @mib + 64 * 1024
+      assert_receive {_other, :done}, 10_000
+    end
+
+    on_backends "whose deadline comes before its turn reads what is there" do
+      %{p: p} = wait(reader(:late, backend, &P.read(&1, 65_536, 20)))
+      assert_receive {:late, {:ok, _bytes}}, 5_000
+      assert waiting() == 0
+      P.stop(p)
+    end
+
+    on_backends "a command that ends lets its reader go" do
+      %{p: p} = wait(reader(:ended, backend, &read_to_end/1))
+      P.kill(p, :sigkill)
+      assert_receive {:ended, :eof}, 5_000
+      P.stop(p)
+    end
+
+    on_backends "a command that is stopped lets its reader go" do
+      %{p: p} = wait(reader(:stopped, backend))
+      P.stop(p)
+      assert_receive {:stopped, answer}, 5_000
+      # It may have read what was there when it was told of the end.
+      assert match?({:ok, _bytes}, answer) or answer in [{:error, :closed}, :eof]
+      assert waiting() == 0
+    end
+
+    on_backends "a reader that is killed while it waits costs the next one nothing" do
+      me = self()
+      p = zeros(backend)
+
+      {pid, monitor} =
+        spawn_monitor(fn ->
+          read_much(p)
+          send(me, :read)
+
+          receive do
+            :on -> P.read(p)
+          end
+        end)
+
+      assert_receive :read, 10_000
+      wait(%{pid: pid, name: :killed})
+      Process.exit(pid, :kill)
+      assert_receive {:DOWN, ^monitor, _, _, :killed}
+      assert {:ok, _bytes} = P.read(p)
+      assert waiting() == 0
+      P.stop(p)
+    end
+
+    on_backends "whoever takes over the watch lets all go on" do
+      readers = for name <- [:one, :two], do: wait(reader(name, backend))
+      watch = Process.whereis(Turns)
+      monitor = Process.monitor(watch)
+      Process.exit(watch, :kill)
+      assert_receive {:DOWN, ^monitor, _, _, :killed}
+      assert_receive {:one, {:ok, _bytes}}, 5_000
+      assert_receive {:two, {:ok, _bytes}}, 5_000
+      eventually("a new one watches", fn -> Process.whereis(Turns) not in [nil, watch] end)
+      :sys.suspend(Turns)
+      for %{p: p} <- readers, do: P.stop(p)
+    end
+
+    on_backends "nothing is lost or out of order, whoever is let in and when" do
+      tasks =
+        for n <- 1..16 do
+          Task.async(fn ->
+            ["seq", "#{n}", "200000"] |> NetRunner.stream!(backend: backend) |> sha()
+          end)
+        end
+
+      disturb(tasks)
+
+      for {task, n} <- Enum.with_index(tasks, 1) do
+        {expected, 0} = System.cmd("seq", ["#{n}", "200000"])
+        assert Task.await(task, 30_000) == sha([expected])
+      end
+    end
+  end
+
+  on_backends "while 200 streams are read at full speed, whoever wants to run does not wait for all of them" do
+    me = self()
+
+    back_at_baseline(fn ->
+      readers =
+        for _ <- 1..200 do
+          spawn_link(fn ->
+            p = backend |> zeros() |> read_much()
+            send(me, :ready)
+            take(p, :all, fn _bytes -> :ok end)
+          end)
+        end
+
+      for _ <- readers, do: assert_receive(:ready, 60_000)
+      eventually("the crowd waits", fn -> run_queue() < 64 end)
+      lengths = for _ <- 1..200, do: run_queue()
+      assert lengths |> Enum.sort() |> Enum.at(100) < 64
+
+      for pid <- readers do
+        Process.unlink(pid)
+        Process.exit(pid, :kill)
+      end
+    end)
+
+    eventually("there is no crowd any more", fn -> :sys.get_state(Turns).calm >= 20 end)
+  end
+
+  describe "change/3" do
+    test "lets in as many as the run queues lack" do
+      assert Turns.change(5, 16, {900, 20}) == {11, 0}
+    end
+
+    test "asks those to wait who are too many" do
+      assert Turns.change(1000, 16, {0, 16}) == {0, 984}
+    end
+
+    test "keeps places for readers, whatever else runs" do
+      assert Turns.change(500, 16, {900, 4}) == {12, 484}
+    end
+
+    test "lets one in at a time where those in turn do something else, and others run" do
+      assert Turns.change(500, 16, {900, 40}) == {1, 484}
+    end
+
+    test "has nothing to do where all is as it should be" do
+      assert Turns.change(16, 16, {0, 16}) == {0, 0}
+    end
+  end
+
+  # What the scheduler would let somebody else wait for. In between others run.
+  defp run_queue do
+    receive do
+    after
+      1 -> :erlang.statistics(:total_run_queue_lengths)
+    end
+  end
+
+  defp take(_p, left, _told) when is_integer(left) and left <= 0, do: :ok
+
+  defp take(p, left, told) do
+    {:ok, bytes} = P.read(p)
+    told.(byte_size(bytes))
+    take(p, if(left == :all, do: :all, else: left - byte_size(bytes)), told)
+  end
+
+  defp bytes(reads), do: reads |> Enum.map(&elem(&1, 1)) |> Enum.sum()
+
+  defp until_done(got) do
+    receive do
+      {name, what} when name in [:one, :two] ->
+        if what == :done, do: [{name, :done} | got], else: until_done([{name, what} | got])
+    after
+      10_000 -> flunk("nobody gets on after #{length(got)} reads")
+    end
+  end
+
+  defp read_to_end(p) do
+    case P.read(p) do
+      {:ok, _bytes} -> read_to_end(p)
+      answer -> answer
+    end
+  end
+
+  # Until all have ended.
+  defp disturb(tasks) do
+    if Enum.any?(tasks, &Process.alive?(&1.pid)) do
+      case :rand.uniform(8) do
+        1 -> Nif.turns_rest()
+        n -> Nif.turns_let_in(n - 1, :rand.uniform(12) - 1)
+      end
+
+      run_queue()
+      disturb(tasks)
+    else
+      Nif.turns_rest()
+    end
+  end
+end
