@@ -15,13 +15,19 @@
 /* So often an empty pipe is looked at again, one round of the run queue later, before the turn is over. */
 #define LOOKS 2
 
+/* Who was counted as a reader in turn is forgotten after so many of the watcher's ticks, should it not have come by: it does something
+ * else. */
+#define TICKS 64U
+
 static ErlNifMutex *mutex;
 static struct nr_turn *first, *last;
 static unsigned waiting;
 static _Atomic unsigned too_many; /* so many leave without letting another in */
 static ErlNifPid watcher;
 
-static _Atomic int in_turn;
+/* How many are in turn, by the tick at which they were counted. */
+static _Atomic int in_turn[TICKS];
+static _Atomic unsigned tick;
 static _Atomic bool crowd;
 /* The watcher has been told, or there is none. */
 static _Atomic bool is_told = true;
@@ -62,15 +68,22 @@ static void dequeue(struct nr_turn *turn)
 
 static void count_in(struct nr_turn *turn)
 {
-    if (!atomic_exchange(&turn->in_turn, true))
-        atomic_fetch_add(&in_turn, 1);
+    unsigned now = atomic_load_explicit(&tick, memory_order_relaxed);
+    if (atomic_exchange(&turn->in_turn, true))
+        return;
+    atomic_store(&turn->tick, now);
+    atomic_fetch_add(&in_turn[now % TICKS], 1);
 }
 
 static void count_out(struct nr_turn *turn)
 {
-    if (atomic_load_explicit(&turn->in_turn, memory_order_relaxed) &&
-        atomic_exchange(&turn->in_turn, false))
-        atomic_fetch_sub(&in_turn, 1);
+    if (!atomic_load_explicit(&turn->in_turn, memory_order_relaxed) ||
+        !atomic_exchange(&turn->in_turn, false))
+        return;
+    /* What is too old is forgotten already; what is forgotten in this moment makes one too few, for TICKS ticks. */
+    unsigned then = atomic_load(&turn->tick);
+    if (atomic_load(&tick) - then < TICKS)
+        atomic_fetch_sub(&in_turn[then % TICKS], 1);
 }
 
 /* The one that has waited longest, mutex held. */
@@ -189,8 +202,17 @@ ERL_NIF_TERM nr_nif_turns_watch(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
     return nr_nif_turns_rest(env, 0, NULL);
 }
 
+static unsigned count(void)
+{
+    int sum = 0;
+    for (unsigned i = 0; i < TICKS; i++)
+        sum += atomic_load_explicit(&in_turn[i], memory_order_relaxed);
+    return sum > 0 ? (unsigned)sum : 0;
+}
+
 /* turns_let_in(n, too_many) -> {waiting, in_turn}. There is a crowd: up to n of those that wait are let in, and the next
- * too_many that come by wait without letting another in. How many wait after that, and how many have been let in. */
+ * too_many that come by wait without letting another in. How many wait after that, and how many
+ * read much, or are about to. A tick of the clock by which readers are forgotten. */
 ERL_NIF_TERM nr_nif_turns_let_in(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
@@ -198,6 +220,8 @@ ERL_NIF_TERM nr_nif_turns_let_in(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     unsigned excess;
     if (!enif_get_uint(env, argv[0], &n) || !enif_get_uint(env, argv[1], &excess))
         return enif_make_badarg(env);
+    atomic_store(&in_turn[(atomic_load(&tick) + 1) % TICKS], 0);
+    atomic_fetch_add(&tick, 1);
     enif_mutex_lock(mutex);
     atomic_store(&crowd, true);
     too_many = excess;
@@ -206,8 +230,7 @@ ERL_NIF_TERM nr_nif_turns_let_in(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     enif_mutex_lock(mutex);
     unsigned left = waiting;
     enif_mutex_unlock(mutex);
-    return enif_make_tuple2(env, enif_make_uint(env, left),
-                            enif_make_int(env, atomic_load(&in_turn)));
+    return enif_make_tuple2(env, enif_make_uint(env, left), enif_make_uint(env, count()));
 }
 
 /* turns_rest() -> :ok. There is no crowd: all go on, and the watcher is to be told again. */

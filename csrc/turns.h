@@ -25,11 +25,12 @@ struct nr_turn {
     ErlNifPid reader;                /* the same: who is to be told, with {ref, :ready} */
     ERL_NIF_TERM ref;                /* its owner keeps it while it is queued */
 
-    _Atomic bool in_turn; /* it is counted as one who reads or is about to */
-    bool reads_much;      /* its last read gave much: others are not asked to wait */
-    size_t bytes;         /* read in this turn */
-    unsigned looks;       /* at an empty pipe, since its last read */
-    bool is_due;          /* it has waited for a turn and has not had it yet */
+    _Atomic bool in_turn;  /* it is counted as one who reads or is about to, */
+    _Atomic unsigned tick; /* at this tick of the watcher's */
+    bool reads_much;       /* its last read gave much: others are not asked to wait */
+    size_t bytes;          /* read in this turn */
+    unsigned looks;        /* at an empty pipe, since its last read */
+    bool is_due;           /* it has waited for a turn and has not had it yet */
 };
 
 /* Who is let in by one who leaves. */

@@ -22,7 +22,7 @@ defmodule NetRunner.Turns do
   # nobody waits long (docs/decisions/0012).
   @level 8
 
-  # So many ticks without anybody waiting, and the crowd has gone.
+  # So many ticks without anybody waiting, with few readers or few others, and the crowd has gone.
   @calm_ticks 20
 
   def start_link(_arg), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
@@ -60,8 +60,9 @@ defmodule NetRunner.Turns do
   defp tick(state, readers) do
     {run_queue, level} = {run_queue(), level()}
     {let_in, too_many} = change(run_queue, level, readers)
-    {waiting, _in_turn} = readers = Nif.turns_let_in(let_in, too_many)
-    calm = if waiting == 0 and run_queue <= level, do: state.calm + 1, else: 0
+    {waiting, in_turn} = readers = Nif.turns_let_in(let_in, too_many)
+    # Others may be many for as long as they like.
+    calm = if waiting == 0 and min(run_queue, in_turn) <= level, do: state.calm + 1, else: 0
 
     if calm < @calm_ticks,
       do: Process.send_after(self(), {:tick, readers}, @tick_ms),
@@ -72,17 +73,19 @@ defmodule NetRunner.Turns do
 
   @doc """
   How many readers are to be let in now, and how many of those that come by are to wait without letting another in.
-  `run_queue`: how many processes are runnable, readers and others; `level`: how many are to be; `waiting` and `in_turn`: the readers, as
-  of the last tick.
+  `run_queue`: how many processes are runnable, readers and others; `level`: how many are to be; `waiting` and `in_turn`: the readers that wait, and
+  those that read, as of the last tick.
 
-  Readers have the places that nobody else takes, and `level` of their own whatever else runs. Where those who were let in do something
-  else for a while, and others take the rest, one is let in at each tick: nobody waits for ever.
+  Readers have the places that nobody else takes, and `level` of their own whatever else runs: few readers are never asked to wait, for they
+  are not the crowd. Where those who were let in do something else for a while, and others take the rest, one is let in at each tick: nobody
+  waits for ever.
   """
   @spec change(non_neg_integer, pos_integer, {non_neg_integer, non_neg_integer}) ::
           {non_neg_integer, non_neg_integer}
   def change(run_queue, level, {waiting, in_turn}) do
     least = min(waiting, 1)
-    {max(least, max(level - run_queue, level - in_turn)), max(run_queue - level, 0)}
+    free = max(level - run_queue, level - in_turn)
+    {max(least, free), max(min(run_queue, in_turn) - level, 0)}
   end
 
   defp level, do: @level * System.schedulers_online()

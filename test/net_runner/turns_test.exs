@@ -79,6 +79,9 @@ defmodule NetRunner.TurnsTest do
       assert {0, 1} = Nif.turns_let_in(1, 0)
       assert_receive {:one, {:ok, bytes}}, 5_000
       assert byte_size(bytes) > 0
+      # It does something else, and holds nobody's place.
+      for _ <- 1..64, do: Nif.turns_let_in(0, 0)
+      assert {0, 0} = Nif.turns_let_in(0, 0)
       P.stop(p)
     end
 
@@ -229,15 +232,19 @@ defmodule NetRunner.TurnsTest do
     end
 
     test "asks those to wait who are too many" do
-      assert Turns.change(1000, 16, {0, 16}) == {0, 984}
+      assert Turns.change(1000, 16, {0, 80}) == {0, 64}
+    end
+
+    test "asks nobody to wait where others are the crowd" do
+      assert Turns.change(1000, 16, {0, 5}) == {11, 0}
     end
 
     test "keeps places for readers, whatever else runs" do
-      assert Turns.change(500, 16, {900, 4}) == {12, 484}
+      assert Turns.change(500, 16, {900, 4}) == {12, 0}
     end
 
     test "lets one in at a time where those in turn do something else, and others run" do
-      assert Turns.change(500, 16, {900, 40}) == {1, 484}
+      assert Turns.change(500, 16, {900, 40}) == {1, 24}
     end
 
     test "has nothing to do where all is as it should be" do
