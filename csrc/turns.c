@@ -9,7 +9,7 @@
 #define MUCH ((size_t)32 * 1024)
 
 /* What one may read in a turn. Pipes that are read and filled again while they are in the caches make 1,000 streams twice as fast as 64
- * KiB of each in turn (docs/decisions/0012). */
+ * KiB of each in turn (docs/decisions/0013). */
 #define TURN ((size_t)1024 * 1024)
 
 /* So often an empty pipe is looked at again, one round of the run queue later, before the turn is over. */

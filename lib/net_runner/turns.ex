@@ -19,7 +19,7 @@ defmodule NetRunner.Turns do
   @rest_ms 20
 
   # Runnable processes per scheduler, with which a scheduler does not run dry before a reader has given its place on, and behind which
-  # nobody waits long (docs/decisions/0012).
+  # nobody waits long (docs/decisions/0013).
   @level 8
 
   # So many ticks without anybody waiting, with few readers or few others, and the crowd has gone.
