@@ -10,12 +10,12 @@
  * last (ERTS's stop callback, the ring's GONE event), or by nr_handle_close if there is none.
  *
  * Waiting. At most one process waits on a handle; it is known by pid and by the reference in the
- * message it will get, {reference, :ready}. Each wait gets exactly one message, whoever ends it
- * (data, close, finish), or none if it was cancelled in time: nothing strays into a caller's
- * mailbox.
+ * message it will get, {reference, :ready}. Each wait, for the pipe or for a turn (turns.h), gets exactly one message, whoever
+ * ends it (data, another reader, close, finish), or none if it was cancelled in time: nothing strays into a caller's mailbox.
  *
  * Locking. `mutex` covers everything but the atomics. It is held over one non-blocking
- * read(2) or writev(2), never over enif_send, a stop callback or a harvest. Order: handle, then ring.
+ * read(2) or writev(2), never over enif_send, a stop callback or a harvest. Order: handle, then ring, then
+ * the queue of turns.
  */
 #ifndef NR_HANDLE_H
 #define NR_HANDLE_H
@@ -91,6 +91,8 @@ struct nr_handle {
 
     bool in_queue; /* the wait in progress is for a turn, and no mechanism's */
     struct nr_turn turn;
+    bool patient;   /* the call in progress is one that takes turns */
+    bool read_much; /* what it has read */
 
     struct nr_unread *unread; /* read before anything else */
 

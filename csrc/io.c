@@ -70,7 +70,6 @@ static int enter(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref)
 {
     if (atomic_load(&handle->state) != NR_HANDLE_OPEN)
         return -EBADF;
-    nr_turns_comes(&handle->turn);
     if (!handle->waiting)
         return 0;
     bool self = is_self(env, &handle->waiter);
@@ -212,7 +211,7 @@ static ERL_NIF_TERM given(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM
 {
     handle->stats.bytes += n;
     handle->stats.ops++;
-    nr_turns_read(env, &handle->turn, n);
+    handle->read_much = handle->patient && nr_turns_read(&handle->turn, n);
     charge(env, n);
     return nr_term_ok(env, binary);
 }
@@ -293,6 +292,7 @@ static int empty(ErlNifEnv *env, struct nr_handle *handle, bool patiently, ERL_N
     if (patiently && handle->backend == &nr_backend_poll &&
         nr_patience_look_again(&handle->patience, now_us()))
         return SOON;
+    nr_turns_ends(&handle->turn);
     return wait_for(env, handle, ref, NULL, 0);
 }
 
@@ -318,6 +318,7 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
     if (r < 0)
         return failure(env, r);
 
+    nr_turns_comes(&handle->turn);
     if (handle->lost < 0 && handle->unread == NULL)
         return failure(env, handle->lost);
 
@@ -399,10 +400,15 @@ static ERL_NIF_TERM read_call(ErlNifEnv *env, const ERL_NIF_TERM argv[], bool pa
         return enif_make_badarg(env);
     struct nr_next_turn next = {.found = false};
     enif_mutex_lock(handle->mutex);
+    handle->patient = patiently;
+    handle->read_much = false;
     ERL_NIF_TERM result = read_locked(env, handle, max < READ_MAX ? (size_t)max : READ_MAX,
                                       patiently, argv[2], &next);
+    bool much = handle->read_much;
     enif_mutex_unlock(handle->mutex);
     nr_turns_call(env, &next);
+    if (much)
+        nr_turns_tell(env);
     nr_backend_ring_pass(env, handle);
     return result;
 }

@@ -12,10 +12,11 @@
 ERL_NIF_TERM nr_nif_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
 /* read_patiently(handle, max, ref): the same, or
- * :soon, from a pipe that is empty now and answers fast (patience.h): yield, and call again. No message will come for
+ * :soon, from a pipe that is empty now and answers fast (patience.h), or in a crowd: yield, and call again. No message will come for
  * that;
  * :unseen, as :again, but the pipe was not looked at: it was empty last time, and {ref, :ready} will come for what came
  * since. Before the wait is given up, cancel it and look, with read/3;
+ * :turn, as :unseen, but what is waited for is the caller's turn (turns.h), and there may be something any time;
  * :unsure, as :unseen, but do so also if nothing comes for long: the pipe may have given one packet of several (O_DIRECT,
  * pipe(2)), of which a ring does not tell. */
 ERL_NIF_TERM nr_nif_read_patiently(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);

@@ -15,7 +15,7 @@
 /* So often an empty pipe is looked at again, one round of the run queue later, before the turn is over. */
 #define LOOKS 2
 
-/* Who was counted as a reader in turn is forgotten after so many of the watcher's ticks, should it not have come by: it does something
+/* Who was counted as a reader in turn is forgotten after so many of the watch's ticks, should it not have come by: it does something
  * else. */
 #define TICKS 64U
 
@@ -23,13 +23,13 @@ static ErlNifMutex *mutex;
 static struct nr_turn *first, *last;
 static unsigned waiting;
 static _Atomic unsigned too_many; /* so many leave without letting another in */
-static ErlNifPid watcher;
+static ErlNifPid watch;
 
-/* How many are in turn, by the tick at which they were counted. */
-static _Atomic int in_turn[TICKS];
-static _Atomic unsigned tick;
+/* How many are in turn, by the tick at which they were counted. 0 is no tick. */
+static _Atomic int counts[TICKS];
+static _Atomic unsigned now = 1;
 static _Atomic bool crowd;
-/* The watcher has been told, or there is none. */
+/* The watch has been told, wants to hear nothing for a while, or there was none yet. */
 static _Atomic bool is_told = true;
 
 int nr_turns_open(void)
@@ -68,22 +68,20 @@ static void dequeue(struct nr_turn *turn)
 
 static void count_in(struct nr_turn *turn)
 {
-    unsigned now = atomic_load_explicit(&tick, memory_order_relaxed);
-    if (atomic_exchange(&turn->in_turn, true))
-        return;
-    atomic_store(&turn->tick, now);
-    atomic_fetch_add(&in_turn[now % TICKS], 1);
+    unsigned not_counted = 0;
+    unsigned tick = atomic_load_explicit(&now, memory_order_relaxed);
+    if (atomic_compare_exchange_strong(&turn->counted, &not_counted, tick))
+        atomic_fetch_add(&counts[tick % TICKS], 1);
 }
 
 static void count_out(struct nr_turn *turn)
 {
-    if (!atomic_load_explicit(&turn->in_turn, memory_order_relaxed) ||
-        !atomic_exchange(&turn->in_turn, false))
+    if (atomic_load_explicit(&turn->counted, memory_order_relaxed) == 0)
         return;
+    unsigned tick = atomic_exchange(&turn->counted, 0);
     /* What is too old is forgotten already; what is forgotten in this moment makes one too few, for TICKS ticks. */
-    unsigned then = atomic_load(&turn->tick);
-    if (atomic_load(&tick) - then < TICKS)
-        atomic_fetch_sub(&in_turn[then % TICKS], 1);
+    if (tick != 0 && atomic_load(&now) - tick < TICKS)
+        atomic_fetch_sub(&counts[tick % TICKS], 1);
 }
 
 /* The one that has waited longest, mutex held. */
@@ -112,29 +110,41 @@ void nr_turns_comes(struct nr_turn *turn)
     count_out(turn);
 }
 
-void nr_turns_read(ErlNifEnv *env, struct nr_turn *turn, size_t bytes)
+bool nr_turns_read(struct nr_turn *turn, size_t bytes)
 {
     turn->is_due = false;
     turn->looks = 0;
     turn->bytes += bytes;
     turn->reads_much = bytes >= MUCH;
-    if (!turn->reads_much)
-        return;
-    if (atomic_load_explicit(&crowd, memory_order_relaxed))
+    if (turn->reads_much)
         count_in(turn);
-    if (!atomic_load_explicit(&is_told, memory_order_relaxed) && !atomic_exchange(&is_told, true)) {
-        enif_mutex_lock(mutex);
-        ErlNifPid pid = watcher;
-        enif_mutex_unlock(mutex);
-        (void)enif_send(env, &pid, NULL, nr_atoms.much_);
-    }
+    return turn->reads_much;
+}
+
+void nr_turns_tell(ErlNifEnv *env)
+{
+    if (atomic_load_explicit(&is_told, memory_order_relaxed) || atomic_exchange(&is_told, true))
+        return;
+    enif_mutex_lock(mutex);
+    ErlNifPid pid = watch;
+    enif_mutex_unlock(mutex);
+    (void)enif_send(env, &pid, NULL, nr_atoms.much_);
+}
+
+void nr_turns_ends(struct nr_turn *turn)
+{
+    turn->bytes = 0;
 }
 
 enum nr_turns_answer nr_turns_ask(struct nr_turn *turn, bool is_empty)
 {
-    if (!atomic_load_explicit(&crowd, memory_order_relaxed) || !turn->reads_much || turn->is_due)
+    if (!atomic_load_explicit(&crowd, memory_order_relaxed) || turn->is_due)
         return NR_TURNS_GO_ON;
-    if (turn->bytes >= TURN || atomic_load_explicit(&too_many, memory_order_relaxed) > 0)
+    if (turn->bytes >= TURN)
+        return NR_TURNS_WAIT;
+    if (!turn->reads_much)
+        return NR_TURNS_GO_ON;
+    if (atomic_load_explicit(&too_many, memory_order_relaxed) > 0)
         return NR_TURNS_WAIT;
     if (!is_empty)
         return NR_TURNS_GO_ON;
@@ -144,6 +154,7 @@ enum nr_turns_answer nr_turns_ask(struct nr_turn *turn, bool is_empty)
 bool nr_turns_wait(ErlNifEnv *env, struct nr_turn *turn, const ErlNifPid *reader, ERL_NIF_TERM ref,
                    struct nr_next_turn *next)
 {
+    nr_turns_ends(turn);
     enif_mutex_lock(mutex);
     bool waits = false;
     if (atomic_load(&crowd)) {
@@ -158,7 +169,6 @@ bool nr_turns_wait(ErlNifEnv *env, struct nr_turn *turn, const ErlNifPid *reader
     if (waits) {
         turn->reader = *reader;
         turn->ref = ref;
-        turn->bytes = 0;
         turn->is_due = true;
         enqueue(turn);
     }
@@ -189,7 +199,7 @@ static void let_in(ErlNifEnv *env, unsigned n)
     }
 }
 
-/* turns_watch(pid) -> :ok. Who is sent :much when somebody reads a lot, once until turns_rest/0. */
+/* turns_watch(pid) -> :ok. Who is sent :much, once, when somebody reads much. There is no crowd until it says so. */
 ERL_NIF_TERM nr_nif_turns_watch(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
@@ -197,16 +207,18 @@ ERL_NIF_TERM nr_nif_turns_watch(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
     if (!enif_get_local_pid(env, argv[0], &pid))
         return enif_make_badarg(env);
     enif_mutex_lock(mutex);
-    watcher = pid;
+    watch = pid;
     enif_mutex_unlock(mutex);
-    return nr_nif_turns_rest(env, 0, NULL);
+    (void)nr_nif_turns_rest(env, 0, NULL);
+    atomic_store(&is_told, false);
+    return nr_atoms.ok_;
 }
 
 static unsigned count(void)
 {
     int sum = 0;
     for (unsigned i = 0; i < TICKS; i++)
-        sum += atomic_load_explicit(&in_turn[i], memory_order_relaxed);
+        sum += atomic_load_explicit(&counts[i], memory_order_relaxed);
     return sum > 0 ? (unsigned)sum : 0;
 }
 
@@ -220,8 +232,8 @@ ERL_NIF_TERM nr_nif_turns_let_in(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     unsigned excess;
     if (!enif_get_uint(env, argv[0], &n) || !enif_get_uint(env, argv[1], &excess))
         return enif_make_badarg(env);
-    atomic_store(&in_turn[(atomic_load(&tick) + 1) % TICKS], 0);
-    atomic_fetch_add(&tick, 1);
+    atomic_store(&counts[(atomic_load(&now) + 1) % TICKS], 0);
+    atomic_fetch_add(&now, 1);
     enif_mutex_lock(mutex);
     atomic_store(&crowd, true);
     too_many = excess;
@@ -233,7 +245,7 @@ ERL_NIF_TERM nr_nif_turns_let_in(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     return enif_make_tuple2(env, enif_make_uint(env, left), enif_make_uint(env, count()));
 }
 
-/* turns_rest() -> :ok. There is no crowd: all go on, and the watcher is to be told again. */
+/* turns_rest() -> :ok. There is no crowd: all go on. */
 ERL_NIF_TERM nr_nif_turns_rest(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
@@ -244,6 +256,5 @@ ERL_NIF_TERM nr_nif_turns_rest(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     unsigned all = waiting;
     enif_mutex_unlock(mutex);
     let_in(env, all);
-    atomic_store(&is_told, false);
     return nr_atoms.ok_;
 }

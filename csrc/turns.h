@@ -3,12 +3,12 @@
  * run waits for all of them. While there is such a crowd, a reader that has had its turn waits here for its next, off the
  * scheduler's run queue, and lets the one go on that has waited longest.
  *
- * Only NetRunner.Turns knows that there is a crowd: how long the run queues are is not to be had in a NIF. It sleeps, and is
- * told when somebody reads a lot; it says how many more are let in, and when it is over. Nobody waits here without one
- * who lets in: whoever takes over the watch lets all go on first.
+ * Only NetRunner.Turns, the watch, knows that there is a crowd: how long the run queues are is not to be had in a NIF. It sleeps, and is
+ * told when somebody reads much; it says how many more are let in, and when it is over. Whoever takes over the watch lets all go
+ * on first; where nobody does, a reader looks by itself after a while (NetRunner.Pipe).
  *
- * Locking: one mutex of its own, taken after a handle's. A place in the queue (`turn`) is read and written under the handle's
- * mutex by its reader, and under the queue's by everybody.
+ * Locking: the queue has one mutex, taken after a handle's; nothing is taken under it. Which of the two covers a field of a turn stands
+ * beside it.
  */
 #ifndef NR_TURNS_H
 #define NR_TURNS_H
@@ -20,17 +20,20 @@
 
 /* A reader's part in it; one for each handle. All zeros at first. */
 struct nr_turn {
-    struct nr_turn *next, *previous; /* in the queue; the queue's mutex */
-    bool queued;                     /* the same */
-    ErlNifPid reader;                /* the same: who is to be told, with {ref, :ready} */
-    ERL_NIF_TERM ref;                /* its owner keeps it while it is queued */
+    /* Under the queue's mutex. */
+    struct nr_turn *next, *previous;
+    bool queued;
+    ErlNifPid reader; /* who is to be told, with {ref, :ready} */
+    ERL_NIF_TERM ref; /* its owner keeps it while it is queued */
 
-    _Atomic bool in_turn;  /* it is counted as one who reads or is about to, */
-    _Atomic unsigned tick; /* at this tick of the watcher's */
-    bool reads_much;       /* its last read gave much: others are not asked to wait */
-    size_t bytes;          /* read in this turn */
-    unsigned looks;        /* at an empty pipe, since its last read */
-    bool is_due;           /* it has waited for a turn and has not had it yet */
+    _Atomic unsigned
+        counted; /* as one who reads or is about to, since this tick of the watch's; 0: it is not */
+
+    /* Under the handle's. */
+    bool reads_much; /* its last read gave much: others are not asked to wait */
+    bool is_due;     /* it has waited for a turn and has not read since */
+    size_t bytes;    /* read in this turn */
+    unsigned looks;  /* at an empty pipe, since its last read */
 };
 
 /* Who is let in by one who leaves. */
@@ -46,13 +49,19 @@ int nr_turns_open(void);
 /* The reader is here again; its handle's mutex held. */
 void nr_turns_comes(struct nr_turn *turn);
 
-/* A read gave it so many bytes; its handle's mutex held. */
-void nr_turns_read(ErlNifEnv *env, struct nr_turn *turn, size_t bytes);
+/* A read gave it so many bytes; its handle's mutex held. True: that was much, nr_turns_tell is to be called after unlocking. */
+bool nr_turns_read(struct nr_turn *turn, size_t bytes);
+
+/* Lets the watch know that somebody reads much, where it wants to; no mutex held. */
+void nr_turns_tell(ErlNifEnv *env);
+
+/* It waits for its pipe now: the turn is over; its handle's mutex held. */
+void nr_turns_ends(struct nr_turn *turn);
 
 enum nr_turns_answer {
     NR_TURNS_GO_ON,
     NR_TURNS_LOOK_AGAIN, /* the pipe is empty, and may soon be full: after others had their time slice */
-    NR_TURNS_WAIT,       /* it has had its turn: nr_turns_wait */
+    NR_TURNS_WAIT,       /* it has had its turn, or the pipe stays empty: nr_turns_wait */
 };
 
 /* Before a read, or when there is nothing to be read (is_empty); its handle's mutex held. */

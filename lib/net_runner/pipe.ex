@@ -19,6 +19,9 @@ defmodule NetRunner.Pipe do
   # gives packets.
   @unsure_ms 1_000
 
+  # After a wait for a turn that does not come, should nobody be there who lets in (NetRunner.Turns): far more than a turn of any crowd.
+  @turn_ms 10_000
+
   @spec deadline(timeout) :: deadline
   def deadline(:infinity), do: :infinity
   def deadline(ms) when is_integer(ms), do: System.monotonic_time(:millisecond) + ms
@@ -63,7 +66,7 @@ defmodule NetRunner.Pipe do
 
       # So many read that whoever else wants to run would wait long. There may be something, whenever this ends.
       :turn ->
-        if told?(handle, ref, left(deadline)),
+        if told?(handle, ref, min(left(deadline), @turn_ms)),
           do: read(handle, max, deadline),
           else: look(handle, max, deadline)
 

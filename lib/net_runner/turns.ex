@@ -33,42 +33,50 @@ defmodule NetRunner.Turns do
     Process.flag(:trap_exit, true)
     # It decides how long the others wait, and never computes.
     Process.flag(:priority, :high)
-    :ok = Nif.turns_watch(self())
-    {:ok, %{calm: 0}}
+    {:ok, listen(%{timer: nil, readers: {0, 0}, calm: 0})}
   end
 
+  # One is on its way only while no timer runs; what comes nevertheless is of before (a watch that was killed).
   @impl true
-  def handle_info(:much, state) do
-    if run_queue() > 2 * level() do
-      {:noreply, tick(%{state | calm: 0}, {0, 0})}
-    else
-      Process.send_after(self(), :rest, @rest_ms)
-      {:noreply, state}
+  def handle_info(:much, %{timer: nil} = state) do
+    if run_queue() > 2 * level(),
+      do: {:noreply, tick(%{state | readers: Nif.turns_let_in(0, 0), calm: 0})},
+      else: {:noreply, rest(state)}
+  end
+
+  def handle_info({:timeout, timer, what}, %{timer: timer} = state) do
+    case what do
+      :tick -> {:noreply, tick(state)}
+      :listen -> {:noreply, listen(state)}
     end
   end
 
-  def handle_info(:rest, state) do
-    :ok = Nif.turns_rest()
-    {:noreply, state}
-  end
-
-  def handle_info({:tick, readers}, state), do: {:noreply, tick(state, readers)}
+  def handle_info(_of_before, state), do: {:noreply, state}
 
   @impl true
   def terminate(_reason, _state), do: Nif.turns_rest()
 
-  defp tick(state, readers) do
+  defp listen(state) do
+    :ok = Nif.turns_watch(self())
+    %{state | timer: nil}
+  end
+
+  defp rest(state) do
+    :ok = Nif.turns_rest()
+    %{state | timer: :erlang.start_timer(@rest_ms, self(), :listen)}
+  end
+
+  defp tick(state) do
     {run_queue, level} = {run_queue(), level()}
-    {let_in, too_many} = change(run_queue, level, readers)
+    {let_in, too_many} = change(run_queue, level, state.readers)
     {waiting, in_turn} = readers = Nif.turns_let_in(let_in, too_many)
     # Others may be many for as long as they like.
     calm = if waiting == 0 and min(run_queue, in_turn) <= level, do: state.calm + 1, else: 0
+    state = %{state | readers: readers, calm: calm}
 
     if calm < @calm_ticks,
-      do: Process.send_after(self(), {:tick, readers}, @tick_ms),
-      else: :ok = Nif.turns_rest()
-
-    %{state | calm: calm}
+      do: %{state | timer: :erlang.start_timer(@tick_ms, self(), :tick)},
+      else: rest(state)
   end
 
   @doc """
@@ -85,7 +93,8 @@ defmodule NetRunner.Turns do
   def change(run_queue, level, {waiting, in_turn}) do
     least = min(waiting, 1)
     free = max(level - run_queue, level - in_turn)
-    {max(least, free), max(min(run_queue, in_turn) - level, 0)}
+    too_many = if waiting + in_turn > level, do: max(run_queue - level, 0), else: 0
+    {max(least, free), too_many}
   end
 
   defp level, do: @level * System.schedulers_online()
