@@ -158,6 +158,9 @@ defmodule NetRunner.Running do
 
   defp read_next(_before, _max, :over), do: {:halt, :over}
 
+  defp read_next(_before, _max, {:failed, reason}),
+    do: raise(NetRunner.Error, reason: reason)
+
   defp read_next(before, max, {:cut, cut}) do
     case Pipe.read(before.pipes.stdout, max, :infinity) do
       {:ok, chunk} -> split(chunk, cut)
@@ -176,7 +179,7 @@ defmodule NetRunner.Running do
   defp split(chunk, cut) do
     case Cut.feed(cut, chunk) do
       {found, cut} -> {found, {:cut, cut}}
-      {:error, too_long, _before} -> raise NetRunner.Error, reason: too_long
+      {:error, too_long, found} -> {found, {:failed, too_long}}
     end
   end
 

@@ -349,6 +349,24 @@ defmodule NetRunner.PipelineTest do
       end
     end
 
+    test "is given the lines before the one that is too long" do
+      me = self()
+
+      seen =
+        {&Stream.each(&1, fn line -> send(me, {:line, line}) end),
+         lines: true, max_line_length: {3, :error}}
+
+      error =
+        assert_raise NetRunner.Error, fn ->
+          run(pipeline([["printf", "a\\nb\\nlong\\nc\\n"], seen, ["cat"]]))
+        end
+
+      assert error.reason == {:line_too_long, 3}
+      assert_received {:line, "a"}
+      assert_received {:line, "b"}
+      refute_received {:line, _more}
+    end
+
     test "is told of lines that are too long" do
       long = {& &1, lines: true, max_line_length: {3, :error}}
 
