@@ -36,6 +36,12 @@ defmodule NetRunner.Test.World do
     end
   end
 
+  @doc """
+  What these functions give, in their order, each called in a process of its own: for calls that only wait, so that
+  a test waits once.
+  """
+  def at_once(functions), do: functions |> Enum.map(&Task.async/1) |> Task.await_many(100_000)
+
   @doc "Runs a function while the zygote is stopped; whatever happens in it, the zygote goes on."
   def with_frozen_zygote(fun) do
     zygote = to_string(NetRunner.Shepherd.info().os_pid)
@@ -66,7 +72,7 @@ defmodule NetRunner.Test.World do
   def unused_uid do
     uid = Enum.random(20_000..60_000)
 
-    used? = Enum.any?(Path.wildcard("/proc/[0-9]*"), &match?({:ok, %{uid: ^uid}}, File.stat(&1)))
+    used? = Enum.any?(pids(), &match?({:ok, %{uid: ^uid}}, File.stat("/proc/#{&1}")))
 
     if used?, do: unused_uid(), else: uid
   end
@@ -106,12 +112,13 @@ defmodule NetRunner.Test.World do
   def start_time(os_pid), do: proc_stat(os_pid, 22)
 
   defp proc_stat(os_pid, field) do
-    with {:ok, stat} <- File.read("/proc/#{os_pid}/stat") do
-      # The command's name, the second field, stands in parentheses and may hold anything.
-      stat |> String.split(")") |> List.last() |> String.split() |> Enum.at(field - 3)
-    else
-      _ -> nil
-    end
+    # The command's name, the second field, stands in parentheses and may hold anything.
+    os_pid
+    |> of_proc("stat")
+    |> String.split(")")
+    |> List.last()
+    |> String.split()
+    |> Enum.at(field - 3)
   end
 
   @doc "For how long it has been there. A clock tick is 10 ms everywhere."
@@ -121,20 +128,29 @@ defmodule NetRunner.Test.World do
   end
 
   @doc "A process's environment as it was executed, `NAME=value` each; empty if it cannot be read."
-  def environ(os_pid) do
-    case File.read("/proc/#{os_pid}/environ") do
-      {:ok, environ} -> String.split(environ, <<0>>, trim: true)
-      _gone -> []
-    end
-  end
+  def environ(os_pid), do: String.split(of_proc(os_pid, "environ"), <<0>>, trim: true)
 
   @doc "The pids whose environment has this NAME=value, zombies not counted."
   def tagged(tag) do
-    for dir <- Path.wildcard("/proc/[0-9]*"),
-        pid = String.to_integer(Path.basename(dir)),
-        tag in environ(pid),
-        running?(pid),
-        do: pid
+    for pid <- pids(), has_tag?(of_proc(pid, "environ"), tag), running?(pid), do: pid
+  end
+
+  # Most environments do not have it anywhere, and need not be taken apart.
+  defp has_tag?(environ, tag),
+    do: String.contains?(environ, tag) and tag in String.split(environ, <<0>>)
+
+  @doc "The pids of all processes that can be seen."
+  def pids do
+    for name <- File.ls!("/proc"), {pid, ""} <- [Integer.parse(name)], do: pid
+  end
+
+  # A file of a process in proc(5), "" where it cannot be read. A look at everybody is hundreds of these, several
+  # times in each test: File.read/1 would ask the one file server of the node for each.
+  defp of_proc(os_pid, name) do
+    case :prim_file.read_file("/proc/#{os_pid}/#{name}") do
+      {:ok, text} -> text
+      {:error, _gone_or_closed_to_us} -> ""
+    end
   end
 
   @doc "A tag for `tagged/1` and the env option that sets it."
@@ -179,19 +195,21 @@ defmodule NetRunner.Test.World do
 
   @doc "The zygotes and guardians of a BEAM, also those of zygotes that were killed. They carry no tag."
   def shepherds_of(beam_pid) do
-    for file <- Path.wildcard("/proc/[0-9]*/cmdline"),
-        File.read(file) == {:ok, "shepherd\0#{beam_pid}\0"},
-        pid = file |> Path.dirname() |> Path.basename() |> String.to_integer(),
-        running?(pid),
-        do: pid
+    title = "shepherd\0#{beam_pid}\0"
+    for pid <- pids(), of_proc(pid, "cmdline") == title, running?(pid), do: pid
   end
 
   @doc "The children of a process, from proc(5)."
   def children(os_pid) do
-    for file <- Path.wildcard("/proc/#{os_pid}/task/*/children"),
-        {:ok, text} <- [File.read(file)],
-        pid <- String.split(text),
-        do: String.to_integer(pid)
+    case File.ls("/proc/#{os_pid}/task") do
+      {:ok, threads} ->
+        for thread <- threads,
+            pid <- String.split(of_proc(os_pid, "task/#{thread}/children")),
+            do: String.to_integer(pid)
+
+      {:error, _gone} ->
+        []
+    end
   end
 
   @doc """
@@ -306,19 +324,12 @@ defmodule NetRunner.Test.World do
 
   @doc "The pids of all zombies that can be seen."
   def zombies do
-    for dir <- Path.wildcard("/proc/[0-9]*"),
-        pid = String.to_integer(Path.basename(dir)),
-        proc_state(pid) == "Z",
-        do: pid
+    for pid <- pids(), proc_state(pid) == "Z", do: pid
   end
 
   @doc "The pids of the processes with this name (comm) that run."
   def named(name) do
-    for dir <- Path.wildcard("/proc/[0-9]*"),
-        File.read(dir <> "/comm") == {:ok, name <> "\n"},
-        pid = String.to_integer(Path.basename(dir)),
-        running?(pid),
-        do: pid
+    for pid <- pids(), of_proc(pid, "comm") == name <> "\n", running?(pid), do: pid
   end
 
   @doc """
@@ -403,18 +414,30 @@ defmodule NetRunner.Test.World do
     }
   end
 
-  # Below the parents that our tests have made.
+  # Below the parents that our tests have made. No test mounts anything over this BEAM, so that it need not be asked
+  # each time, by a process of its own, where that is.
   defp leaves do
-    case cgroup_mount() do
+    case known(:cgroup_mount, &cgroup_mount/0) do
       nil -> 0
       mount -> length(Path.wildcard("#{mount}/#{cgroup_parents()}*/*/cgroup.procs"))
     end
   end
 
+  defp known(what, ask) do
+    key = {__MODULE__, what}
+
+    with :unknown <- :persistent_term.get(key, :unknown) do
+      answer = ask.()
+      :persistent_term.put(key, answer)
+      answer
+    end
+  end
+
   defp memfds(os_pid) do
-    "/proc/#{os_pid}/fd/*"
-    |> Path.wildcard()
-    |> Enum.count(&match?({:ok, "/memfd:" <> _}, File.read_link(&1)))
+    Enum.count(
+      File.ls!("/proc/#{os_pid}/fd"),
+      &match?({:ok, "/memfd:" <> _}, File.read_link("/proc/#{os_pid}/fd/#{&1}"))
+    )
   end
 
   @doc "Runs `fun` and asserts that the baseline is reached again."
