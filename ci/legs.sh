@@ -1,11 +1,12 @@
 # Sourced by ci/test and ci/long: runs legs and says at the end how each of them went. A script defines
 # `all`, which calls `leg` for each, and ends with `run_legs "$@"`. Legs run one after the other; a function
-# that calls `leg` is a lane, which may run `beside` the legs after it, until `join`.
+# that calls `leg` is a lane, which may run `beside` the legs after it, or be shared out among several, until `join`.
 # shellcheck shell=bash
 
 exec </dev/null
 work="$root/_build/ci"
 results="$work/results_${0##*/}" # ci/long calls ci/test
+taken="$work/taken_${0##*/}"
 test_build="$root/_build/test/lib/net_runner"
 wanted=() lanes=() lane_pids=()
 
@@ -16,10 +17,11 @@ is_wanted() {
     [ ${#wanted[@]} -eq 0 ] || [[ " ${wanted[*]} " == *" $1 "* ]]
 }
 
-# leg NAME DOES FUNCTION: runs FUNCTION with `set -e`, keeps what it prints, notes how it ended.
+# leg NAME DOES FUNCTION: runs FUNCTION with `set -e`, keeps what it prints, notes how it ended. A leg is run once:
+# in a lane that is shared, by whoever comes to it first.
 leg() {
     local name=$1 does=$2 function=$3 begin=$SECONDS status
-    is_wanted "$name" || return 0
+    is_wanted "$name" && mkdir "$taken/$name" 2>/dev/null || return 0
     printf '\n=== %s: %s\n\n' "$name" "$does"
     (
         trap 'times >"$work/$name.times"' EXIT # in a pipe it would be of another shell
@@ -36,11 +38,19 @@ cpu_seconds() {
     awk '{ for (i = 1; i <= 2; i++) { split($i, part, /[ms]/); sum += 60 * part[1] + part[2] } } END { printf "%.0f", sum }' "$1"
 }
 
-# beside LANE: runs it in the background; what it prints is shown by `join`.
+# beside LANE [NUMBER]: runs it in the background; what it prints is shown by `join`.
 beside() {
-    "$1" >"$work/lane_$1.log" 2>&1 &
-    lanes+=("$1")
+    "$1" >"$work/lane_$1${2:-}.log" 2>&1 &
+    lanes+=("$1${2:-}")
     lane_pids+=($!)
+}
+
+# shared LANE COUNT: as many of its legs at once, one of them here. Whoever has done with a leg takes the next, so
+# that all end at about the same time, however long a leg takes on this machine: the longest should come first.
+shared() {
+    local number
+    for ((number = 2; number <= $2; number++)); do beside "$1" "$number"; done
+    "$1"
 }
 
 # For a lane that computes while legs beside it mostly wait.
@@ -165,7 +175,8 @@ run_legs() {
         return
     fi
     wanted=("$@")
-    mkdir -p "$work"
+    rm -rf "$taken"
+    mkdir -p "$work" "$taken"
     : >"$results"
     all
     summary

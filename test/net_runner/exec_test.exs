@@ -91,27 +91,34 @@ defmodule NetRunner.ExecTest do
     on_backends "of one that talks on a consumed stderr: that is not silent" do
       script = "for i in 1 2 3 4 5 6 7 8; do echo $i >&2; sleep 0.1; done; echo done"
       opts = [idle_timeout: 1_000, backend: backend]
-      assert {:ok, %{cause: :exited, stdout: "done\n"}} = exec(script, opts)
-      assert {:ok, %{cause: :exited}} = exec("exec >&-; " <> script, opts)
-      assert {:ok, %{cause: :idle_timeout}} = exec("echo x >&2; exec sleep 60", opts)
-      assert Enum.join(NetRunner.stream!(["sh", "-c", script], opts)) == "done\n"
+      stream = &Enum.join(NetRunner.stream!(["sh", "-c", &1], opts))
 
-      assert_raise NetRunner.Error, fn ->
-        Enum.to_list(NetRunner.stream!(["sh", "-c", "exec >&-; exec sleep 60"], opts))
-      end
+      at_once([
+        fn -> assert {:ok, %{cause: :exited, stdout: "done\n"}} = exec(script, opts) end,
+        fn -> assert {:ok, %{cause: :exited}} = exec("exec >&-; " <> script, opts) end,
+        fn -> assert {:ok, %{cause: :idle_timeout}} = exec("echo x >&2; exec sleep 60", opts) end,
+        fn -> assert stream.(script) == "done\n" end,
+        fn -> assert_raise NetRunner.Error, fn -> stream.("exec >&-; exec sleep 60") end end
+      ])
     end
 
     @tag :slow
     on_backends "of one whose stdout goes elsewhere, and whose stderr says whether it is silent" do
       script = "for i in 1 2 3 4 5 6 7 8; do echo $i >&2; sleep 0.2; done"
 
-      for stderr <- [:capture, :consume] do
-        opts = [stdout: :discard, stderr: stderr, idle_timeout: 1_000, backend: backend]
-        assert {:ok, %{cause: :exited, stderr: "1\n2\n" <> _}} = exec(script, opts)
+      opts = [stdout: :discard, idle_timeout: 1_000, backend: backend]
 
-        assert {:ok, %{cause: :idle_timeout, stderr: "1\n"}} =
-                 exec("echo 1 >&2; exec sleep 60", opts)
-      end
+      at_once(
+        for stderr <- [:capture, :consume],
+            {script, cause, said} <- [
+              {script, :exited, "1\n2\n3\n4\n5\n6\n7\n8\n"},
+              {"echo 1 >&2; exec sleep 60", :idle_timeout, "1\n"}
+            ] do
+          fn ->
+            assert {:ok, %{cause: ^cause, stderr: ^said}} = exec(script, [stderr: stderr] ++ opts)
+          end
+        end
+      )
     end
 
     @tag :slow
@@ -335,46 +342,51 @@ defmodule NetRunner.ExecTest do
 
     @tag :slow
     on_backends "has what was read of a command that nobody can kill" do
-      # As root nothing here survives SIGKILL: the report is put into the server (process_test.exs).
-      for {call, given, cause} <- [
-            {&NetRunner.exec/2, [], :unkillable},
-            {&NetRunner.exec/2, [timeout: 1_000], :timeout},
-            {&NetRunner.run/2, [], nil},
-            {&NetRunner.exec!/2, [], nil}
-          ] do
-        opts = [into: %Teller{to: self()}, kill_timeout: 100, backend: backend] ++ given
+      calls = [
+        {&NetRunner.exec/2, [], :unkillable},
+        {&NetRunner.exec/2, [timeout: 1_000], :timeout},
+        {&NetRunner.run/2, [], nil},
+        {&NetRunner.exec!/2, [], nil}
+      ]
 
-        back_at_baseline(fn ->
-          task = told(call, "echo why >&2; echo half; exec sleep 60", opts)
-          assert_receive {:element, "half\n"}, 5_000
-          %{pid: server, os_pid: os_pid, counted: counted} = server_of(task)
+      back_at_baseline(fn ->
+        at_once(
+          for {call, given, cause} <- calls, do: fn -> outlive(call, given, cause, backend) end
+        )
+      end)
+    end
 
-          eventually("stderr has come", fn ->
-            NetRunner.Process.stderr_tail(server) == {:ok, "why\n"}
-          end)
+    # As root nothing here survives SIGKILL: the report is put into the server (process_test.exs).
+    defp outlive(call, given, cause, backend) do
+      opts = [into: %Teller{to: self()}, kill_timeout: 100, backend: backend] ++ given
+      task = told(call, "echo why >&2; echo half; exec sleep 60", opts)
+      assert_receive {:element, "half\n"}, 5_000
+      %{pid: server, os_pid: os_pid, counted: counted} = server_of(task)
 
-          guardian = :sys.get_state(server).guardian_pid
-          {_, 0} = System.cmd("kill", ["-STOP", to_string(guardian)])
-          :sys.replace_state(server, &%{&1 | unkillable: [os_pid]})
-          if given == [], do: NetRunner.Nif.finish(counted.stdout)
+      eventually("stderr has come", fn ->
+        NetRunner.Process.stderr_tail(server) == {:ok, "why\n"}
+      end)
 
-          case Task.await(task, 15_000) do
-            {:ok, result} ->
-              assert %{stdout: ["half\n"], stderr: "why\n", exit: nil, rusage: nil} = result
-              assert %{cause: ^cause, error: {:unkillable, [^os_pid]}, os_pid: ^os_pid} = result
-              assert result.stats.stdout.bytes == 5
-              refute Result.ok?(result)
+      guardian = :sys.get_state(server).guardian_pid
+      {_, 0} = System.cmd("kill", ["-STOP", to_string(guardian)])
+      :sys.replace_state(server, &%{&1 | unkillable: [os_pid]})
+      if given == [], do: NetRunner.Nif.finish(counted.stdout)
 
-            {:raised, error} ->
-              assert %NetRunner.Error{reason: {:unkillable, [^os_pid]}, stderr: "why\n"} = error
+      case Task.await(task, 15_000) do
+        {:ok, result} ->
+          assert %{stdout: ["half\n"], stderr: "why\n", exit: nil, rusage: nil} = result
+          assert %{cause: ^cause, error: {:unkillable, [^os_pid]}, os_pid: ^os_pid} = result
+          assert result.stats.stdout.bytes == 5
+          refute Result.ok?(result)
 
-            plain ->
-              assert plain == {:error, {:unkillable, [os_pid]}}
-          end
+        {:raised, error} ->
+          assert %NetRunner.Error{reason: {:unkillable, [^os_pid]}, stderr: "why\n"} = error
 
-          {_, 0} = System.cmd("kill", ["-CONT", to_string(guardian)])
-        end)
+        plain ->
+          assert plain == {:error, {:unkillable, [os_pid]}}
       end
+
+      {_, 0} = System.cmd("kill", ["-CONT", to_string(guardian)])
     end
 
     on_backends "is none, but the exception of its input, also of a command that nobody can kill" do
@@ -650,12 +662,22 @@ defmodule NetRunner.ExecTest do
         assert %Result{stdout: "out\n", exit: {:exited, 3}} = error.result
         assert %{exit: {:exited, 0}, status: 0} = fails.("exit 0", ok: [])
         assert %{exit: {:signaled, :sigkill}, status: 137} = fails.("kill -9 $$", [])
-        assert %{cause: :timeout, status: 143} = fails.("exec sleep 60", timeout: 1_000)
         assert %{cause: :idle_timeout} = fails.("exec sleep 60", idle_timeout: 50)
         error = fails.("printf 1234", max_output_size: 2)
         assert %{cause: :output_limit, result: %{stdout: "12"}} = error
-        # An exit code that is fine does not make a command fine that was stopped.
-        assert %{cause: :timeout} = fails.("trap 'exit 0' TERM; sleep 60 & wait", timeout: 1_000)
+
+        for_a_second = [timeout: 1_000]
+
+        at_once([
+          fn ->
+            assert %{cause: :timeout, status: 143} = fails.("exec sleep 60", for_a_second)
+          end,
+          # An exit code that is fine does not make a command fine that was stopped.
+          fn ->
+            assert %{cause: :timeout} =
+                     fails.("trap 'exit 0' TERM; sleep 60 & wait", for_a_second)
+          end
+        ])
       end
 
       test "#{name} raises an Error for what did not run" do

@@ -615,21 +615,21 @@ defmodule NetRunner.PipelineTest do
 
     @tag :slow
     on_backends "is bounded by one spawn_timeout:" do
-      fifo = tmp_path("fifo")
-      {_, 0} = System.cmd("mkfifo", [fifo])
+      [fifo, other] = for name <- ["fifo", "other"], do: tmp_path(name)
+      {_, 0} = System.cmd("mkfifo", [fifo, other])
       stages = pipeline([["sleep", "60"], Command.new("cat", [], stdout: {:file, fifo})])
 
       back_at_baseline(fn ->
         assert run(stages, spawn_timeout: 200, backend: backend) == {:error, :spawn_timeout}
-        # Two that wait: their time is one.
-        waits = Command.new("cat", [], stderr: {:file, fifo})
+        # Two that wait, the second for somebody who never comes: their time is one.
+        waits = for path <- [fifo, other], do: Command.new("cat", [], stderr: {:file, path})
         began = System.monotonic_time(:millisecond)
         # It opens the other end and leaves. A reader of our own might hang in open(2).
         reads = ["timeout", ["2", "sh", "-c", ": <#{fifo}"]]
         opener = Task.async(fn -> receive(do: (:open -> apply(System, :cmd, reads))) end)
         Process.send_after(opener.pid, :open, 2_000)
 
-        assert run(pipeline([waits, waits]), spawn_timeout: 3_000, backend: backend, input: :null) ==
+        assert run(pipeline(waits), spawn_timeout: 3_000, backend: backend, input: :null) ==
                  {:error, :spawn_timeout}
 
         assert System.monotonic_time(:millisecond) - began < 4_700

@@ -110,13 +110,12 @@ defmodule NetRunner.ProgressTest do
     end
 
     on_backends "is told how much of an input is done, where its size is known" do
-      {wait, open} = gate()
-      script = "head -c 300000 > /dev/null; #{wait}; cat > /dev/null"
-
       for input <- [
             String.duplicate("x", @large),
             List.duplicate(["abc", ?d], div(@large, 4))
           ] do
+        {wait, open} = gate()
+        script = "head -c 300000 > /dev/null; #{wait}; cat > /dev/null"
         run = run_aside(["sh", "-c", script], input: input, backend: backend, progress: teller())
 
         stats = await_told("a part", &(&1.state == :finished or (&1.done || 0) >= 300_000))

@@ -13,28 +13,38 @@ defmodule NetRunner.Test.World do
   end
 
   @doc """
-  Waits until `fun` gives something true, looking again every few milliseconds; flunks with `what`
-  after `ms`. Only for facts of the operating system that send no event.
+  Waits until `fun` gives something true, looking again every few milliseconds, and more seldom with time: a look may
+  keep those busy that it waits for. Flunks with `what` after `ms`. Only for facts of the operating system that send no
+  event.
   """
   def eventually(what, ms \\ 2_000, fun) do
-    eventually_until(what, System.monotonic_time(:millisecond) + ms, ms, fun)
+    eventually_since(what, System.monotonic_time(:millisecond), ms, fun)
   end
 
-  defp eventually_until(what, deadline, ms, fun) do
+  defp eventually_since(what, began, ms, fun) do
+    result = fun.()
+    waited = System.monotonic_time(:millisecond) - began
+
     cond do
-      result = fun.() ->
+      result ->
         result
 
-      System.monotonic_time(:millisecond) > deadline ->
+      waited > ms ->
         flunk("not within #{ms} ms: #{what}")
 
       true ->
         receive do
         after
-          2 -> eventually_until(what, deadline, ms, fun)
+          waited |> div(10) |> max(2) |> min(50) -> eventually_since(what, began, ms, fun)
         end
     end
   end
+
+  @doc """
+  What these functions give, in their order, each called in a process of its own: for calls that only wait, so that
+  a test waits once.
+  """
+  def at_once(functions), do: functions |> Enum.map(&Task.async/1) |> Task.await_many(100_000)
 
   @doc "Runs a function while the zygote is stopped; whatever happens in it, the zygote goes on."
   def with_frozen_zygote(fun) do
@@ -66,7 +76,7 @@ defmodule NetRunner.Test.World do
   def unused_uid do
     uid = Enum.random(20_000..60_000)
 
-    used? = Enum.any?(Path.wildcard("/proc/[0-9]*"), &match?({:ok, %{uid: ^uid}}, File.stat(&1)))
+    used? = Enum.any?(pids(), &match?({:ok, %{uid: ^uid}}, File.stat("/proc/#{&1}")))
 
     if used?, do: unused_uid(), else: uid
   end
@@ -106,12 +116,13 @@ defmodule NetRunner.Test.World do
   def start_time(os_pid), do: proc_stat(os_pid, 22)
 
   defp proc_stat(os_pid, field) do
-    with {:ok, stat} <- File.read("/proc/#{os_pid}/stat") do
-      # The command's name, the second field, stands in parentheses and may hold anything.
-      stat |> String.split(")") |> List.last() |> String.split() |> Enum.at(field - 3)
-    else
-      _ -> nil
-    end
+    # The command's name, the second field, stands in parentheses and may hold anything.
+    os_pid
+    |> of_proc("stat")
+    |> String.split(")")
+    |> List.last()
+    |> String.split()
+    |> Enum.at(field - 3)
   end
 
   @doc "For how long it has been there. A clock tick is 10 ms everywhere."
@@ -121,20 +132,29 @@ defmodule NetRunner.Test.World do
   end
 
   @doc "A process's environment as it was executed, `NAME=value` each; empty if it cannot be read."
-  def environ(os_pid) do
-    case File.read("/proc/#{os_pid}/environ") do
-      {:ok, environ} -> String.split(environ, <<0>>, trim: true)
-      _gone -> []
-    end
-  end
+  def environ(os_pid), do: String.split(of_proc(os_pid, "environ"), <<0>>, trim: true)
 
   @doc "The pids whose environment has this NAME=value, zombies not counted."
   def tagged(tag) do
-    for dir <- Path.wildcard("/proc/[0-9]*"),
-        pid = String.to_integer(Path.basename(dir)),
-        tag in environ(pid),
-        running?(pid),
-        do: pid
+    for pid <- pids(), has_tag?(of_proc(pid, "environ"), tag), running?(pid), do: pid
+  end
+
+  # Most environments do not have it anywhere, and need not be taken apart.
+  defp has_tag?(environ, tag),
+    do: String.contains?(environ, tag) and tag in String.split(environ, <<0>>)
+
+  @doc "The pids of all processes that can be seen."
+  def pids do
+    for name <- File.ls!("/proc"), {pid, ""} <- [Integer.parse(name)], do: pid
+  end
+
+  # A file of a process in proc(5), "" where it cannot be read. A look at everybody is hundreds of these, several
+  # times in each test: File.read/1 would ask the one file server of the node for each.
+  defp of_proc(os_pid, name) do
+    case :prim_file.read_file("/proc/#{os_pid}/#{name}") do
+      {:ok, text} -> text
+      {:error, _gone_or_closed_to_us} -> ""
+    end
   end
 
   @doc "A tag for `tagged/1` and the env option that sets it."
@@ -179,19 +199,21 @@ defmodule NetRunner.Test.World do
 
   @doc "The zygotes and guardians of a BEAM, also those of zygotes that were killed. They carry no tag."
   def shepherds_of(beam_pid) do
-    for file <- Path.wildcard("/proc/[0-9]*/cmdline"),
-        File.read(file) == {:ok, "shepherd\0#{beam_pid}\0"},
-        pid = file |> Path.dirname() |> Path.basename() |> String.to_integer(),
-        running?(pid),
-        do: pid
+    title = "shepherd\0#{beam_pid}\0"
+    for pid <- pids(), of_proc(pid, "cmdline") == title, running?(pid), do: pid
   end
 
   @doc "The children of a process, from proc(5)."
   def children(os_pid) do
-    for file <- Path.wildcard("/proc/#{os_pid}/task/*/children"),
-        {:ok, text} <- [File.read(file)],
-        pid <- String.split(text),
-        do: String.to_integer(pid)
+    case File.ls("/proc/#{os_pid}/task") do
+      {:ok, threads} ->
+        for thread <- threads,
+            pid <- String.split(of_proc(os_pid, "task/#{thread}/children")),
+            do: String.to_integer(pid)
+
+      {:error, _gone} ->
+        []
+    end
   end
 
   @doc """
@@ -306,19 +328,12 @@ defmodule NetRunner.Test.World do
 
   @doc "The pids of all zombies that can be seen."
   def zombies do
-    for dir <- Path.wildcard("/proc/[0-9]*"),
-        pid = String.to_integer(Path.basename(dir)),
-        proc_state(pid) == "Z",
-        do: pid
+    for pid <- pids(), proc_state(pid) == "Z", do: pid
   end
 
   @doc "The pids of the processes with this name (comm) that run."
   def named(name) do
-    for dir <- Path.wildcard("/proc/[0-9]*"),
-        File.read(dir <> "/comm") == {:ok, name <> "\n"},
-        pid = String.to_integer(Path.basename(dir)),
-        running?(pid),
-        do: pid
+    for pid <- pids(), of_proc(pid, "comm") == name <> "\n", running?(pid), do: pid
   end
 
   @doc """
@@ -373,13 +388,21 @@ defmodule NetRunner.Test.World do
   rings, servers, Erlang processes, ports, requests in flight. nil while there is no zygote.
   """
   def baseline do
+    if own = own_baseline(), do: with_shepherds(own)
+  end
+
+  # What is seen without a look at everybody's processes.
+  defp own_baseline do
     shepherd = NetRunner.Shepherd.info()
-    if shepherd.os_pid, do: baseline(shepherd)
+    if shepherd.os_pid, do: own_baseline(shepherd)
   rescue
     _file_of_a_zygote_that_has_just_ended in File.Error -> nil
   end
 
-  defp baseline(shepherd) do
+  defp with_shepherds(own),
+    do: Map.put(own, :shepherds, length(shepherds_of(String.to_integer(System.pid()))))
+
+  defp own_baseline(shepherd) do
     rings = NetRunner.Nif.rings_info()
     beam = String.to_integer(System.pid())
     {guardians, beam_children} = {children(shepherd.os_pid), children(beam)}
@@ -389,7 +412,6 @@ defmodule NetRunner.Test.World do
       zygote_fds: fd_count(shepherd.os_pid),
       memfds: memfds(beam) + memfds(shepherd.os_pid),
       guardians: length(guardians),
-      shepherds: length(shepherds_of(beam)),
       beam_children: length(beam_children),
       zombies: Enum.count(guardians ++ beam_children, &(proc_state(&1) == "Z")),
       erlang_processes: :erlang.system_info(:process_count),
@@ -403,18 +425,30 @@ defmodule NetRunner.Test.World do
     }
   end
 
-  # Below the parents that our tests have made.
+  # Below the parents that our tests have made. No test mounts anything over this BEAM, so that it need not be asked
+  # each time, by a process of its own, where that is.
   defp leaves do
-    case cgroup_mount() do
+    case known(:cgroup_mount, &cgroup_mount/0) do
       nil -> 0
       mount -> length(Path.wildcard("#{mount}/#{cgroup_parents()}*/*/cgroup.procs"))
     end
   end
 
+  defp known(what, ask) do
+    key = {__MODULE__, what}
+
+    with :unknown <- :persistent_term.get(key, :unknown) do
+      answer = ask.()
+      :persistent_term.put(key, answer)
+      answer
+    end
+  end
+
   defp memfds(os_pid) do
-    "/proc/#{os_pid}/fd/*"
-    |> Path.wildcard()
-    |> Enum.count(&match?({:ok, "/memfd:" <> _}, File.read_link(&1)))
+    Enum.count(
+      File.ls!("/proc/#{os_pid}/fd"),
+      &match?({:ok, "/memfd:" <> _}, File.read_link("/proc/#{os_pid}/fd/#{&1}"))
+    )
   end
 
   @doc "Runs `fun` and asserts that the baseline is reached again."
@@ -445,13 +479,24 @@ defmodule NetRunner.Test.World do
     leaving_until = System.monotonic_time(:millisecond) + 10_000
 
     eventually("a settled baseline", 30_000, fn ->
-      one = baseline()
-
-      receive do
-      after
-        20 -> if one != nil and baseline() == one and at_rest?(one, leaving_until), do: one
-      end
+      one = steady(&own_baseline/0)
+      if one != nil and at_rest?(one, leaving_until), do: with_steady_shepherds(one)
     end)
+  end
+
+  defp steady(look) do
+    one = look.()
+
+    receive do
+    after
+      20 -> if one != nil and look.() == one, do: one
+    end
+  end
+
+  # Where there are more than a zygote and its guardians, those may be on their way out.
+  defp with_steady_shepherds(one) do
+    all = with_shepherds(one)
+    if all.shepherds == all.guardians + 1, do: all, else: steady(&baseline/0)
   end
 
   defp at_rest?(one, leaving_until),
@@ -461,16 +506,16 @@ defmodule NetRunner.Test.World do
   def await_baseline(before, ms \\ 30_000),
     do: assert_baseline(before, System.monotonic_time(:millisecond) + ms, 5)
 
-  # A look is all of /proc, and may keep those busy that it waits for: more seldom with time.
+  # A look may keep those busy that it waits for: more seldom with time, and all of /proc only where the rest is as before.
   defp assert_baseline(before, deadline, pause) do
-    now = baseline()
+    own = own_baseline()
 
     cond do
-      now == before ->
+      own == Map.delete(before, :shepherds) and with_shepherds(own) == before ->
         :ok
 
       System.monotonic_time(:millisecond) > deadline ->
-        assert now == before
+        assert baseline() == before
 
       true ->
         receive do
