@@ -152,6 +152,7 @@ defmodule NetRunner.Faults.FailingTest do
     {~w(__io_uring_get_cqe), "it looks at memory; what it may call is io_uring_get_events"},
     {~w(reallocarray), "the table of a ring grows once for many lives: test_ring.c lets it fail"},
     {~w(waitpid), "with WNOHANG, and for a child of ours, it cannot"},
+    {~w(waitid), "the same, and ECHILD is an answer: the child has ended"},
     {~w(syscall),
      "pidfd_open and pidfd_send_signal of nr_os_kill_peer: a life in which a guardian is frozen takes " <>
        "seconds; leg fallbacks of ci/test refuses pidfd_open to a whole BEAM"}
