@@ -35,8 +35,9 @@ defmodule NetRunner.MixProject do
     [
       licenses: ["Apache-2.0"],
       links: %{},
-      files: ~w(lib csrc shepherd docs CMakeLists.txt mix.exs .formatter.exs
-                README.md ARCHITECTURE.md CHANGELOG.md LICENSE)
+      files:
+        ~w(lib csrc shepherd docs bench/compare bench/README.md CMakeLists.txt mix.exs .formatter.exs
+                README.md ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md LICENSE)
     ]
   end
 
@@ -46,12 +47,18 @@ defmodule NetRunner.MixProject do
       extras:
         ["README.md", "docs/tour.livemd", "docs/cookbook.md"] ++
           Path.wildcard("docs/migration/*.md") ++
-          ["docs/isolation.md", "docs/limits.md", "docs/reliability.md", "docs/performance.md"] ++
+          [
+            "docs/comparison.md",
+            "docs/isolation.md",
+            "docs/limits.md",
+            "docs/reliability.md",
+            "docs/performance.md"
+          ] ++
           ["ARCHITECTURE.md", "docs/shepherd.md"] ++
           Path.wildcard("docs/decisions/0*.md") ++ ["CHANGELOG.md", "LICENSE"],
       groups_for_extras: [
         "Coming from elsewhere": ~r"docs/migration/",
-        "What to expect": ~r"docs/(isolation|limits|reliability|performance)",
+        "What to expect": ~r"docs/(comparison|isolation|limits|reliability|performance)",
         "How it is made": ~r"(ARCHITECTURE|docs/shepherd|docs/decisions)"
       ],
       groups_for_modules: [

@@ -130,20 +130,21 @@ defmodule NetRunner.GateTest do
     # However many processes come: 10,000 here.
     @tag :slow
     @tag timeout: 600_000
-    test "holds in a storm of commands, all of which run, and nothing is left" do
+    on_backends "holds in a storm of commands, all of which run, and nothing is left" do
       Library.load()
       Library.start()
       assert NetRunner.Telemetry.refresh()
       # How many run, how many there were at once, how many ended.
       counts = :counters.new(3, [:atomics])
       events = for what <- [:start, :stop], do: [:net_runner, :command, what]
-      :ok = :telemetry.attach_many(__MODULE__, events, &__MODULE__.count/4, counts)
+      :ok = :telemetry.attach_many({__MODULE__, backend}, events, &__MODULE__.count/4, counts)
       gate = gate(limit: 8)
 
       statuses =
         back_at_baseline(fn ->
           1..@spawns
-          |> Task.async_stream(fn _n -> NetRunner.run(["/bin/true"], gate: gate) end,
+          |> Task.async_stream(
+            fn _n -> NetRunner.run(["/bin/true"], gate: gate, backend: backend) end,
             max_concurrency: @spawns,
             ordered: false,
             timeout: :infinity
