@@ -82,12 +82,10 @@ struct nr_handle {
     int last_written;                 /* byte; -1: none yet */
     const struct nr_backend *backend; /* that serves the next wait */
 
-    bool terminal;  /* a pseudo-terminal's master */
-    bool leaving;   /* the ring was asked to let go; waits are poll's until it has */
-    bool waiting;   /* waiter and wait_ref are those of a wait in progress */
-    bool in_queue;  /* which is for a turn, and no mechanism's */
-    bool patient;   /* the call in progress is one that takes turns */
-    bool read_much; /* what it has read */
+    bool terminal; /* a pseudo-terminal's master */
+    bool leaving;  /* the ring was asked to let go; waits are poll's until it has */
+    bool waiting;  /* waiter and wait_ref are those of a wait in progress */
+    bool in_queue; /* which is for a turn, and no mechanism's */
     ErlNifPid waiter;
     ErlNifEnv *wait_env; /* holds wait_ref */
     ERL_NIF_TERM wait_ref;

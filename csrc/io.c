@@ -207,16 +207,19 @@ static ERL_NIF_TERM copied(ErlNifEnv *env, const void *data, size_t n)
 }
 
 /* The answer of a read: a binary of n bytes, counted and charged for. */
-static ERL_NIF_TERM given(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM binary, size_t n)
+static ERL_NIF_TERM given(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM binary, size_t n,
+                          struct nr_after_read *after)
 {
     handle->stats.bytes += n;
     handle->stats.ops++;
-    handle->read_much = handle->patient && nr_turns_read(&handle->turn, n);
+    if (after != NULL)
+        nr_turns_read(&handle->turn, n, after);
     charge(env, n);
     return nr_term_ok(env, binary);
 }
 
-static ERL_NIF_TERM give(ErlNifEnv *env, struct nr_handle *handle, ErlNifBinary *binary, size_t n)
+static ERL_NIF_TERM give(ErlNifEnv *env, struct nr_handle *handle, ErlNifBinary *binary, size_t n,
+                         struct nr_after_read *after)
 {
     ERL_NIF_TERM term;
     if (n <= COPY_MAX) {
@@ -229,11 +232,12 @@ static ERL_NIF_TERM give(ErlNifEnv *env, struct nr_handle *handle, ErlNifBinary 
         if (n < binary->size)
             term = enif_make_sub_binary(env, term, 0, n);
     }
-    return given(env, handle, term, n);
+    return given(env, handle, term, n, after);
 }
 
 /* What a ring read, and the pipe held no more. */
-static ERL_NIF_TERM give_late(ErlNifEnv *env, struct nr_handle *handle, size_t max)
+static ERL_NIF_TERM give_late(ErlNifEnv *env, struct nr_handle *handle, size_t max,
+                              struct nr_after_read *after)
 {
     ERL_NIF_TERM term;
     size_t n = handle->late.size - handle->late_offset;
@@ -245,7 +249,7 @@ static ERL_NIF_TERM give_late(ErlNifEnv *env, struct nr_handle *handle, size_t m
         (void)take_late(handle, enif_make_new_binary(env, n, &term), n);
     }
     learn_from_read(handle, READ_MAX, n);
-    return given(env, handle, term, n);
+    return given(env, handle, term, n, after);
 }
 
 /* The pipe was empty when it was last looked at, and whatever comes ends a wait: another look would most likely be in vain. A
@@ -261,9 +265,10 @@ static bool is_known_empty(struct nr_handle *handle)
 
 /* In a crowd, whether others go first: 0, SOON or NEXT_TURN. That costs less than a wait for the pipe, and finds more there. */
 static int give_way(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref, bool is_empty,
-                    struct nr_next_turn *next)
+                    struct nr_after_read *after)
 {
-    if (handle->has_late || handle->unread != NULL || handle->eof || handle->finished)
+    if (after == NULL || handle->has_late || handle->unread != NULL || handle->eof ||
+        handle->finished)
         return 0;
     switch (nr_turns_ask(&handle->turn, is_empty)) {
     case NR_TURNS_GO_ON:
@@ -273,7 +278,7 @@ static int give_way(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref, 
         return SOON;
     case NR_TURNS_WAIT:
         become_waiter(env, handle, ref);
-        if (!nr_turns_wait(env, &handle->turn, &handle->waiter, handle->wait_ref, next))
+        if (!nr_turns_wait(env, &handle->turn, &handle->waiter, handle->wait_ref, after))
             break;
         handle->waiting = handle->in_queue = true;
         return NEXT_TURN;
@@ -283,13 +288,13 @@ static int give_way(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref, 
 
 /* The pipe is empty. SOON (no ring's stream is, unless there is a crowd: those have their own way of being found ready), NEXT_TURN, or as
  * wait_for. */
-static int empty(ErlNifEnv *env, struct nr_handle *handle, bool patiently, ERL_NIF_TERM ref,
-                 struct nr_next_turn *next)
+static int empty(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref,
+                 struct nr_after_read *after)
 {
-    int r = patiently ? give_way(env, handle, ref, true, next) : 0;
+    int r = give_way(env, handle, ref, true, after);
     if (r != 0)
         return r;
-    if (patiently && handle->backend == &nr_backend_poll &&
+    if (after != NULL && handle->backend == &nr_backend_poll &&
         nr_patience_look_again(&handle->patience, now_us()))
         return SOON;
     nr_turns_ends(&handle->turn);
@@ -309,8 +314,9 @@ static ssize_t read_few(struct nr_handle *handle, unsigned char few[static COPY_
     return n > 0 || n == -EAGAIN ? n : 0;
 }
 
+/* `after`: of a patient read; NULL for one that takes no turns, and looks before it waits. */
 static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t max,
-                                bool patiently, ERL_NIF_TERM ref, struct nr_next_turn *next)
+                                ERL_NIF_TERM ref, struct nr_after_read *after)
 {
     int r = enter(env, handle, ref);
     if (r == NR_PENDING)
@@ -322,15 +328,13 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
     if (handle->lost < 0 && handle->unread == NULL)
         return failure(env, handle->lost);
 
-    if (patiently) {
-        r = give_way(env, handle, ref, handle->emptied, next);
-        if (r != 0)
-            return waits(env, r, ref);
-    }
+    r = give_way(env, handle, ref, handle->emptied, after);
+    if (r != 0)
+        return waits(env, r, ref);
     if (handle->has_late && handle->emptied && handle->unread == NULL)
-        return give_late(env, handle, max);
-    if (patiently && is_known_empty(handle)) {
-        r = empty(env, handle, true, ref, next);
+        return give_late(env, handle, max, after);
+    if (after != NULL && is_known_empty(handle)) {
+        r = empty(env, handle, ref, after);
         handle->unseen = r == 0 && handle->backend == &nr_backend_ring;
         if (handle->unseen)
             return nr_atoms.unsure_;
@@ -341,9 +345,9 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
     unsigned char few[COPY_MAX];
     ssize_t got_few = read_few(handle, few, max);
     if (got_few > 0)
-        return given(env, handle, copied(env, few, (size_t)got_few), (size_t)got_few);
+        return given(env, handle, copied(env, few, (size_t)got_few), (size_t)got_few, after);
     if (got_few < 0) {
-        r = empty(env, handle, patiently, ref, next);
+        r = empty(env, handle, ref, after);
         if (r != NR_RETRY)
             return waits(env, r, ref);
     }
@@ -357,10 +361,10 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
     if (handle->has_late && have < size)
         have += take_late(handle, binary.data + have, size - have);
     if (have == size || (have > 0 && handle->lost < 0))
-        return give(env, handle, &binary, have);
+        return give(env, handle, &binary, have, after);
     if (handle->eof) {
         if (have > 0)
-            return give(env, handle, &binary, have);
+            return give(env, handle, &binary, have, after);
         enif_release_binary(&binary);
         return nr_atoms.eof_;
     }
@@ -374,7 +378,7 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
             size_t got = have + (n > 0 ? (size_t)n : 0);
             if (got > 0) {
                 learn_from_read(handle, size, got);
-                return give(env, handle, &binary, got);
+                return give(env, handle, &binary, got, after);
             }
             enif_release_binary(&binary);
             return nr_atoms.eof_;
@@ -383,7 +387,7 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
             enif_release_binary(&binary);
             return n == -EAGAIN ? nr_atoms.eof_ : failure(env, (int)n);
         }
-        r = empty(env, handle, patiently, ref, next);
+        r = empty(env, handle, ref, after);
         if (r != NR_RETRY)
             break;
     }
@@ -398,17 +402,12 @@ static ERL_NIF_TERM read_call(ErlNifEnv *env, const ERL_NIF_TERM argv[], bool pa
     if (handle == NULL || handle->direction != NR_READ || !enif_get_uint64(env, argv[1], &max) ||
         max == 0 || !enif_is_ref(env, argv[2]))
         return enif_make_badarg(env);
-    struct nr_next_turn next = {.found = false};
+    struct nr_after_read after = {.lets_in = false};
     enif_mutex_lock(handle->mutex);
-    handle->patient = patiently;
-    handle->read_much = false;
-    ERL_NIF_TERM result = read_locked(env, handle, max < READ_MAX ? (size_t)max : READ_MAX,
-                                      patiently, argv[2], &next);
-    bool much = handle->read_much;
+    ERL_NIF_TERM result = read_locked(env, handle, max < READ_MAX ? (size_t)max : READ_MAX, argv[2],
+                                      patiently ? &after : NULL);
     enif_mutex_unlock(handle->mutex);
-    nr_turns_call(env, &next);
-    if (much)
-        nr_turns_tell(env);
+    nr_turns_after_read(env, &after);
     nr_backend_ring_pass(env, handle);
     return result;
 }

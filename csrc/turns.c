@@ -2,6 +2,7 @@
 #include "turns.h"
 
 #include "atoms.h"
+#include "handle.h" /* the form of a reader's message */
 
 #include <errno.h>
 
@@ -84,25 +85,17 @@ static void count_out(struct nr_turn *turn)
         atomic_fetch_sub(&counts[tick % TICKS], 1);
 }
 
-/* The one that has waited longest, mutex held. */
-static void take_first(ErlNifEnv *env, struct nr_next_turn *next)
+/* The one that has waited longest, mutex held. False: nobody waits. */
+static bool take_first(ErlNifEnv *env, ErlNifPid *reader, ERL_NIF_TERM *ref)
 {
     struct nr_turn *turn = first;
-    next->found = turn != NULL;
     if (turn == NULL)
-        return;
+        return false;
     dequeue(turn);
     count_in(turn);
-    next->reader = turn->reader;
-    next->ref = enif_make_copy(env, turn->ref);
-}
-
-void nr_turns_call(ErlNifEnv *env, const struct nr_next_turn *next)
-{
-    if (next->found)
-        /* Fails only if the reader is gone. */
-        (void)enif_send(env, &next->reader, NULL,
-                        enif_make_tuple2(env, next->ref, nr_atoms.ready_));
+    *reader = turn->reader;
+    *ref = enif_make_copy(env, turn->ref);
+    return true;
 }
 
 void nr_turns_comes(struct nr_turn *turn)
@@ -110,7 +103,7 @@ void nr_turns_comes(struct nr_turn *turn)
     count_out(turn);
 }
 
-bool nr_turns_read(struct nr_turn *turn, size_t bytes)
+void nr_turns_read(struct nr_turn *turn, size_t bytes, struct nr_after_read *after)
 {
     turn->is_due = false;
     turn->looks = 0;
@@ -118,10 +111,11 @@ bool nr_turns_read(struct nr_turn *turn, size_t bytes)
     turn->reads_much = bytes >= MUCH;
     if (turn->reads_much)
         count_in(turn);
-    return turn->reads_much;
+    after->read_much = turn->reads_much;
 }
 
-void nr_turns_tell(ErlNifEnv *env)
+/* Lets the watch know that somebody reads much, where it wants to. */
+static void tell(ErlNifEnv *env)
 {
     if (atomic_load_explicit(&is_told, memory_order_relaxed) || atomic_exchange(&is_told, true))
         return;
@@ -129,6 +123,14 @@ void nr_turns_tell(ErlNifEnv *env)
     ErlNifPid pid = watch;
     enif_mutex_unlock(mutex);
     (void)enif_send(env, &pid, NULL, nr_atoms.much_);
+}
+
+void nr_turns_after_read(ErlNifEnv *env, const struct nr_after_read *after)
+{
+    if (after->lets_in)
+        nr_handle_notify(env, &after->reader, after->ref);
+    if (after->read_much)
+        tell(env);
 }
 
 void nr_turns_ends(struct nr_turn *turn)
@@ -152,7 +154,7 @@ enum nr_turns_answer nr_turns_ask(struct nr_turn *turn, bool is_empty)
 }
 
 bool nr_turns_wait(ErlNifEnv *env, struct nr_turn *turn, const ErlNifPid *reader, ERL_NIF_TERM ref,
-                   struct nr_next_turn *next)
+                   struct nr_after_read *after)
 {
     nr_turns_ends(turn);
     enif_mutex_lock(mutex);
@@ -162,8 +164,7 @@ bool nr_turns_wait(ErlNifEnv *env, struct nr_turn *turn, const ErlNifPid *reader
             too_many--;
             waits = true;
         } else {
-            take_first(env, next);
-            waits = next->found;
+            waits = after->lets_in = take_first(env, &after->reader, &after->ref);
         }
     }
     if (waits) {
@@ -190,12 +191,15 @@ bool nr_turns_leave(struct nr_turn *turn)
 /* Up to n of those that wait. */
 static void let_in(ErlNifEnv *env, unsigned n)
 {
-    struct nr_next_turn next = {.found = true};
-    while (n-- > 0 && next.found) {
+    ErlNifPid reader;
+    ERL_NIF_TERM ref = 0;
+    bool found = true;
+    while (n-- > 0 && found) {
         enif_mutex_lock(mutex);
-        take_first(env, &next);
+        found = take_first(env, &reader, &ref);
         enif_mutex_unlock(mutex);
-        nr_turns_call(env, &next);
+        if (found)
+            nr_handle_notify(env, &reader, ref);
     }
 }
 

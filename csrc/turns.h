@@ -36,11 +36,12 @@ struct nr_turn {
     unsigned looks;  /* at an empty pipe, since its last read */
 };
 
-/* Who is let in by one who leaves. */
-struct nr_next_turn {
-    bool found;
+/* What a read decides under its handle's mutex, and is done after that. All zeros at first. */
+struct nr_after_read {
+    bool lets_in; /* the one that has waited longest: reader and ref */
     ErlNifPid reader;
     ERL_NIF_TERM ref;
+    bool read_much; /* the watch may want to know */
 };
 
 /* At load. 0 or -ENOMEM. */
@@ -49,11 +50,8 @@ int nr_turns_open(void);
 /* The reader is here again; its handle's mutex held. */
 void nr_turns_comes(struct nr_turn *turn);
 
-/* A read gave it so many bytes; its handle's mutex held. True: that was much, nr_turns_tell is to be called after unlocking. */
-bool nr_turns_read(struct nr_turn *turn, size_t bytes);
-
-/* Lets the watch know that somebody reads much, where it wants to; no mutex held. */
-void nr_turns_tell(ErlNifEnv *env);
+/* A read gave it so many bytes; its handle's mutex held. */
+void nr_turns_read(struct nr_turn *turn, size_t bytes, struct nr_after_read *after);
 
 /* It waits for its pipe now: the turn is over; its handle's mutex held. */
 void nr_turns_ends(struct nr_turn *turn);
@@ -68,12 +66,12 @@ enum nr_turns_answer {
 enum nr_turns_answer nr_turns_ask(struct nr_turn *turn, bool is_empty);
 
 /* It waits for its next turn: true, and {ref, :ready} will come, ref being a term that stays while it is queued. False: no one
- * is to be let in for it, it goes on. *next is to be called after unlocking. Its handle's mutex held. */
+ * is to be let in for it, it goes on. Its handle's mutex held. */
 bool nr_turns_wait(ErlNifEnv *env, struct nr_turn *turn, const ErlNifPid *reader, ERL_NIF_TERM ref,
-                   struct nr_next_turn *next);
+                   struct nr_after_read *after);
 
-/* No mutex held. */
-void nr_turns_call(ErlNifEnv *env, const struct nr_next_turn *next);
+/* Does what was decided; no mutex held. */
+void nr_turns_after_read(ErlNifEnv *env, const struct nr_after_read *after);
 
 /* It waits no longer, and is not counted any more. True: it was queued, and no message will come. */
 bool nr_turns_leave(struct nr_turn *turn);
