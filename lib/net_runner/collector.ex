@@ -5,6 +5,8 @@ defmodule NetRunner.Collector do
   # when this returns, however it returns: but for one that cannot be killed, and one whose server was, which
   # the guardian ends.
 
+  import NetRunner.Tagged, only: [is_tagged: 1]
+
   alias NetRunner.{Cut, Gate, Idle, Output, Pipe, Plan, Progress, Running, Tagged}
 
   @read_max 262_144
@@ -70,7 +72,7 @@ defmodule NetRunner.Collector do
   end
 
   defp collect(running, %{options: options} = plan, deadline) do
-    tagged? = Tagged.asked?(options.stderr)
+    tagged? = is_tagged(options.stderr)
     handles = Running.handles(running, tagged? or options.stderr == :capture)
     outputs = handles |> Enum.map(&elem(&1, 0)) |> outputs(tagged?, options)
     idle = Idle.new(options.idle_timeout, Running.consumed(running))

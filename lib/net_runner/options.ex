@@ -7,12 +7,14 @@ defmodule NetRunner.Options do
   # the right type that cannot be (a NUL in a path, a bad environment key) gives
   # {:error, {:invalid, option, message}}.
 
+  import NetRunner.Tagged, only: [is_tagged: 1]
+
   alias NetRunner.Frames
   alias NetRunner.Options.{Schema, Type}
 
   @schema Schema.all()
   @to_the_end Schema.to_the_end()
-  @test_calls Schema.test_calls()
+  @not_of_commands Schema.not_of_commands()
   @type call ::
           :run
           | :run!
@@ -50,7 +52,7 @@ defmodule NetRunner.Options do
     name = Map.get(@aliases, name, name)
 
     Enum.any?(@schema, fn {known, calls, _, _, _} ->
-      known == name and calls != [:top] and calls != [:gate] and calls -- @test_calls != []
+      known == name and calls -- @not_of_commands != []
     end)
   end
 
@@ -116,7 +118,7 @@ defmodule NetRunner.Options do
   defp cross_check({:ok, %{idle_timeout: ms, stdout: elsewhere, stderr: stderr, pty: pty}}, _call)
        when ms != :infinity and elsewhere != :pipe and
               not (is_tuple(elsewhere) and elem(elsewhere, 0) == :tee) and
-              stderr not in [:capture, :tagged, {:tagged, :timestamps}] and
+              stderr != :capture and not is_tagged(stderr) and
               (stderr != :consume or pty != false) do
     {:error,
      {:invalid, :idle_timeout, "nobody sees whether an output that goes elsewhere is idle"}}
@@ -127,7 +129,7 @@ defmodule NetRunner.Options do
 
   # A binary is made of bytes.
   defp cross_check({:ok, %{stderr: stderr, into: into}}, _call)
-       when stderr in [:tagged, {:tagged, :timestamps}] and into in ["", :iodata],
+       when is_tagged(stderr) and into in ["", :iodata],
        do:
          {:error,
           {:invalid, :into, "tagged elements are no bytes: use [], or another collectable"}}

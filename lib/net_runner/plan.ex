@@ -3,6 +3,8 @@ defmodule NetRunner.Plan do
   # What a call of run, exec or stream is to run, all of it checked: one command, or the stages of a pipeline, each with
   # the options that it is started with. Nothing has been started; NetRunner.Running does that.
 
+  import NetRunner.Tagged, only: [is_tagged: 1]
+
   alias NetRunner.{Command, Environment, Executable, Options, Pipeline, Quote, Replay, Settings}
   alias NetRunner.Terminal
   alias NetRunner.Options.Type
@@ -238,7 +240,7 @@ defmodule NetRunner.Plan do
   defp why(_name), do: ", only the call"
 
   # Nobody would read it.
-  defp check_stderr(apart) when apart in [:capture, :tagged, {:tagged, :timestamps}, :pipe],
+  defp check_stderr(apart) when apart in [:capture, :pipe] or is_tagged(apart),
     do: invalid(:stderr, "#{inspect(apart)} is for all commands, give it to the call")
 
   defp check_stderr(_other), do: :ok

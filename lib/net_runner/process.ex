@@ -34,6 +34,8 @@ defmodule NetRunner.Process do
 
   # Elixir's Process is meant wherever `Process` stands in this file.
 
+  import NetRunner.Tagged, only: [is_tagged: 1]
+
   alias NetRunner.{Cgroup, Command, Environment, Executable, Gate, Input, Nif, Options, Pipe}
   alias NetRunner.{Protocol, Replay, Result, Search, Settings, Signal, Stats, Telemetry, Terminal}
   alias NetRunner.Process.{Frames, Server}
@@ -179,7 +181,7 @@ defmodule NetRunner.Process do
 
   defp child_stderr(:discard), do: :null
   defp child_stderr(read_by_us) when read_by_us in [:consume, :capture, :pipe], do: :pipe
-  defp child_stderr(tagged) when tagged in [:tagged, {:tagged, :timestamps}], do: :pipe
+  defp child_stderr(tagged) when is_tagged(tagged), do: :pipe
   defp child_stderr(merge_inherit_or_file), do: merge_inherit_or_file
 
   ## Reading and writing

@@ -11,15 +11,14 @@ defmodule NetRunner.Tagged do
   @type stamp :: nil | integer
   @type name :: :stdout | {:stderr, non_neg_integer}
 
+  @doc "Whether the option `stderr:` asks for one of these."
+  defguard is_tagged(stderr) when stderr in [:tagged, {:tagged, :timestamps}]
+
   @doc "What the option `stderr:` asks for."
   @spec form(term) :: form
   def form(:tagged), do: :tags
   def form({:tagged, :timestamps}), do: :timestamps
   def form(_one_of_the_others), do: :plain
-
-  @doc "Whether it is one of these."
-  @spec asked?(term) :: boolean
-  def asked?(stderr), do: form(stderr) != :plain
 
   @doc "The time of what was just read, where it is wanted."
   @spec stamp(form) :: stamp

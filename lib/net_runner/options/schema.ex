@@ -278,9 +278,9 @@ defmodule NetRunner.Options.Schema do
   @spec all :: [{atom, [atom], term, term, String.t()}]
   def all, do: @schema
 
-  @doc "The calls of `NetRunner.Test`, whose options mean nothing to a command."
-  @spec test_calls :: [atom]
-  def test_calls, do: [:record, :cassette, :fake, :redirect, :replays]
+  @doc "The calls whose own options mean nothing to a command."
+  @spec not_of_commands :: [atom]
+  def not_of_commands, do: [:top, :gate, :record, :cassette, :fake, :redirect, :replays]
 
   @doc "The calls that run a command to its end and collect what it says."
   @spec to_the_end :: [atom]
