@@ -106,12 +106,14 @@ defmodule NetRunner.Replay do
 
   # Somebody else had the last of it.
   defp played(:used_up, _found, table, scopes, cmd, options),
-    do: redirect(table, Enum.map(scopes, &elem(elem(&1, 0), 1)), cmd, options, &play/3)
+    do: redirect(table, names(scopes), cmd, options, &play/3)
 
   defp played({:error, why}, {scope, _index, recording}, table, _scopes, cmd, _options) do
     note(table, scope, cmd, nil)
     not_recorded("#{recording.shown}: #{why}")
   end
+
+  defp names(entries), do: for({{:scope, scope}, _recordings, _options} <- entries, do: scope)
 
   defp find(table, {{:scope, scope}, recordings, _options}, cmd) do
     Enum.find_value(recordings, fn {index, recording} ->
@@ -250,8 +252,10 @@ defmodule NetRunner.Replay do
   @spec shown([binary, ...]) :: String.t()
   def shown(cmd), do: Quote.excerpt(cmd)
 
-  defp table! do
-    :persistent_term.get(@on, nil) ||
-      raise NetRunner.Test.Error, "call NetRunner.Test.start() first, in test_helper.exs"
-  end
+  defp table!, do: :persistent_term.get(@on, nil) || off!()
+
+  @doc "What to say to who wants something of it while it is off."
+  @spec off! :: no_return
+  def off!,
+    do: raise(NetRunner.Test.Error, "call NetRunner.Test.start() first, in test_helper.exs")
 end

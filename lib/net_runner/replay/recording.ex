@@ -88,14 +88,14 @@ defmodule NetRunner.Replay.Recording do
       case options.stdin do
         nil -> []
         :read -> [:stdin_end]
-        bytes -> [{:stdin, IO.iodata_to_binary(bytes)}, :stdin_end]
+        bytes -> [{:stdin, bytes}, :stdin_end]
       end
 
     stdin ++
       [
         {:wait, options.delay},
-        {:stdout, IO.iodata_to_binary(options.stdout)},
-        {:stderr, IO.iodata_to_binary(options.stderr)},
+        {:stdout, options.stdout},
+        {:stderr, options.stderr},
         ending(options.exit)
       ]
   end
