@@ -3,10 +3,9 @@
  * asked for; stdin is read, checked or left alone; it ends as the command did; and what is no cassette is told of,
  * with its line. This process writes its stdin and reads both outputs.
  */
-#include "check_support.h"
+#include "program_support.h"
 
 #include "cassette.h"
-#include "fd.h"
 
 #include <inttypes.h>
 #include <poll.h>
@@ -20,9 +19,6 @@
 
 enum { IN, OUT, ERR };
 
-static int ours[3];
-static int theirs[3];
-static pid_t replay_pid;
 static char said[3][512 * 1024];
 static size_t sizes[3];
 
@@ -38,37 +34,20 @@ static void set_up(void)
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
-/* Of what there is, -EBADF is nothing. */
-static void give_take(int which, int fd)
-{
-    ours[which] = nr_fd_close(ours[which]);
-    (void)nr_fd_close(theirs[which]);
-    theirs[which] = fd;
-}
-
 static void start(const char *const *arguments)
 {
     const char *argv[16] = {"ls"};
     for (int i = 0; arguments[i] != NULL; i++)
         argv[i + 1] = arguments[i];
-    replay_pid = fork();
-    ck_assert_sys(replay_pid);
-    if (replay_pid == 0) {
+    program = fork();
+    ck_assert_sys(program);
+    if (program == 0) {
         (void)signal(SIGPIPE, SIG_DFL);
-        for (int i = IN; i <= ERR; i++)
-            if (theirs[i] >= 0)
-                theirs[i] = fcntl(theirs[i], F_DUPFD_CLOEXEC, 10);
-        for (int i = IN; i <= ERR; i++) {
-            if (theirs[i] < 0)
-                (void)close(i);
-            else if (dup2(theirs[i], i) < 0)
-                _exit(99);
-        }
+        take_descriptors();
         (void)execv(NR_TEST_REPLAY, (char *const *)(uintptr_t)argv);
         _exit(98);
     }
-    for (int i = IN; i <= ERR; i++)
-        theirs[i] = nr_fd_close(theirs[i]);
+    leave_descriptors();
 }
 
 static void tell(const char *text)
@@ -102,20 +81,19 @@ static void hear(int which, size_t wanted)
     said[ERR][sizes[ERR]] = '\0';
 }
 
-/* Its exit code, or minus the signal that killed it. */
-static int exit_of_replay(void)
+/* What it ends with when it is told this and no more. */
+static int end_after(const char *text, const char *const *arguments)
 {
-    int status;
-    ck_assert_int_eq(waitpid(replay_pid, &status, 0), replay_pid);
-    return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+    start(arguments);
+    tell(text);
+    end_stdin();
+    hear(OUT, 0);
+    return exit_of_program();
 }
 
 static int end_of(const char *const *arguments)
 {
-    start(arguments);
-    end_stdin();
-    hear(OUT, 0);
-    return exit_of_replay();
+    return end_after("", arguments);
 }
 
 static uint64_t now_ms(void)
@@ -127,9 +105,8 @@ static uint64_t now_ms(void)
 
 static char *written_file(const char *text)
 {
-    static char name[4096];
-    const char *folder = getenv("TMPDIR");
-    (void)snprintf(name, sizeof(name), "%s/net_runner_replay_XXXXXX", folder ? folder : "/tmp");
+    static char name[32];
+    (void)strcpy(name, "/tmp/nr_test_replay_XXXXXX");
     int file = mkstemp(name);
     ck_assert_sys(file);
     ck_assert_int_eq(nr_fd_write_all(file, text, strlen(text)), 0);
@@ -201,7 +178,7 @@ START_TEST(who_reads_slowly_is_waited_for)
     ck_assert_int_eq(poll(&waited, 1, 50), 0);
     hear(OUT, 0);
     ck_assert_sys(unlink(name));
-    ck_assert_int_eq(exit_of_replay(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
     ck_assert_uint_eq(sizes[OUT], 200 * 1024);
     ck_assert_str_eq(said[ERR], "done");
 }
@@ -228,7 +205,7 @@ START_TEST(at_the_recorded_speed_nothing_comes_too_early)
     ck_assert_uint_ge(now_ms() - began, 299);
     hear(OUT, 0);
     ck_assert_uint_ge(now_ms() - began, 399);
-    ck_assert_int_eq(exit_of_replay(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
 }
 END_TEST
 
@@ -256,7 +233,7 @@ START_TEST(what_follows_stdin_is_as_late_behind_it)
     tell("x");
     hear(OUT, 0);
     ck_assert_uint_ge(now_ms() - began, 199);
-    ck_assert_int_eq(exit_of_replay(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
 }
 END_TEST
 
@@ -280,30 +257,22 @@ START_TEST(an_answer_is_waited_for)
     end_stdin();
     hear(OUT, 0);
     ck_assert_str_eq(said[OUT], "name? age? done");
-    ck_assert_int_eq(exit_of_replay(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
 }
 END_TEST
 
 START_TEST(other_answers_do_where_they_are_only_read)
 {
     static const char *const answers[] = {"Grace Hopper\n85\n", "", "x"};
-    start(ARGV("read", "0", "-", ASKS));
-    tell(answers[_i]);
-    end_stdin();
-    hear(OUT, 0);
+    ck_assert_int_eq(end_after(answers[_i], ARGV("read", "0", "-", ASKS)), 0);
     ck_assert_str_eq(said[OUT], "name? age? done");
-    ck_assert_int_eq(exit_of_replay(), 0);
 }
 END_TEST
 
 START_TEST(other_answers_are_told_of_where_they_are_checked)
 {
     static const char *const answers[] = {"Eve\n36\n", "Ada\n37\n", "Ada\n", "Ada\n36\n!", ""};
-    start(ARGV("check", "0", "-", ASKS));
-    tell(answers[_i]);
-    end_stdin();
-    hear(OUT, 0);
-    ck_assert_int_eq(exit_of_replay(), 125);
+    ck_assert_int_eq(end_after(answers[_i], ARGV("check", "0", "-", ASKS)), 125);
     ck_assert_ptr_nonnull(strstr(said[ERR], "stdin is not as it was recorded"));
     ck_assert_ptr_null(strstr(said[OUT], "done"));
 }
@@ -321,7 +290,7 @@ START_TEST(bytes_of_which_only_the_sum_is_kept_are_checked_by_it)
     bytes[70000] = _i == 0 ? bytes[70000] : '!';
     start(ARGV("check", "0", "-", text));
     tell(bytes);
-    ck_assert_int_eq(exit_of_replay(), _i == 0 ? 0 : 125);
+    ck_assert_int_eq(exit_of_program(), _i == 0 ? 0 : 125);
 }
 END_TEST
 
@@ -342,7 +311,7 @@ START_TEST(stdin_that_is_ignored_is_not_read)
     start(ARGV("ignore", "0", "-", ASKS));
     tell("Ada\n36\n");
     hear(OUT, 0);
-    ck_assert_int_eq(exit_of_replay(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
     ck_assert_str_eq(said[OUT], "name? age? done");
     ck_assert_int_eq(read(reader, left, sizeof(left)), 7);
     (void)nr_fd_close(reader);
@@ -354,7 +323,7 @@ START_TEST(a_stdin_that_is_none_has_ended)
     give_take(IN, -EBADF);
     start(ARGV("read", "0", "-", ASKS));
     hear(OUT, 0);
-    ck_assert_int_eq(exit_of_replay(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
     ck_assert_str_eq(said[OUT], "name? age? done");
 }
 END_TEST
@@ -366,7 +335,7 @@ START_TEST(a_cassette_does_not_become_a_descriptor_that_is_closed)
     start(ARGV("check", "0", name));
     hear(OUT, 0);
     ck_assert_sys(unlink(name));
-    ck_assert_int_eq(exit_of_replay(), 125);
+    ck_assert_int_eq(exit_of_program(), 125);
     ck_assert_ptr_nonnull(strstr(said[ERR], "ends behind byte 0"));
 }
 END_TEST
@@ -404,26 +373,26 @@ START_TEST(one_that_was_stopped_stays_until_it_is)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGKILL};
     start_staying("signal 15 (sigterm)");
-    ck_assert_sys(kill(replay_pid, numbers[_i]));
-    ck_assert_int_eq(exit_of_replay(), -numbers[_i]);
+    ck_assert_sys(kill(program, numbers[_i]));
+    ck_assert_int_eq(exit_of_program(), -numbers[_i]);
 }
 END_TEST
 
 START_TEST(one_that_ended_itself_when_it_was_stopped_does_so)
 {
     start_staying("exit 7");
-    ck_assert_sys(kill(replay_pid, SIGTERM));
-    ck_assert_int_eq(exit_of_replay(), 7);
+    ck_assert_sys(kill(program, SIGTERM));
+    ck_assert_int_eq(exit_of_program(), 7);
 }
 END_TEST
 
 START_TEST(one_that_had_to_be_killed_has_to_be_again)
 {
     start_staying("signal 9 (sigkill)");
-    ck_assert_sys(kill(replay_pid, SIGTERM));
+    ck_assert_sys(kill(program, SIGTERM));
     ck_assert_int_eq(poll(&(struct pollfd){.fd = ours[OUT], .events = POLLIN}, 1, 50), 0);
-    ck_assert_sys(kill(replay_pid, SIGKILL));
-    ck_assert_int_eq(exit_of_replay(), -SIGKILL);
+    ck_assert_sys(kill(program, SIGKILL));
+    ck_assert_int_eq(exit_of_program(), -SIGKILL);
 }
 END_TEST
 

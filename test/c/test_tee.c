@@ -3,9 +3,7 @@
  * each way a stream or its copy may end has the exit that csrc/tee.c says. This process is all that is around
  * it: what writes stdin and both readers.
  */
-#include "check_support.h"
-
-#include "fd.h"
+#include "program_support.h"
 
 #include <limits.h>
 #include <poll.h>
@@ -29,10 +27,6 @@
 
 enum { IN, OUT, COPY };
 
-/* This process's end and tee's, of each descriptor; -EBADF where there is none. Ours do not block. */
-static int ours[3];
-static int theirs[3];
-static pid_t tee_pid;
 static rlim_t file_size_max;
 
 /* What this process does at its ends. */
@@ -152,14 +146,6 @@ static int another(int fd)
     return same;
 }
 
-/* Gives tee `fd` in place of a pipe; -EBADF: nothing. */
-static void give_take(int which, int fd)
-{
-    ours[which] = nr_fd_close(ours[which]);
-    (void)nr_fd_close(theirs[which]);
-    theirs[which] = fd;
-}
-
 static void give_file(int which, const char *path, int flags)
 {
     int fd = open(path, flags | O_CLOEXEC);
@@ -186,15 +172,7 @@ static _Noreturn void become_tee(const char *const *launcher)
         argv[argc] = launcher[argc];
     argv[argc++] = NR_TEST_TEE;
     argv[argc] = NULL;
-    for (int i = IN; i <= COPY; i++)
-        if (theirs[i] >= 0)
-            theirs[i] = fcntl(theirs[i], F_DUPFD_CLOEXEC, 10);
-    for (int i = IN; i <= COPY; i++) {
-        if (theirs[i] < 0)
-            (void)close(i);
-        else if (dup2(theirs[i], i) < 0)
-            _exit(99);
-    }
+    take_descriptors();
     if (file_size_max != RLIM_INFINITY && setrlimit(RLIMIT_FSIZE, &limit) < 0)
         _exit(99);
     (void)execv(argv[0], (char *const *)(uintptr_t)argv);
@@ -204,25 +182,16 @@ static _Noreturn void become_tee(const char *const *launcher)
 /* SIGPIPE is left as this process has it, which is ignored. */
 static void start_by(const char *const *launcher)
 {
-    tee_pid = fork();
-    ck_assert_sys(tee_pid);
-    if (tee_pid == 0)
+    program = fork();
+    ck_assert_sys(program);
+    if (program == 0)
         become_tee(launcher);
-    for (int i = IN; i <= COPY; i++)
-        theirs[i] = nr_fd_close(theirs[i]);
+    leave_descriptors();
 }
 
 static void start(void)
 {
     start_by(NULL);
-}
-
-/* Its exit code, or minus the signal that killed it. */
-static int exit_of_tee(void)
-{
-    int status;
-    ck_assert_int_eq(waitpid(tee_pid, &status, 0), tee_pid);
-    return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 /* ---- what writes and what reads -------------------------------------------------------------- */
@@ -307,7 +276,7 @@ static void await_one(int which, short events)
 
 static void expect_both(uint64_t size)
 {
-    ck_assert_int_eq(exit_of_tee(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
     ck_assert_uint_eq(at[OUT].done, size);
     ck_assert_uint_eq(at[COPY].done, size);
 }
@@ -418,7 +387,7 @@ START_TEST(the_end_does_not_wait_for_room)
     while (ours[IN] >= 0 || ours[COPY] >= 0)
         (void)step(4096, true);
     ck_assert_uint_eq(at[COPY].done, 4096);
-    ck_assert_int_eq(exit_of_tee(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
     at[OUT].silent = false;
     pump(4096);
     ck_assert_uint_eq(at[OUT].done, 4096);
@@ -443,7 +412,7 @@ START_TEST(one_pipe_may_be_both_outputs)
         else
             await_one(OUT, POLLIN);
     }
-    ck_assert_int_eq(exit_of_tee(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
     ck_assert_uint_eq(got, 2 * MIB);
 }
 END_TEST
@@ -455,7 +424,7 @@ START_TEST(between_pipes_no_byte_is_read_by_the_program)
     char text[512] = "";
     const uint64_t size = 8 * MIB;
     start();
-    (void)snprintf(path, sizeof(path), "/proc/%d/io", (int)tee_pid);
+    (void)snprintf(path, sizeof(path), "/proc/%d/io", (int)program);
     while (at[OUT].done < size || at[COPY].done < size)
         (void)step(size + 1, true);
     int io = open(path, O_RDONLY | O_CLOEXEC);
@@ -501,7 +470,7 @@ START_TEST(stdout_may_be_a_file)
     give_take(OUT, another(file));
     start();
     pump(FILE_SIZE);
-    ck_assert_int_eq(exit_of_tee(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
     ck_assert_uint_eq(at[COPY].done, FILE_SIZE);
     expect_file(file, 0, FILE_SIZE);
 }
@@ -516,7 +485,7 @@ START_TEST(both_outputs_may_be_files_and_stdin_as_well)
     give_take(OUT, another(out));
     give_take(COPY, another(copy));
     start();
-    ck_assert_int_eq(exit_of_tee(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
     expect_file(out, 0, FILE_SIZE);
     expect_file(copy, 0, FILE_SIZE);
 }
@@ -527,7 +496,7 @@ START_TEST(either_output_may_be_dev_null)
     give_file(_i, "/dev/null", O_WRONLY);
     start();
     pump(FILE_SIZE);
-    ck_assert_int_eq(exit_of_tee(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
     ck_assert_uint_eq(at[_i == OUT ? COPY : OUT].done, FILE_SIZE);
 }
 END_TEST
@@ -538,7 +507,7 @@ START_TEST(the_copy_may_be_a_file)
     give_take(COPY, another(file));
     start();
     pump(FILE_SIZE);
-    ck_assert_int_eq(exit_of_tee(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
     ck_assert_uint_eq(at[OUT].done, FILE_SIZE);
     expect_file(file, 0, FILE_SIZE);
 }
@@ -551,7 +520,7 @@ START_TEST(a_file_is_continued_where_its_descriptor_stands)
     give_take(COPY, another(file));
     start();
     pump(FILE_SIZE);
-    ck_assert_int_eq(exit_of_tee(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
     expect_file(file, 6, FILE_SIZE);
     ck_assert_int_eq(lseek(file, 0, SEEK_CUR), (off_t)FILE_SIZE + 6);
 }
@@ -566,7 +535,7 @@ START_TEST(a_file_may_be_appended_to)
     give_take(COPY, another(file));
     start();
     pump(FILE_SIZE);
-    ck_assert_int_eq(exit_of_tee(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
     ck_assert_uint_eq(at[OUT].done, FILE_SIZE);
     expect_file(file, 6, FILE_SIZE);
 }
@@ -593,7 +562,7 @@ START_TEST(without_a_reader_of_stdout_it_ends_by_sigpipe)
     at[OUT].leaves_at = _i == 0 ? 1 : MIB;
     start();
     pump(1024 * MIB);
-    ck_assert_int_eq(exit_of_tee(), -SIGPIPE);
+    ck_assert_int_eq(exit_of_program(), -SIGPIPE);
     ck_assert(at[IN].gone);
     ck_assert_uint_ge(at[COPY].done, at[OUT].done);
 }
@@ -606,7 +575,7 @@ START_TEST(sigpipe_ends_it_where_stdin_is_a_file_too)
     at[OUT].leaves_at = 1;
     start();
     pump(0);
-    ck_assert_int_eq(exit_of_tee(), -SIGPIPE);
+    ck_assert_int_eq(exit_of_program(), -SIGPIPE);
     ck_assert_uint_ge(at[COPY].done, at[OUT].done);
 }
 END_TEST
@@ -620,7 +589,7 @@ START_TEST(sigpipe_ends_it_although_whoever_started_it_has_it_blocked)
     ours[OUT] = nr_fd_close(ours[OUT]);
     start();
     pump(MIB);
-    ck_assert_int_eq(exit_of_tee(), -SIGPIPE);
+    ck_assert_int_eq(exit_of_program(), -SIGPIPE);
 }
 END_TEST
 
@@ -631,7 +600,7 @@ START_TEST(who_has_nothing_to_write_needs_no_reader)
         ours[COPY] = nr_fd_close(ours[COPY]);
     start();
     pump(0);
-    ck_assert_int_eq(exit_of_tee(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
 }
 END_TEST
 
@@ -640,7 +609,7 @@ START_TEST(without_a_reader_of_the_copy_the_stream_goes_on)
     at[COPY].leaves_at = _i == 0 ? 0 : _i == 1 ? 1 : MIB + 1;
     start();
     pump(8 * MIB + 19);
-    ck_assert_int_eq(exit_of_tee(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
     ck_assert_uint_eq(at[OUT].done, 8 * MIB + 19);
 }
 END_TEST
@@ -657,7 +626,7 @@ START_TEST(a_copy_that_is_behind_when_its_reader_leaves_leaves_nothing_behind)
         ;
     start();
     pump(4 * MIB);
-    ck_assert_int_eq(exit_of_tee(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
     ck_assert_uint_eq(at[OUT].done, 4 * MIB);
 }
 END_TEST
@@ -669,7 +638,7 @@ START_TEST(a_copy_without_a_reader_is_no_failure_where_stdin_is_a_file)
     at[COPY].leaves_at = 1;
     start();
     pump(0);
-    ck_assert_int_eq(exit_of_tee(), 0);
+    ck_assert_int_eq(exit_of_program(), 0);
     ck_assert_uint_eq(at[OUT].done, FILE_SIZE);
 }
 END_TEST
@@ -680,7 +649,7 @@ START_TEST(without_both_readers_it_ends_by_sigpipe)
     at[OUT].leaves_at = 2 * MIB;
     start();
     pump(1024 * MIB);
-    ck_assert_int_eq(exit_of_tee(), -SIGPIPE);
+    ck_assert_int_eq(exit_of_program(), -SIGPIPE);
     ck_assert(at[IN].gone);
 }
 END_TEST
@@ -692,7 +661,7 @@ START_TEST(a_copy_that_fails_leaves_the_stream_whole_and_is_told_of_at_the_end)
     give_file(COPY, "/dev/full", O_WRONLY);
     start();
     pump(4 * MIB);
-    ck_assert_int_eq(exit_of_tee(), ENOSPC);
+    ck_assert_int_eq(exit_of_program(), ENOSPC);
     ck_assert_uint_eq(at[OUT].done, 4 * MIB);
 }
 END_TEST
@@ -704,7 +673,7 @@ START_TEST(a_copy_that_may_not_grow_any_more_is_told_of)
     file_size_max = 100001;
     start();
     pump(4 * MIB);
-    ck_assert_int_eq(exit_of_tee(), EFBIG);
+    ck_assert_int_eq(exit_of_program(), EFBIG);
     ck_assert_uint_eq(at[OUT].done, 4 * MIB);
     expect_file(file, 0, 100001);
 }
@@ -716,7 +685,7 @@ START_TEST(a_copy_that_failed_is_told_of_although_stdout_has_no_reader)
     at[OUT].leaves_at = MIB;
     start();
     pump(1024 * MIB);
-    ck_assert_int_eq(exit_of_tee(), ENOSPC);
+    ck_assert_int_eq(exit_of_program(), ENOSPC);
     ck_assert(at[IN].gone);
 }
 END_TEST
@@ -726,7 +695,7 @@ START_TEST(a_copy_that_cannot_be_written_is_told_of)
     give_file(COPY, "/dev/null", O_RDONLY);
     start();
     pump(MIB);
-    ck_assert_int_eq(exit_of_tee(), EBADF);
+    ck_assert_int_eq(exit_of_program(), EBADF);
     ck_assert_uint_eq(at[OUT].done, MIB);
 }
 END_TEST
@@ -736,7 +705,7 @@ START_TEST(without_a_descriptor_2_nothing_is_copied)
     give_take(COPY, -EBADF);
     start();
     pump(MIB);
-    ck_assert_int_eq(exit_of_tee(), EBADF);
+    ck_assert_int_eq(exit_of_program(), EBADF);
     ck_assert_uint_eq(at[OUT].done, 0);
 }
 END_TEST
@@ -746,7 +715,7 @@ START_TEST(a_stdout_that_fails_ends_it)
     give_file(OUT, "/dev/full", O_WRONLY);
     start();
     pump(1024 * MIB);
-    ck_assert_int_eq(exit_of_tee(), ENOSPC);
+    ck_assert_int_eq(exit_of_program(), ENOSPC);
     ck_assert(at[IN].gone);
     ck_assert_uint_eq(at[COPY].done, 0);
 }
@@ -759,7 +728,7 @@ START_TEST(the_copy_has_what_stdout_took_before_it_failed)
     file_size_max = 100001;
     start();
     pump(4 * MIB);
-    ck_assert_int_eq(exit_of_tee(), EFBIG);
+    ck_assert_int_eq(exit_of_program(), EFBIG);
     expect_file(file, 0, 100001);
     ck_assert_uint_eq(at[COPY].done, 100001);
 }
@@ -776,7 +745,7 @@ START_TEST(a_stdin_that_cannot_be_read_ends_it)
         give_take(IN, another(theirs[OUT]));
     start();
     pump(0);
-    ck_assert_int_eq(exit_of_tee(), expected[_i]);
+    ck_assert_int_eq(exit_of_program(), expected[_i]);
     ck_assert_uint_eq(at[OUT].done + at[COPY].done, 0);
 }
 END_TEST
