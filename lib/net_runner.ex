@@ -203,7 +203,8 @@ defmodule NetRunner do
 
   ## Both outputs, with times
 
-  `stderr: :tagged` and `{:tagged, :timestamps}` give stdout and stderr as one sequence of elements:
+  `stderr: :tagged` and `{:tagged, :timestamps}` give stdout and stderr as one sequence of elements. Here stdin ends 20 ms after the start, and
+  only then something is said on stderr:
 
       iex> script = "echo out; read seen; echo err >&2"
       iex> [{:stdout, "out", first}, {:stderr, "err", second}] =

@@ -10,21 +10,8 @@ defmodule NetRunner.FramesTest do
   @max 67_108_864
 
   # What comes of the chunks: the frames, and the error if there was one.
-  defp frames(chunks, header, max \\ @max), do: feed(chunks, Frames.new(header, max), [])
-
-  defp feed([], t, frames) do
-    case Frames.finish(t) do
-      [] -> frames
-      {:error, reason, []} -> {frames, reason}
-    end
-  end
-
-  defp feed([chunk | rest], t, frames) do
-    case Frames.feed(t, chunk) do
-      {:error, reason, before} -> {frames ++ before, reason}
-      {more, t} -> feed(rest, t, frames ++ more)
-    end
-  end
+  defp frames(chunks, header, max \\ @max),
+    do: cut(chunks, Frames, Frames.new(header, max))
 
   defp packed(payloads, header) do
     for payload <- payloads, into: "" do

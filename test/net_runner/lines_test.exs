@@ -4,25 +4,11 @@ defmodule NetRunner.LinesTest do
   use NetRunner.Test.Properties
 
   alias NetRunner.Lines
+  alias NetRunner.Test.World
 
   # What comes of the chunks: the lines, and the error if there was one.
-  defp lines(chunks, separator, limit \\ :infinity) do
-    feed(chunks, Lines.new(separator, limit), [])
-  end
-
-  defp feed([], t, lines) do
-    case Lines.finish(t) do
-      {:error, reason, []} -> {lines, reason}
-      last -> lines ++ last
-    end
-  end
-
-  defp feed([chunk | rest], t, lines) do
-    case Lines.feed(t, chunk) do
-      {:error, reason, before} -> {lines ++ before, reason}
-      {more, t} -> feed(rest, t, lines ++ more)
-    end
-  end
+  defp lines(chunks, separator, limit \\ :infinity),
+    do: World.cut(chunks, Lines, Lines.new(separator, limit))
 
   describe "a line" do
     test "is what stands before a separator, without it" do

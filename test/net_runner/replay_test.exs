@@ -78,6 +78,7 @@ defmodule NetRunner.ReplayTest do
       answers =
         Stream.map([stdout: 0, stderr: 200], fn {stream, pause} ->
           eventually("2 bytes of #{stream} were read", 20_000, fn -> read?.(stream) end)
+          # A pause is what is recorded: nothing happens in it.
           Process.sleep(pause)
           "\n"
         end)

@@ -46,6 +46,26 @@ defmodule NetRunner.Test.World do
   """
   def at_once(functions), do: functions |> Enum.map(&Task.async/1) |> Task.await_many(100_000)
 
+  @doc """
+  What NetRunner.Lines or NetRunner.Frames makes of chunks, one after the other: the elements, and the error if there was
+  one.
+  """
+  def cut(chunks, module, t, found \\ [])
+
+  def cut([], module, t, found) do
+    case module.finish(t) do
+      {:error, reason, []} -> {found, reason}
+      last -> found ++ last
+    end
+  end
+
+  def cut([chunk | rest], module, t, found) do
+    case module.feed(t, chunk) do
+      {:error, reason, before} -> {found ++ before, reason}
+      {more, t} -> cut(rest, module, t, found ++ more)
+    end
+  end
+
   @doc "Runs a function while the zygote is stopped; whatever happens in it, the zygote goes on."
   def with_frozen_zygote(fun) do
     zygote = to_string(NetRunner.Shepherd.info().os_pid)
