@@ -22,6 +22,13 @@ defmodule NetRunner.TurnsTest do
     p
   end
 
+  # A reader that finds nothing waits for its pipe and for no turn: then the other one has nobody to let in, and goes on. cat
+  # sleeps only where its pipe is full.
+  defp full(p) do
+    {:ok, os_pid} = P.os_pid(p)
+    eventually("the pipe is full", 10_000, fn -> proc_state(os_pid) == "S" end)
+  end
+
   # Its last read gave much: it is one of those that are asked to wait.
   defp read_much(p) do
     case P.read(p) do
@@ -109,7 +116,13 @@ defmodule NetRunner.TurnsTest do
       for name <- [:one, :two] do
         spawn_link(fn ->
           p = zeros(backend)
-          take(p, 16 * @mib, fn bytes -> send(me, {name, bytes}) end)
+          full(p)
+
+          take(p, 16 * @mib, fn bytes ->
+            send(me, {name, bytes})
+            full(p)
+          end)
+
           P.stop(p)
           send(me, {name, :done})
         end)
