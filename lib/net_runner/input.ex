@@ -6,8 +6,8 @@ defmodule NetRunner.Input do
 
   alias NetRunner.{Frames, Gate, Pipe, Sink}
 
-  # In a feeder's dictionary: its command has taken no more.
-  @refused {__MODULE__, :refused}
+  # In a feeder's dictionary: nothing more is asked of the input. Its command has taken no more, or it has broken off.
+  @over {__MODULE__, :over}
 
   @type outcome ::
           :ok
@@ -16,7 +16,8 @@ defmodule NetRunner.Input do
           | {:raised, :error | :exit | :throw, term, Exception.stacktrace()}
 
   @doc """
-  Starts the feeder, linked to the calling server, which gets `{:fed, pid, outcome}`. Elements of an
+  Starts the feeder, linked to the calling server, which gets `{:fed, pid, outcome}`, and `{:breaks, pid, outcome}` before that, and before `broke`,
+  where it breaks off. Elements of an
   enumerable are put together to writes of up to `buffer` bytes, each with a header before it if there is a `packet`. `whose` are the processes on whose
   behalf it evaluates the input, and those who wait for it (NetRunner.Gate). `close` says to the command that this was all, and `broke` to others that it was not.
   """
@@ -37,9 +38,16 @@ defmodule NetRunner.Input do
       outcome = stdin |> feed(input, how) |> judge()
       # Broken off, stdin stays open until the server has begun to stop the command: an end of
       # input would tell it that what it read was all.
-      if broken?(outcome), do: broke.(), else: close.(stdin)
+      if broken?(outcome), do: break_off(server, outcome, broke), else: close.(stdin)
       send(server, {:fed, self(), outcome})
     end)
+  end
+
+  # The command may end while others are told: nobody reads what it writes any more.
+  defp break_off(server, outcome, broke) do
+    Process.put(@over, true)
+    send(server, {:breaks, self(), outcome})
+    broke.()
   end
 
   @doc "Whether the command got less than it was to get, and not because it wanted no more."
@@ -51,7 +59,7 @@ defmodule NetRunner.Input do
   def waits?(feeder) do
     case Process.info(feeder, [:status, :current_function, :dictionary]) do
       [status: :waiting, current_function: {module, name, _arity}, dictionary: dictionary] ->
-        {module, name} != {Pipe, :write} and not List.keymember?(dictionary, @refused, 0)
+        {module, name} != {Pipe, :write} and not List.keymember?(dictionary, @over, 0)
 
       _ ->
         false
@@ -61,7 +69,7 @@ defmodule NetRunner.Input do
   # A command that takes no more is the end of the input: what it does from then on is to clean up.
   defp write(stdin, bytes) do
     with {:error, _reason} = error <- Pipe.write(stdin, bytes, :infinity) do
-      Process.put(@refused, true)
+      Process.put(@over, true)
       error
     end
   end

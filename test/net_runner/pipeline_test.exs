@@ -198,6 +198,28 @@ defmodule NetRunner.PipelineTest do
     end
   end
 
+  # A feeder that has raised, until the server of its command leaves.
+  defp hold_while_it_stops_others do
+    receive do
+      {:feeder, feeder} ->
+        {:links, [server]} = Process.info(feeder, :links)
+        asks = {:current_function, {:gen, :do_call, 4}}
+
+        eventually("it asks others to stop", fn ->
+          Process.info(feeder, :current_function) == asks
+        end)
+
+        :erlang.suspend_process(feeder)
+        leaves = {:current_function, {NetRunner.Process.Server, :left?, 3}}
+
+        eventually("its server leaves", 5_000, fn ->
+          Process.info(server, :current_function) in [leaves, nil]
+        end)
+
+        if Process.alive?(feeder), do: :erlang.resume_process(feeder)
+    end
+  end
+
   describe "a function between two commands" do
     on_backends "reads what the one writes, and writes what the other reads" do
       stages = [
@@ -303,6 +325,35 @@ defmodule NetRunner.PipelineTest do
         end
 
         assert catch_throw(run(pipeline([["yes"], fn _ -> throw(:it) end, ["cat"]]))) == :it
+      end)
+    end
+
+    on_backends "or an input that raises is heard of also if its own command ends while the others are stopped" do
+      fifo = tmp_path("stopped")
+      {_, 0} = System.cmd("mkfifo", [fifo])
+      first = sh("read line; read stopped <#{fifo}")
+      ready = tmp_path("ready")
+      last = sh("trap 'echo >#{fifo}' TERM; : >#{ready}; while :; do sleep 0.01; done")
+
+      back_at_baseline(fn ->
+        stops = Task.async(&hold_while_it_stops_others/0)
+
+        breaks =
+          Stream.map(1..2, fn
+            1 ->
+              "1\n"
+
+            2 ->
+              eventually("the last one heeds TERM", fn -> File.exists?(ready) end)
+              send(stops.pid, {:feeder, self()})
+              raise "boom"
+          end)
+
+        assert_raise RuntimeError, "boom", fn ->
+          run(pipeline([first, last]), input: breaks, kill_timeout: 300, backend: backend)
+        end
+
+        Task.await(stops)
       end)
     end
 

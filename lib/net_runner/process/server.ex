@@ -369,6 +369,10 @@ defmodule NetRunner.Process.Server do
 
   def handle_info(:drain_stderr, state), do: {:noreply, drain_stderr(state)}
 
+  # How it ended is known, and told whoever concludes before its feeder has done with the others of the pipeline.
+  def handle_info({:breaks, feeder, outcome}, %{feeder: feeder} = state),
+    do: {:noreply, %{state | fed: outcome}}
+
   def handle_info({:fed, feeder, outcome}, %{feeder: feeder} = state) do
     # Input that broke off in the middle must not look like its end.
     if Input.broken?(outcome),
@@ -427,10 +431,17 @@ defmodule NetRunner.Process.Server do
   defp end_feeder(%{feeder: nil}), do: :ok
   defp end_feeder(%{exit: nil, feeder: feeder}), do: Process.exit(feeder, :kill)
 
-  # The command reads no more: the input is left at its next write, and cleans up.
-  defp end_feeder(%{feeder: feeder, stdin: stdin}) do
+  # The command reads no more: the input is left at its next write, and cleans up. One that broke off may be stopping those
+  # behind it, each of which has its grace.
+  defp end_feeder(%{feeder: feeder, stdin: stdin} = state) do
     close(stdin)
-    if not left?(feeder, Pipe.deadline(@feeder_grace), 0), do: Process.exit(feeder, :kill)
+
+    grace =
+      if Input.broken?(state.fed),
+        do: state.options.kill_timeout + @after_grace,
+        else: @feeder_grace
+
+    if not left?(feeder, Pipe.deadline(grace), 0), do: Process.exit(feeder, :kill)
   end
 
   # One that waits for something else will not come to a write, or nobody knows when.
