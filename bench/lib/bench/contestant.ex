@@ -16,6 +16,9 @@ defmodule Bench.Contestant do
   @doc "The library, in words, for the list of those that are absent."
   @callback title :: String.t()
 
+  @doc "Of what version it is, with its name: \"exile 0.14.0\". Asked only if it has columns."
+  @callback version :: String.t()
+
   @doc "Runs a command to its end."
   @callback run(arg :: term, cmd) :: {output :: binary, status :: non_neg_integer}
 

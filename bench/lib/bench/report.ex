@@ -33,6 +33,20 @@ defmodule Bench.Report do
 
   defp rounds(%{rounds: rounds}), do: "#{rounds} rounds, medians"
 
+  @doc "Who is of what version, a line for all columns of one and the same; empty if nobody kept it."
+  @spec versions([{String.t(), String.t()}]) :: String.t()
+  def versions([]), do: ""
+
+  def versions(versions) do
+    rows =
+      for version <- versions |> Enum.map(&elem(&1, 1)) |> Enum.uniq() do
+        columns = for {column, ^version} <- versions, uniq: true, do: column
+        "| #{Enum.join(columns, "; ")} | #{version} |"
+      end
+
+    Enum.join(["| column | version |", "|---|---|" | rows], "\n")
+  end
+
   @doc "Why who failed did."
   @spec failures(Bench.Runner.result()) :: [String.t()]
   def failures(result), do: for({column, why} <- result.failures, do: "#{column} FAILED: #{why}")

@@ -21,6 +21,7 @@ defmodule Bench.Runner do
           at: String.t(),
           machine: String.t(),
           absent: [String.t()],
+          versions: [{String.t(), String.t()}],
           sizes: map,
           rounds: pos_integer,
           quick: boolean,
@@ -51,6 +52,7 @@ defmodule Bench.Runner do
       at: at,
       machine: Machine.describe(),
       absent: Contestant.absent(),
+      versions: for(%{name: column, version: version} <- columns, do: {column, version}),
       sizes: sizes,
       rounds: rounds,
       quick: quick,
@@ -67,7 +69,7 @@ defmodule Bench.Runner do
   defp columns(scenario, sizes) do
     references =
       for {column, how} <- scenario.references(sizes),
-          do: %{name: column, role: :reference, run: reference(how)}
+          do: Map.merge(%{name: column, role: :reference}, reference(how))
 
     contestants =
       for contestant <- Contestant.present(),
@@ -76,14 +78,17 @@ defmodule Bench.Runner do
           do: %{
             name: contestant.name,
             role: Contestant.role(contestant),
+            version: contestant.module.version(),
             run: fn -> scenario.measure(contestant, sizes) end
           }
 
     references ++ contestants
   end
 
-  defp reference(args) when is_list(args), do: fn -> Native.reference(args) end
-  defp reference(fun) when is_function(fun, 0), do: fun
+  defp reference(args) when is_list(args),
+    do: %{run: fn -> Native.reference(args) end, version: Native.compiler()}
+
+  defp reference({fun, version}) when is_function(fun, 0), do: %{run: fun, version: version}
 
   defp choose(columns, nil, _baseline), do: columns
 

@@ -31,9 +31,11 @@ defmodule Bench.Scenario do
 
   @doc """
   Columns that are nobody's: `{name, arguments of bench_reference}` where a C program measures, or `{name,
-  fun}`, a function of the scenario's own.
+  {fun, version}}`, a function of the scenario's own, and of what version it is that this measures.
   """
-  @callback references(map) :: [{String.t(), [String.t()] | (() -> measurement)}]
+  @callback references(map) :: [
+              {String.t(), [String.t()] | {(() -> measurement), version :: String.t()}}
+            ]
 
   @callback measure(Bench.Contestant.t(), map) :: measurement
 

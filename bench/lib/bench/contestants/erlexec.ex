@@ -8,6 +8,9 @@ defmodule Bench.Contestants.Erlexec do
   def title, do: "erlexec"
 
   @impl true
+  def version, do: Bench.Versions.library(:erlexec)
+
+  @impl true
   def columns do
     # It insists on a SHELL, and on being told so when it runs as root.
     if System.get_env("SHELL") == nil, do: System.put_env("SHELL", "/bin/sh")

@@ -7,6 +7,9 @@ defmodule Bench.Contestants.ExCmd do
   def title, do: "ex_cmd"
 
   @impl true
+  def version, do: Bench.Versions.library(:ex_cmd)
+
+  @impl true
   def columns do
     if Code.ensure_loaded?(ExCmd) and match?({:ok, _}, Application.ensure_all_started(:ex_cmd)),
       do: [{"ex_cmd", nil}],

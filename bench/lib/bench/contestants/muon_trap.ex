@@ -8,6 +8,9 @@ defmodule Bench.Contestants.MuonTrap do
   def title, do: "MuonTrap"
 
   @impl true
+  def version, do: Bench.Versions.library(:muontrap)
+
+  @impl true
   def columns do
     if Code.ensure_loaded?(MuonTrap) and
          match?({:ok, _}, Application.ensure_all_started(:muontrap)),

@@ -8,6 +8,9 @@ defmodule Bench.Contestants.NetRunner do
   def title, do: "NetRunner"
 
   @impl true
+  def version, do: Bench.Versions.library(:net_runner)
+
+  @impl true
   def columns do
     ring = if NetRunner.backend().data == :io_uring, do: [{"io_uring", :io_uring}], else: []
     [{"auto", :auto}, {"poll", :poll}] ++ ring

@@ -24,6 +24,9 @@ defmodule Bench.Contestants.SystemCmd do
   def title, do: "System.cmd"
 
   @impl true
+  def version, do: "#{Bench.Versions.elixir()}, #{Bench.Versions.otp()}"
+
+  @impl true
   def columns, do: [{"System.cmd", nil}]
 
   @impl true

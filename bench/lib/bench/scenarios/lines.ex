@@ -89,7 +89,7 @@ defmodule Bench.Scenarios.LinesMatch do
   def references(sizes) do
     [
       {"C", Lines.reference("matches", sizes)},
-      {"in memory", fn -> in_memory(sizes) end}
+      {"in memory", {fn -> in_memory(sizes) end, Bench.Versions.elixir()}}
     ]
   end
 

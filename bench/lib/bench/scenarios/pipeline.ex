@@ -19,6 +19,16 @@ defmodule Bench.Scenarios.Pipeline do
     System.cmd("sh", ["-c", Enum.join([first <> from | rest], " | ") <> to])
   end
 
+  @doc "Which shell that is, as far as it can be told: some have no `--version`."
+  def shell, do: "sh" |> System.find_executable() |> resolve()
+
+  defp resolve(path) do
+    case File.read_link(path) do
+      {:ok, target} -> target |> Path.expand(Path.dirname(path)) |> resolve()
+      {:error, _no_link} -> path
+    end
+  end
+
   @doc "A file of so many MiB in memory, made once, and a place for its copy."
   def files(mib) do
     from = in_memory("from-#{mib}")
@@ -61,7 +71,8 @@ defmodule Bench.Scenarios.Pipeline3 do
   def sizes(:quick), do: %{mib: 64}
 
   @impl true
-  def references(sizes), do: [{"sh", fn -> seen(Pipeline.sh(cmds(sizes)), sizes) end}]
+  def references(sizes),
+    do: [{"sh", {fn -> seen(Pipeline.sh(cmds(sizes)), sizes) end, Pipeline.shell()}}]
 
   @impl true
   def measure(%{module: module, arg: arg}, sizes),
@@ -92,7 +103,7 @@ defmodule Bench.Scenarios.PipelineFile do
 
   @impl true
   def references(sizes) do
-    [{"sh", fn -> seen(sizes, &Pipeline.sh(cmds(), &1)) end}]
+    [{"sh", {fn -> seen(sizes, &Pipeline.sh(cmds(), &1)) end, Pipeline.shell()}}]
   end
 
   @impl true
@@ -134,7 +145,8 @@ defmodule Bench.Scenarios.PipelineTrue do
   def sizes(:quick), do: %{runs: 10}
 
   @impl true
-  def references(sizes), do: [{"sh", fn -> seen(sizes, fn -> Pipeline.sh(@true_) end) end}]
+  def references(sizes),
+    do: [{"sh", {fn -> seen(sizes, fn -> Pipeline.sh(@true_) end) end, Pipeline.shell()}}]
 
   @impl true
   def measure(%{module: module, arg: arg}, sizes),
@@ -162,6 +174,7 @@ defmodule Bench.Scenarios.TeeFile do
 
   use Bench.Scenario
 
+  alias Bench.Contestants.NetRunner
   alias Bench.Scenarios.{Pipeline, Read}
 
   @impl true
@@ -179,10 +192,8 @@ defmodule Bench.Scenarios.TeeFile do
 
   @impl true
   def references(sizes) do
-    [
-      {"no copy",
-       fn -> seen(sizes, Bench.Contestants.NetRunner, :fold, [:auto, Read.producer(sizes)]) end}
-    ]
+    run = fn -> seen(sizes, NetRunner, :fold, [:auto, Read.producer(sizes)]) end
+    [{"no copy", {run, NetRunner.version()}}]
   end
 
   @impl true
