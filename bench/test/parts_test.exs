@@ -3,7 +3,7 @@ defmodule PartsTest do
 
   use ExUnit.Case
 
-  alias Bench.{Counters, Crowd, Gate, Native, Offspring, Protocols, Stamp, UserLines}
+  alias Bench.{Counters, Crowd, Gate, Gzipped, Native, Offspring, Protocols, Stamp, UserLines}
 
   setup_all do
     Native.build!()
@@ -180,6 +180,19 @@ defmodule PartsTest do
 
     before = File.stat!(path)
     assert Stamp.file(2 * 1024 * 1024) == path
+    assert File.stat!(path) == before
+  end
+
+  test "a gzip'd log is made once, is a log, and comes out of zcat stamped" do
+    path = Gzipped.file(2)
+    assert {log, 0} = NetRunner.run(["zcat", path])
+    pages = for <<page::binary-size(4096) <- log>>, do: page
+    assert Enum.reduce(pages, {0, 0}, &Stamp.check/2) == {2 * 1024 * 1024, 0}
+    assert length(:binary.matches(log, "HTTP/1.1\" 200 ")) > 15_000
+    smaller = byte_size(log) / File.stat!(path).size
+    assert smaller > 5 and smaller < 20
+    before = File.stat!(path)
+    assert Gzipped.file(2) == path
     assert File.stat!(path) == before
   end
 

@@ -65,7 +65,7 @@ defmodule Bench.Scenario do
 
   @doc """
   `like: module` takes from a module what it has of a scenario's functions: what scenarios share that differ in
-  their question and their sizes.
+  their question and their sizes. Whoever differs in more defines that itself.
   """
   defmacro __using__(options) do
     quote do
@@ -95,6 +95,7 @@ defmodule Bench.Scenario do
       quote do
         @impl true
         defdelegate unquote(name)(unquote_splicing(arguments)), to: unquote(module)
+        defoverridable [{unquote(name), unquote(length(arguments))}]
       end
     end
   end

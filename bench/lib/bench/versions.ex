@@ -15,6 +15,24 @@ defmodule Bench.Versions do
     end
   end
 
+  @doc "A program in the PATH by the first line of its `--version`; those that have none, as some shells, by their path."
+  @spec program(String.t()) :: String.t()
+  def program(name) do
+    path = System.find_executable(name)
+
+    case System.cmd(path, ["--version"], stderr_to_stdout: true) do
+      {said, 0} -> said |> String.split("\n") |> hd()
+      {_refused, _status} -> resolve(path)
+    end
+  end
+
+  defp resolve(path) do
+    case File.read_link(path) do
+      {:ok, target} -> target |> Path.expand(Path.dirname(path)) |> resolve()
+      {:error, _no_link} -> path
+    end
+  end
+
   @spec otp :: String.t()
   def otp, do: "OTP #{System.otp_release()} (erts #{:erlang.system_info(:version)})"
 
