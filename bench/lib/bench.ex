@@ -26,6 +26,7 @@ defmodule Bench do
     {"pipeline_true", Bench.Scenarios.PipelineTrue},
     {"tee_file", Bench.Scenarios.TeeFile},
     {"zcat_tee", Bench.Scenarios.ZcatTee},
+    {"tee_command", Bench.Scenarios.TeeCommand},
     {"full_speed_100", Bench.Scenarios.FullSpeed100},
     {"full_speed_1000", Bench.Scenarios.FullSpeed1000},
     {"many_streams_100", Bench.Scenarios.ManyStreams100},

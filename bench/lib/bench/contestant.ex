@@ -48,6 +48,13 @@ defmodule Bench.Contestant do
   @callback tee(arg :: term, cmd, path :: Path.t(), acc, (binary, acc -> acc)) :: acc
             when acc: term
 
+  @doc """
+  As `c:fold/4` of what came through `cat`, with a copy of what went in on the stdin of another command, whose output goes
+  to a file.
+  """
+  @callback tee_command(arg :: term, cmd, copy :: cmd, said :: Path.t(), acc, fun) :: acc
+            when acc: term, fun: (binary, acc -> acc)
+
   @doc "A command under the caller's hands, which ends with the caller, as those of the calls above do."
   @callback open(arg :: term, cmd) :: term
   @callback put(process :: term, binary) :: :ok
@@ -64,6 +71,7 @@ defmodule Bench.Contestant do
                       echo: 6,
                       join: 3,
                       tee: 5,
+                      tee_command: 6,
                       open: 2,
                       put: 2,
                       get: 1,

@@ -46,6 +46,16 @@ defmodule Bench.Contestants.NetRunner do
     cmd |> NetRunner.stream!(stdout: {:tee, path}, backend: backend) |> Enum.reduce(acc, fun)
   end
 
+  # The commands of a pipeline are joined by the kernel, and its last one is a command.
+  @impl true
+  def tee_command(backend, cmd, [exe | args], said, acc, fun) do
+    copy = NetRunner.Command.new(exe, args, stdout: {:file, said})
+
+    NetRunner.pipeline([cmd, {:tee, copy}, ["cat"]])
+    |> NetRunner.stream!(backend: backend)
+    |> Enum.reduce(acc, fun)
+  end
+
   @impl true
   def open(backend, [exe | args]) do
     {:ok, process} = NetRunner.Process.start(exe, args, backend: backend)
