@@ -161,6 +161,18 @@ defmodule PartsTest do
     defp tail(text, size), do: binary_part(text, byte_size(text), -rem(byte_size(text), size))
   end
 
+  test "every contestant has the call that a scenario needs, or says why not" do
+    for {_name, scenario} <- Bench.scenarios(),
+        contestant <- Bench.Contestant.present(),
+        not Bench.Contestant.can?(contestant, scenario.needs()),
+        do: assert(Bench.Contestant.lack(contestant, scenario.needs()) =~ ~r/\w+ \w+/)
+
+    lacks = &Bench.Contestant.lack(%{name: "", module: &1, arg: nil}, &2)
+    assert lacks.(Bench.Contestants.SystemCmd, :feed) =~ "nothing can be written"
+    assert lacks.(Bench.Contestants.Port, :join) == "it has no pipelines"
+    assert_raise KeyError, fn -> lacks.(Bench.Contestants.Port, :fly) end
+  end
+
   test "every contestant that has lines has the producer's" do
     for %{module: module, arg: arg, name: name} = contestant <- Bench.Contestant.present(),
         Bench.Contestant.can?(contestant, :lines) do

@@ -100,6 +100,26 @@ defmodule ReportTest do
       assert Page.text([failed]) =~ "How fast?\n\nNobody could be measured.\n"
     end
 
+    test "says of who has no such call why it has no figures; charts leave it out, bars do not judge" do
+      metrics = result([]).metrics
+      row = Figures.unable(%{name: "ex_cmd", role: :peer, why: "it has no ears"}, metrics)
+      result = Map.update!(result([]), :rows, &(&1 ++ [row]))
+
+      assert Page.text([result]) =~
+               ~r/\| ex_cmd +\| - +\| +\| - +\| +\| - +\| no: it has no ears \|/
+
+      refute Chart.script(result, "read.png") =~ "ex_cmd"
+
+      for against <- ["ex_cmd", {:best, ["ex_cmd"]}] do
+        bar = Bench.Bar.bar("auto", "MiB/s", :at_least, 1, against)
+        assert %{verdict: :not_judged} = Bench.Bar.judge(bar, result.rows, metrics)
+      end
+
+      bar = Bench.Bar.bar("ex_cmd", "MiB/s", :at_least, 1)
+
+      assert %{why: "ex_cmd cannot (it has no ears)"} = Bench.Bar.judge(bar, result.rows, metrics)
+    end
+
     test "warns of figures that mean nothing" do
       assert Page.text([result(quick: true)]) =~ "those figures mean nothing"
     end

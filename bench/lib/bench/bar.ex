@@ -138,6 +138,9 @@ defmodule Bench.Bar do
           cell -> {:ok, cell}
         end
 
+      %{state: "no: " <> why} ->
+        {:error, "#{column} cannot (#{why})"}
+
       %{state: _failed} ->
         {:error, "#{column} failed"}
 

@@ -19,6 +19,9 @@ defmodule Bench.Contestant do
   @doc "Of what version it is, with its name: \"exile 0.14.0\". Asked only if it has columns."
   @callback version :: String.t()
 
+  @doc "Which of the calls below it has not, and why; `lack/2` knows of those that only NetRunner has."
+  @callback lacks :: %{atom => String.t()}
+
   @doc "Runs a command to its end."
   @callback run(arg :: term, cmd) :: {output :: binary, status :: non_neg_integer}
 
@@ -64,7 +67,8 @@ defmodule Bench.Contestant do
   @doc "Looks at the counters of the commands that run now, each time it is called: `Bench.Counters`."
   @callback counters :: (() -> Bench.Counters.t())
 
-  @optional_callbacks run: 2,
+  @optional_callbacks lacks: 0,
+                      run: 2,
                       fold: 4,
                       lines: 4,
                       feed: 3,
@@ -89,6 +93,13 @@ defmodule Bench.Contestant do
     Bench.Contestants.ExCmd
   ]
 
+  # Of all others; a shell's are rows of their own.
+  @only_ours %{
+    join: "it has no pipelines",
+    tee: "it makes no copies",
+    tee_command: "it makes no copies"
+  }
+
   @spec present :: [t]
   def present do
     for module <- @modules, {name, arg} <- module.columns() do
@@ -108,5 +119,12 @@ defmodule Bench.Contestant do
   @spec can?(t, atom) :: boolean
   def can?(%{module: module}, function) do
     Enum.any?(module.__info__(:functions), fn {name, _arity} -> name == function end)
+  end
+
+  @doc "Why it cannot, of those that cannot."
+  @spec lack(t, atom) :: String.t()
+  def lack(%{module: module} = contestant, function) do
+    own = if can?(contestant, :lacks), do: module.lacks(), else: %{}
+    Map.get_lazy(own, function, fn -> Map.fetch!(@only_ours, function) end)
   end
 end

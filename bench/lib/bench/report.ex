@@ -110,9 +110,12 @@ defmodule Bench.Report do
   defp head({name, false}, _result), do: [name]
 
   defp row(row, paired) do
-    state = if row.state == "ok", do: "ok", else: "FAILED"
-    [row.column | Enum.flat_map(Enum.zip(row.cells, paired), &cell/1)] ++ [state]
+    [row.column | Enum.flat_map(Enum.zip(row.cells, paired), &cell/1)] ++ [state(row.state)]
   end
+
+  # Why one failed may be long, and is told below the table.
+  defp state("FAILED: " <> _why), do: "FAILED"
+  defp state(ok_or_no), do: ok_or_no
 
   defp cell({nil, true}), do: ["-", ""]
   defp cell({nil, false}), do: ["-"]

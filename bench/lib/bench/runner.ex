@@ -40,11 +40,13 @@ defmodule Bench.Runner do
     sizes = scenario.sizes(if quick, do: :quick, else: :full)
     rounds = options[:rounds] || if(quick, do: 2, else: scenario.rounds())
     columns = scenario |> columns(sizes) |> choose(options[:columns], scenario.baseline())
+    unable = choose(unable(scenario), options[:columns], scenario.baseline())
     metrics = scenario.metrics()
     at = DateTime.to_iso8601(DateTime.utc_now())
     load_before = Machine.load()
     {measured, failures} = rounds(columns, rounds, options[:calm])
     rows = Figures.table(columns, measured, failures, metrics, scenario.baseline())
+    rows = rows ++ Enum.map(unable, &Figures.unable(&1, metrics))
 
     %{
       name: name,
@@ -52,7 +54,8 @@ defmodule Bench.Runner do
       at: at,
       machine: Machine.describe(),
       absent: Contestant.absent(),
-      versions: for(%{name: column, version: version} <- columns, do: {column, version}),
+      versions:
+        for(%{name: column, version: version} <- columns ++ unable, do: {column, version}),
       sizes: sizes,
       rounds: rounds,
       quick: quick,
@@ -83,6 +86,19 @@ defmodule Bench.Runner do
           }
 
     references ++ contestants
+  end
+
+  # They have a row too, which says why it is empty.
+  defp unable(scenario) do
+    for contestant <- Contestant.present(),
+        not Contestant.can?(contestant, scenario.needs()),
+        scenario.contestant?(contestant),
+        do: %{
+          name: contestant.name,
+          role: Contestant.role(contestant),
+          version: contestant.module.version(),
+          why: Contestant.lack(contestant, scenario.needs())
+        }
   end
 
   defp reference(args) when is_list(args),

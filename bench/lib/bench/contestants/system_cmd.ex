@@ -30,6 +30,12 @@ defmodule Bench.Contestants.SystemCmd do
   def columns, do: [{"System.cmd", nil}]
 
   @impl true
+  def lacks do
+    input = "nothing can be written to the command"
+    %{feed: input, echo: input, put: input, open: "it returns when the command has ended"}
+  end
+
+  @impl true
   def run(nil, [exe | args]), do: System.cmd(exe, args)
 
   @impl true
