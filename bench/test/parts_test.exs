@@ -173,6 +173,19 @@ defmodule PartsTest do
     assert_raise KeyError, fn -> lacks.(Bench.Contestants.Port, :fly) end
   end
 
+  test "CPU time is also that of who lives below a helper, as one that serves all commands does" do
+    worker =
+      ~S|while read _; do i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo done; done|
+
+    port = Port.open({:spawn_executable, "/bin/sh"}, [:binary, args: ["-c", worker]])
+    before = Bench.Cpu.now()
+    Port.command(port, "\n")
+    assert_receive {^port, {:data, "done\n"}}, 30_000
+    assert Bench.Cpu.between(before, Bench.Cpu.now()).other >= 20_000
+    Port.close(port)
+    Offspring.await(0)
+  end
+
   test "every contestant that has lines has the producer's" do
     for %{module: module, arg: arg, name: name} = contestant <- Bench.Contestant.present(),
         Bench.Contestant.can?(contestant, :lines) do
