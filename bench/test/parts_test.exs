@@ -123,6 +123,19 @@ defmodule PartsTest do
       assert Counters.between(nil, nil) == nil
     end
 
+    test "are looked at before and after a function" do
+      {:ok, process} = NetRunner.Process.start("cat", [], backend: :poll)
+
+      assert {{:ok, "x"}, %{reads: 1, enters: 0}} =
+               Counters.during(@auto, fn ->
+                 :ok = NetRunner.Process.write(process, "x")
+                 NetRunner.Process.read(process)
+               end)
+
+      NetRunner.Process.stop(process)
+      assert Counters.during(%{@auto | module: Bench.Contestants.Port}, fn -> 1 end) == {1, nil}
+    end
+
     test "count the BEAM's own reads and writes" do
       before = Counters.reads_and_writes()
       for _ <- 1..100, do: File.read!("/proc/self/comm")

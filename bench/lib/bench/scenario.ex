@@ -70,7 +70,7 @@ defmodule Bench.Scenario do
   defmacro __using__(options) do
     quote do
       @behaviour Bench.Scenario
-      import Bench.Bar, only: [bar: 4, bar: 5]
+      import Bench.Bar, only: [bar: 4, bar: 5, no_enters: 0]
       import Bench.Metric
 
       def rounds, do: 15

@@ -17,7 +17,7 @@ defmodule Bench.Scenarios.Zcat do
   def bars do
     [
       bar("auto", "MiB/s", :at_least, 0.85, "C"),
-      bar("auto", "enters", :at_most, 0)
+      no_enters()
     ]
   end
 
