@@ -6,18 +6,29 @@
 
 #include <errno.h>
 
-/* Of a pipe's usual 64 KiB. Who reads less at a time is soon done with it. */
+/* Of a pipe's usual 64 KiB. The watch is told of it: there may be a crowd. */
 #define MUCH ((size_t)32 * 1024)
+
+/* Who gives so much in TICKS of the watch is busy, in whatever pieces it is read: who is read late gives much at once, who is read
+ * at once little, and both would stay what they are. But for who gives small PIECEs all the time: it answers somebody
+ * (docs/decisions/0014). */
+#define BUSY  ((size_t)16 * 1024)
+#define PIECE ((size_t)8 * 1024)
 
 /* What one may read in a turn. Pipes that are read and filled again while they are in the caches make 1,000 streams twice as fast as 64
  * KiB of each in turn (docs/decisions/0013). */
 #define TURN ((size_t)1024 * 1024)
 
-/* So often an empty pipe is looked at again, one round of the run queue later, before the turn is over. */
-#define LOOKS 2
+/* So often an empty pipe is looked at again, one round of the run queue later, before the turn is over. Where it was not filled again
+ * meanwhile, it is not looked at again for so many turns: whoever fills it comes less often than that. */
+#define LOOKS   2
+#define PENANCE 8
+
+/* A turn that gave more than a pipe's usual size was filled again. */
+#define FILLED_AGAIN ((size_t)128 * 1024)
 
 /* Who was counted as a reader in turn is forgotten after so many of the watch's ticks, should it not have come by: it does something
- * else. */
+ * else. Who is busy is asked as often. The watch ticks while there is a crowd. */
 #define TICKS 64U
 
 static ErlNifMutex *mutex;
@@ -103,15 +114,37 @@ void nr_turns_comes(struct nr_turn *turn)
     count_out(turn);
 }
 
+/* Whether it is busy: at once where it gives much, else by what it gave in the last TICKS; and no more if it waited for its turn and has
+ * little to give then. */
+static void weigh(struct nr_turn *turn, size_t bytes)
+{
+    unsigned tick = atomic_load_explicit(&now, memory_order_relaxed);
+    unsigned age = tick - turn->since;
+    if (age >= TICKS) {
+        turn->is_busy = age < 2 * TICKS && turn->lately >= BUSY && turn->pieces < TICKS;
+        turn->since = tick;
+        turn->lately = 0;
+        turn->pieces = 0;
+    }
+    turn->lately += bytes;
+    turn->pieces += bytes < PIECE;
+    if (bytes >= MUCH)
+        turn->is_busy = true;
+    else if (turn->is_due && bytes < PIECE)
+        turn->is_busy = false;
+}
+
 void nr_turns_read(struct nr_turn *turn, size_t bytes, struct nr_after_read *after)
 {
+    weigh(turn, bytes);
     turn->is_due = false;
     turn->looks = 0;
     turn->bytes += bytes;
-    turn->reads_much = bytes >= MUCH;
-    if (turn->reads_much)
+    if (turn->bytes >= FILLED_AGAIN)
+        turn->penance = 0;
+    if (turn->is_busy)
         count_in(turn);
-    after->read_much = turn->reads_much;
+    after->read_much = bytes >= MUCH;
 }
 
 /* Lets the watch know that somebody reads much, where it wants to. */
@@ -138,19 +171,33 @@ void nr_turns_ends(struct nr_turn *turn)
     turn->bytes = 0;
 }
 
+/* At an empty pipe, of a turn that is not over yet. */
+static bool looks_again(struct nr_turn *turn)
+{
+    if (turn->penance > 0) {
+        turn->penance--;
+        return false;
+    }
+    if (turn->looks++ < LOOKS)
+        return true;
+    if (turn->bytes < FILLED_AGAIN)
+        turn->penance = PENANCE;
+    return false;
+}
+
 enum nr_turns_answer nr_turns_ask(struct nr_turn *turn, bool is_empty)
 {
     if (!atomic_load_explicit(&crowd, memory_order_relaxed) || turn->is_due)
         return NR_TURNS_GO_ON;
     if (turn->bytes >= TURN)
         return NR_TURNS_WAIT;
-    if (!turn->reads_much)
+    if (!turn->is_busy)
         return NR_TURNS_GO_ON;
     if (atomic_load_explicit(&too_many, memory_order_relaxed) > 0)
         return NR_TURNS_WAIT;
     if (!is_empty)
         return NR_TURNS_GO_ON;
-    return turn->looks++ < LOOKS ? NR_TURNS_LOOK_AGAIN : NR_TURNS_WAIT;
+    return looks_again(turn) ? NR_TURNS_LOOK_AGAIN : NR_TURNS_WAIT;
 }
 
 bool nr_turns_wait(ErlNifEnv *env, struct nr_turn *turn, const ErlNifPid *reader, ERL_NIF_TERM ref,

@@ -30,10 +30,14 @@ struct nr_turn {
         counted; /* as one who reads or is about to, since this tick of the watch's; 0: it is not */
 
     /* Under the handle's. */
-    bool reads_much; /* its last read gave much: others are not asked to wait */
-    bool is_due;     /* it has waited for a turn and has not read since */
-    size_t bytes;    /* read in this turn */
-    unsigned looks;  /* at an empty pipe, since its last read */
+    bool is_busy;  /* it gives much: others are not asked to wait */
+    bool is_due;   /* it has waited for a turn and has not read since */
+    size_t bytes;  /* read in this turn */
+    size_t lately; /* read since the tick `since`, in so many small pieces and larger ones */
+    unsigned pieces;
+    unsigned since;
+    unsigned looks;   /* at an empty pipe, since its last read */
+    unsigned penance; /* so many turns without a second look */
 };
 
 /* What a read decides under its handle's mutex, and is done after that. All zeros at first. */

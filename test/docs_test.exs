@@ -10,12 +10,14 @@ defmodule NetRunner.DocsTest do
   #
   # `<!-- given: COMMAND -->` is run there before by a shell. A block behind `<!-- only compiled: WHY -->` is
   # parsed, not run; what is a part of mix.exs, of config.exs or of a module is evaluated as such. One behind `<!-- needs TAG
-  # TAG: WHY -->` is run where tests with these tags are.
+  # TAG: WHY -->` is run where tests with these tags are. What one behind `<!-- says REGEX -->` writes on stderr must match.
   #
   # The indented blocks of the public modules' documentation are run in the same way, but those with `iex>`: a
   # doctest runs these, and each module that has some is found in one. Behind `<!-- no code: WHY -->` a block
   # is left alone.
   use NetRunner.Test.Case
+
+  import ExUnit.CaptureIO, only: [with_io: 2]
 
   alias NetRunner.Test.Telemetry, as: Library
 
@@ -145,6 +147,16 @@ defmodule NetRunner.DocsTest do
 
     assert_raise ArithmeticError, fn -> run.("1 + :x") end
 
+    says = fn code ->
+      run_blocks(blocks("<!-- says ^o+$ -->\n```elixir\n#{code}\n```\n"), "here")
+    end
+
+    says.("IO.write(:stderr, :oo)")
+
+    assert_raise ExUnit.AssertionError, ~r/here:3: expected on stderr \^o\+\$, got: o!/, fn ->
+      says.("IO.write(:stderr, :o!)")
+    end
+
     for {where, wrong} <- [{"mix.exs", "defp deps, do: []"}, {"config.exs", "import Config"}] do
       assert_raise ExUnit.AssertionError, fn ->
         text = "<!-- only compiled: it is a part of #{where} -->\n```elixir\n#{wrong}\n```\n"
@@ -159,7 +171,7 @@ defmodule NetRunner.DocsTest do
   # {line of its first line, why it is not run or nil, code}
   defp blocks(text) do
     Regex.scan(
-      ~r/^(?:<!-- ((?:only compiled|needs [a-z_ ]+): [^\n]*) -->\n+)?```elixir\n(.*?)^```$/ms,
+      ~r/^(?:<!-- ((?:only compiled:|needs [a-z_ ]+:|says) [^\n]*) -->\n+)?```elixir\n(.*?)^```$/ms,
       text,
       return: :index
     )
@@ -227,6 +239,14 @@ defmodule NetRunner.DocsTest do
 
       {line, "needs " <> tags, code}, binding ->
         if can?(tags), do: run(steps(code, line), file, binding), else: parse(code, file, line)
+        binding
+
+      {line, "says " <> regex, code}, binding ->
+        {binding, said} = with_io(:stderr, fn -> run(steps(code, line), file, binding) end)
+
+        assert said =~ Regex.compile!(regex),
+               "#{file}:#{line}: expected on stderr #{regex}, got: #{said}"
+
         binding
 
       {line, why, code}, binding ->

@@ -90,11 +90,17 @@ static int lines(uint64_t blocks)
     return 0;
 }
 
+/* Who is late does not sleep at all: to ask for a time that has passed sets a timer all the same, which under a hypervisor took
+ * 17 us, three quarters of two cores beside 1,000 producers that were all late. */
 static void sleep_until(struct timespec *next, uint64_t us)
 {
+    struct timespec now;
     uint64_t ns = (uint64_t)next->tv_nsec + us * 1000;
     next->tv_sec += (time_t)(ns / 1000000000);
     next->tv_nsec = (long)(ns % 1000000000);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (now.tv_sec > next->tv_sec || (now.tv_sec == next->tv_sec && now.tv_nsec >= next->tv_nsec))
+        return;
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, next, NULL) == EINTR)
         ;
 }

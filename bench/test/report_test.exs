@@ -60,10 +60,9 @@ defmodule ReportTest do
 
   describe "the page" do
     test "has the machine, all bars with their verdicts, and each scenario's chart and table" do
-      page = Page.text([result([]), result(name: "other", machine: "another machine")])
+      page = Page.text([result([]), result(name: "other")])
       assert page =~ "# Benchmarks of 2026-11-26"
-      assert page =~ "a machine\n\nanother machine\n"
-      assert page =~ "Not measured: MuonTrap."
+      assert page =~ "\n\na machine. Not loaded, so not measured: MuonTrap.\n\n"
 
       assert page =~
                "| [read](#read) | MiB/s of auto at least 0.85 of C's | 0.50 [0.44, 0.55] (97 %) | **missed** |"
@@ -88,6 +87,21 @@ defmodule ReportTest do
              | Exile | exile 0.14.0 |
              | C | cc 13 |\
              """
+    end
+
+    test "says of each scenario on which machine it was, and who was not loaded then" do
+      page =
+        Page.text([
+          result(name: "a"),
+          result(name: "b", absent: []),
+          result(name: "c", machine: "another machine"),
+          result(name: "d")
+        ])
+
+      assert page =~
+               "\n\n[a](#a), [d](#d): a machine. Not loaded, so not measured: MuonTrap.\n\n" <>
+                 "[b](#b): a machine\n\n" <>
+                 "[c](#c): another machine. Not loaded, so not measured: MuonTrap.\n\n"
     end
 
     test "has no chart where everybody failed" do

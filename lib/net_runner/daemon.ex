@@ -76,9 +76,19 @@ defmodule NetRunner.Daemon do
 
   A line comes without its newline (another separator: `lines:`), as the bytes that the command
   wrote: it need not be valid UTF-8. A line longer than 64 KiB comes in pieces (another limit or
-  policy: `max_line_length:`). The last line needs no newline. Lines of one stream come in the command's
-  order. How those of stdout and those of stderr lay between each other is not known, unless
-  `stderr: :merge` makes them one stream, `:stdout`.
+  policy: `max_line_length:`). The last line needs no newline: it comes when its output has ended.
+
+  **In which order.** The lines of one output come in the order in which the command wrote them, whatever `overflow:` says (a dropped
+  one leaves a gap). Between the two outputs the order is that in which the ends of the lines were read, by one process:
+
+    * What the command wrote after what it wrote before had been read comes behind it, whichever output it took. A command that
+      pauses between the two, for long enough to be read, is told in its own order.
+    * What lay unread in both at once can come in either order. After each read, of 64 KiB at most, the other output is looked at
+      before more of the same. With `overflow: :block` reading waits for a slow function, and more lies there; with `:drop` it does not.
+
+  The `time` of `fn tag, line, time` is taken after each read, so it never goes back from one line to the next, and lines of one
+  read have the same. It puts the lines of several daemons, kept anywhere, into one order afterwards, and says how far apart two lines
+  were read; what lay in both outputs at once it cannot order either. Where that matters, `stderr: :merge` makes them one stream, `:stdout`.
 
   With `:log`, bytes that are no UTF-8 are written as `\\xHH`, and each line carries the Logger metadata
   `daemon` (its name, or pid), `command`, `os_pid` and `stream`. `log: [level:, stderr_level:, prefix:,

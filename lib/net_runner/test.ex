@@ -147,6 +147,8 @@ defmodule NetRunner.Test do
   Runs the real command to its end and writes what it does into a file, which is replaced if it is there; its folder is made. Gives the
   `NetRunner.Result`, with stdout and stderr. Where nothing ran, or the end is not known, `{:error, reason}`, and no file is written.
 
+  A pipeline is no command, and `{:error, {:invalid_cmd, message}}`; each of its commands can be recorded.
+
   The order of stdout and stderr is that in which they came here: what is written into both within microseconds may be taken in the other one.
 
   ## Options
@@ -156,7 +158,7 @@ defmodule NetRunner.Test do
 
   #{Options.docs(:record)}
   """
-  @spec record(Path.t(), NetRunner.cmd(), keyword) ::
+  @spec record(Path.t(), [binary, ...] | NetRunner.Command.t(), keyword) ::
           {:ok, NetRunner.Result.t()} | {:error, NetRunner.Error.reason()}
   def record(path, cmd, opts \\ []), do: Recorder.record(path, cmd, opts)
 

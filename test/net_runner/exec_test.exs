@@ -42,6 +42,15 @@ defmodule NetRunner.ExecTest do
                exec("kill -KILL $$", backend: backend)
 
       assert {Result.status(result), Result.ok?(result, [137])} == {137, false}
+
+      # Two ends with the same status, which a shell could not tell apart.
+      for {script, exit} <- [
+            {"exit 143", {:exited, 143}},
+            {"kill -TERM $$", {:signaled, :sigterm}}
+          ] do
+        assert {:ok, %{exit: ^exit} = result} = exec(script, backend: backend)
+        assert Result.status(result) == 143
+      end
     end
 
     test "says how much processor time and memory the command took" do

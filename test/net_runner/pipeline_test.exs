@@ -388,6 +388,7 @@ defmodule NetRunner.PipelineTest do
       {:ok, result} = exec(pipeline([say.("one", 0), say.("two", 3), say.("three", 0)]))
       assert Enum.map(result.stages, & &1.stderr) == ["one\n", "two\n", "three\n"]
       assert {result.stderr, result.exit} == {"two\n", {:exited, 3}}
+      assert exits(result) == [exited: 0, exited: 3, exited: 0]
     end
 
     on_backends "is captured of each, and of all" do

@@ -251,6 +251,12 @@ defmodule NetRunner.ReplayTest do
       path = tmp_path("x.cassette")
       assert Kit.record(path, [@missing]) == {:error, :enoent}
       assert {:error, {:invalid_cmd, _}} = Kit.record(path, [])
+
+      mark = tmp_path("mark")
+      pipeline = NetRunner.pipeline([["touch", mark], ["cat"]])
+      assert {:error, {:invalid_cmd, "a pipeline" <> _}} = Kit.record(path, pipeline)
+      refute File.exists?(mark)
+
       assert {:error, {:invalid, :input, _}} = Kit.record(path, ["cat"], input: :pipe)
 
       assert {:error, {:invalid, :input, _}} =

@@ -37,6 +37,34 @@ defmodule NetRunner.TurnsTest do
     end
   end
 
+  # The time by which it is judged who is busy.
+  defp ticks(n), do: for(_ <- 1..n, do: Nif.turns_let_in(0, 0))
+
+  # A cat whose pipe holds 64 KiB.
+  defp cat_behind_64k(backend) do
+    script = "head -c 65536 /dev/zero; exec cat"
+    {:ok, p} = P.start("sh", ["-c", script], backend: backend)
+    {:ok, os_pid} = P.os_pid(p)
+    eventually("it is cat", fn -> File.read!("/proc/#{os_pid}/comm") == "cat\n" end)
+    {p, os_pid}
+  end
+
+  # It lies in cat's pipe when this returns.
+  defp give({p, os_pid}, bytes) do
+    passed_on = written(os_pid) + byte_size(bytes)
+    :ok = P.write(p, bytes)
+    eventually("cat has passed it on", fn -> written(os_pid) >= passed_on end)
+  end
+
+  # How the pipe's reader is answered: with bytes, to come again soon, or to wait.
+  defp look(p) do
+    [{_server, %{stdout: handle}}] = Registry.lookup(NetRunner.Registry, p)
+    ref = make_ref()
+    answer = Nif.read_patiently(handle, 65_536, ref)
+    if answer in [:again, :unseen, :unsure, :turn], do: NetRunner.Pipe.cancel(handle, ref)
+    answer
+  end
+
   # A process that has read much of a command of its own, and reads on when it is told to: what it got is sent here.
   defp reader(name, backend, read \\ &P.read/1) do
     me = self()
@@ -135,6 +163,83 @@ defmodule NetRunner.TurnsTest do
       assert length(turns) > 10
       assert Enum.max(turns) <= @mib + 64 * 1024
       assert_receive {_other, :done}, 10_000
+    end
+
+    on_backends "one that gives much in small pieces takes turns, too" do
+      p = zeros(backend)
+      full(p)
+      for _ <- 1..4, do: {:ok, <<_::binary-size(4096)>>} = P.read(p, 4096)
+      Nif.turns_let_in(0, 1)
+      assert {:ok, _at_once} = look(p)
+      ticks(64)
+      {:ok, _piece} = P.read(p, 4096)
+      Nif.turns_let_in(0, 1)
+      assert look(p) == :turn
+      P.stop(p)
+    end
+
+    on_backends "one that gives small pieces all the time answers somebody, and takes none" do
+      p = zeros(backend)
+      for _ <- 1..64, do: {:ok, <<_::binary-size(4096)>>} = P.read(p, 4096)
+      ticks(64)
+      {:ok, _piece} = P.read(p, 4096)
+      Nif.turns_let_in(0, 1)
+      assert {:ok, _at_once} = look(p)
+      P.stop(p)
+    end
+
+    on_backends "one that gave much long ago takes none" do
+      p = zeros(backend)
+      read_much(p)
+      ticks(128)
+      {:ok, _piece} = P.read(p, 4096)
+      Nif.turns_let_in(0, 1)
+      assert {:ok, _at_once} = look(p)
+      P.stop(p)
+    end
+
+    on_backends "one that waited for its turn and has little to give then takes none after it" do
+      {p, _os_pid} = cat = cat_behind_64k(backend)
+      me = self()
+
+      reader =
+        spawn_link(fn ->
+          take(p, 65_536, fn _bytes -> :ok end)
+          send(me, :taken)
+
+          receive do
+            :on -> send(me, {:little, P.read(p)})
+          end
+        end)
+
+      assert_receive :taken, 5_000
+      wait(%{pid: reader, name: :little})
+      give(cat, "a few")
+      refute_received {:little, _too_early}
+      Nif.turns_let_in(1, 1)
+      assert_receive {:little, {:ok, "a few"}}, 5_000
+      assert look(p) != :turn
+      P.stop(p)
+    end
+
+    on_backends "an empty pipe is looked at again, unless that was in vain" do
+      {p, _os_pid} = cat = cat_behind_64k(backend)
+      ticks(1)
+      take(p, 65_536, fn _bytes -> :ok end)
+      assert [:soon, :soon, wait] = for(_ <- 1..3, do: look(p))
+      assert wait in [:again, :unseen, :unsure]
+      reader = Task.async(fn -> read_much(p) end)
+
+      eventually("it waits for its pipe", fn ->
+        Process.info(reader.pid, :status) == {:status, :waiting}
+      end)
+
+      # No quick answer, which has looks of its own (csrc/patience.h).
+      Process.sleep(1)
+      give(cat, :binary.copy("x", 32 * 1024))
+      Task.await(reader)
+      assert look(p) in [:again, :unseen, :unsure]
+      P.stop(p)
     end
 
     on_backends "whose deadline comes before its turn reads what is there" do

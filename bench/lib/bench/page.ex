@@ -61,17 +61,26 @@ defmodule Bench.Page do
     Enum.join(paragraphs, "\n\n") <> "\n"
   end
 
+  # Scenarios of one page may be of several runs: at another commit, with other libraries loaded. Each is named with its own.
   defp conditions(results) do
-    machines = results |> Enum.map(& &1.machine) |> Enum.uniq()
-    absent = results |> Enum.flat_map(& &1.absent) |> Enum.uniq()
+    groups = results |> Enum.map(&{&1.machine, &1.absent}) |> Enum.uniq()
 
     quick =
       if Enum.any?(results, & &1.quick),
         do: ["**Some were made with --quick: those figures mean nothing.**"],
         else: []
 
-    machines ++
-      if(absent == [], do: [], else: ["Not measured: #{Enum.join(absent, ", ")}."]) ++ quick
+    Enum.map(groups, &of_group(&1, results, length(groups) > 1)) ++ quick
+  end
+
+  defp of_group({machine, absent} = group, results, several?) do
+    names = for result <- results, {result.machine, result.absent} == group, do: result.name
+    where = if several?, do: Enum.map_join(names, ", ", &"[#{&1}](##{&1})") <> ": ", else: ""
+
+    missing =
+      if absent == [], do: [], else: ["Not loaded, so not measured: #{Enum.join(absent, ", ")}."]
+
+    Enum.join([where <> machine | missing], ". ")
   end
 
   defp contestants(results) do
@@ -85,7 +94,8 @@ defmodule Bench.Page do
     """
     Medians of the rounds. Whiskers and brackets are the interval that holds the median by the sign test; ratios are
     taken within each round. Where an interval of ratios holds 1, no difference was shown. A whisker that ends at the
-    frame goes on beyond it. "Own" CPU time is that of the BEAM, or of the C program in its place. How it is measured:
+    frame goes on beyond it. "Own" CPU time is that of the BEAM, or of the C program in its place. A library that is in a table of one
+    scenario and not of another cannot do what that one asks for, or was left out of it (`--columns`). How it is measured:
     [bench/README.md](../../README.md).\
     """
   end

@@ -14,7 +14,7 @@ defmodule NetRunner.Replay.Recorder do
   # How it is read is for this module, and whose terminal it would be for nobody.
   @ours [:stdout, :stderr, :pty, :owner]
 
-  @spec record(Path.t(), NetRunner.cmd(), keyword) ::
+  @spec record(Path.t(), [binary, ...] | Command.t(), keyword) ::
           {:ok, Result.t()} | {:error, NetRunner.Error.reason()}
   def record(path, cmd, opts) do
     {cmd, opts} = cmd |> Command.for_call(:process) |> Command.resolve(opts)

@@ -16,6 +16,7 @@ defmodule NetRunner.Faults.GuardianTest do
         )
 
       {:ok, "ready\n"} = NetRunner.Process.read(p)
+      {:ok, other} = NetRunner.Process.start("cat", [], backend: backend)
       waiter = Task.async(fn -> NetRunner.Process.await_exit(p) end)
       reader = Task.async(fn -> NetRunner.Process.read(p) end)
       guardian = :sys.get_state(p).guardian_pid
@@ -27,6 +28,9 @@ defmodule NetRunner.Faults.GuardianTest do
       assert NetRunner.Process.kill(p) == {:error, :not_running}
       NetRunner.Process.stop(p)
       assert NetRunner.run(["echo", "on"], backend: backend) == {"on\n", 0}
+      assert NetRunner.Process.write(other, "still here") == :ok
+      assert NetRunner.Process.read(other) == {:ok, "still here"}
+      NetRunner.Process.stop(other)
     end)
   end
 
