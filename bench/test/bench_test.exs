@@ -4,7 +4,7 @@ defmodule BenchTest do
   use ExUnit.Case
   import ExUnit.CaptureIO
 
-  alias Bench.{Footprint, Gone, Native, Report, Runner, Stamp, Stats, Telemetry}
+  alias Bench.{Footprint, Gone, Native, Report, Runner, Stamp, Stats, Telemetry, Versions}
 
   setup_all do: Native.build!()
 
@@ -15,8 +15,12 @@ defmodule BenchTest do
         result = Runner.run(unquote(name), unquote(module), quick: true, rounds: 1)
         assert result.failures == []
         assert Enum.any?(result.rows, &(&1.column == "auto"))
-        assert Enum.all?(result.rows, fn row -> Enum.any?(row.cells) end)
+        {unable, able} = Enum.split_with(result.rows, &(&1.state =~ ~r/^no: /))
+        assert Enum.all?(able, fn row -> Enum.any?(row.cells) end)
+        refute Enum.any?(unable, fn row -> row.role == :ours or Enum.any?(row.cells) end)
         assert Report.text(result) =~ unquote(name)
+        assert Enum.map(result.versions, &elem(&1, 0)) == Enum.map(result.rows, & &1.column)
+        assert Enum.all?(result.versions, fn {_column, version} -> version =~ ~r/\w/ end)
       end
     end
   end
@@ -79,6 +83,20 @@ defmodule BenchTest do
     result = Runner.run("liar", Liar, rounds: 2)
     assert [{"auto", "1 of 2 bytes"}, {"poll", ":boom"}] = result.failures
     assert Report.text(result) =~ "FAILED: 1 of 2 bytes"
+  end
+
+  describe "versions" do
+    test "are those of the applications, loaded or not" do
+      Application.unload(:eex)
+      assert "eex " <> vsn = Versions.library(:eex)
+      assert vsn == to_string(Application.spec(:eex, :vsn))
+      assert Versions.library(:nothing) == "nothing of no known version"
+    end
+
+    test "of every contestant and of the C compiler can be told" do
+      for %{module: module} <- Bench.Contestant.present(), do: assert(module.version() =~ ~r/\d/)
+      assert Native.compiler() =~ ~r/\d+\.\d+.*, RelWithDebInfo$/
+    end
   end
 
   describe "stamps" do

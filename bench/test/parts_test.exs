@@ -3,7 +3,7 @@ defmodule PartsTest do
 
   use ExUnit.Case
 
-  alias Bench.{Counters, Crowd, Gate, Native, Offspring, Protocols, Stamp, UserLines}
+  alias Bench.{Counters, Crowd, Gate, Gzipped, Native, Offspring, Protocols, Stamp, UserLines}
 
   setup_all do
     Native.build!()
@@ -123,6 +123,19 @@ defmodule PartsTest do
       assert Counters.between(nil, nil) == nil
     end
 
+    test "are looked at before and after a function" do
+      {:ok, process} = NetRunner.Process.start("cat", [], backend: :poll)
+
+      assert {{:ok, "x"}, %{reads: 1, enters: 0}} =
+               Counters.during(@auto, fn ->
+                 :ok = NetRunner.Process.write(process, "x")
+                 NetRunner.Process.read(process)
+               end)
+
+      NetRunner.Process.stop(process)
+      assert Counters.during(%{@auto | module: Bench.Contestants.Port}, fn -> 1 end) == {1, nil}
+    end
+
     test "count the BEAM's own reads and writes" do
       before = Counters.reads_and_writes()
       for _ <- 1..100, do: File.read!("/proc/self/comm")
@@ -161,6 +174,32 @@ defmodule PartsTest do
     defp tail(text, size), do: binary_part(text, byte_size(text), -rem(byte_size(text), size))
   end
 
+  test "every contestant has the call that a scenario needs, or says why not" do
+    for {_name, scenario} <- Bench.scenarios(),
+        contestant <- Bench.Contestant.present(),
+        not Bench.Contestant.can?(contestant, scenario.needs()),
+        do: assert(Bench.Contestant.lack(contestant, scenario.needs()) =~ ~r/\w+ \w+/)
+
+    lacks = &Bench.Contestant.lack(%{name: "", module: &1, arg: nil}, &2)
+    assert lacks.(Bench.Contestants.SystemCmd, :feed) =~ "nothing can be written"
+    assert lacks.(Bench.Contestants.Port, :join) == "it has no pipelines"
+    assert_raise KeyError, fn -> lacks.(Bench.Contestants.Port, :fly) end
+  end
+
+  test "CPU time is also that of who lives below a helper, as one that serves all commands does" do
+    worker =
+      ~S|while read _; do i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo done; done|
+
+    others = Offspring.count()
+    port = Port.open({:spawn_executable, "/bin/sh"}, [:binary, args: ["-c", worker]])
+    before = Bench.Cpu.now()
+    Port.command(port, "\n")
+    assert_receive {^port, {:data, "done\n"}}, 30_000
+    assert Bench.Cpu.between(before, Bench.Cpu.now()).other >= 20_000
+    Port.close(port)
+    Offspring.await(others)
+  end
+
   test "every contestant that has lines has the producer's" do
     for %{module: module, arg: arg, name: name} = contestant <- Bench.Contestant.present(),
         Bench.Contestant.can?(contestant, :lines) do
@@ -180,6 +219,19 @@ defmodule PartsTest do
 
     before = File.stat!(path)
     assert Stamp.file(2 * 1024 * 1024) == path
+    assert File.stat!(path) == before
+  end
+
+  test "a gzip'd log is made once, is a log, and comes out of zcat stamped" do
+    path = Gzipped.file(2)
+    assert {log, 0} = NetRunner.run(["zcat", path])
+    pages = for <<page::binary-size(4096) <- log>>, do: page
+    assert Enum.reduce(pages, {0, 0}, &Stamp.check/2) == {2 * 1024 * 1024, 0}
+    assert length(:binary.matches(log, "HTTP/1.1\" 200 ")) > 15_000
+    smaller = byte_size(log) / File.stat!(path).size
+    assert smaller > 5 and smaller < 20
+    before = File.stat!(path)
+    assert Gzipped.file(2) == path
     assert File.stat!(path) == before
   end
 

@@ -40,6 +40,16 @@ defmodule ReportTest do
       path = Saved.write(result([]), folder)
       assert File.read!(path) =~ "| auto   | 500   | 0.50 [0.44, 0.55] |"
       assert File.read!(path) =~ "Not measured: MuonTrap."
+      assert File.read!(path) =~ "| Exile | exile 0.14.0 |\n"
+    end
+
+    test "that did not keep the versions, as earlier ones, is read all the same", %{
+      folder: folder
+    } do
+      old = Map.delete(result([]), :versions)
+      File.write!(Path.join(folder, "read.term"), :io_lib.format("~tp.~n", [old]))
+      assert [%{versions: []} = read] = Saved.read(folder)
+      refute Page.text([read]) =~ "## Contestants"
     end
 
     test "of something else is refused by its name", %{folder: folder} do
@@ -60,6 +70,23 @@ defmodule ReportTest do
       assert page =~ "## other\n\nHow fast?\n\n![other](other.png)\n\n| column "
       assert page =~ "Port FAILED: it's lost bytes"
       refute page =~ "--quick"
+    end
+
+    test "names the version of each contestant once, and both where they differ between scenarios" do
+      other = [{"auto", "net_runner 0.1.0"}, {"poll", "net_runner 0.1.0"}, {"C", "cc 13"}]
+      page = Page.text([result([]), result(name: "other", versions: other)])
+      [_, table] = String.split(page, "## Contestants\n\n")
+      [table | _] = String.split(table, "\n\n")
+
+      assert table == """
+             | column | version |
+             |---|---|
+             | C | cc 12 |
+             | auto; poll | net_runner 0.1.0 |
+             | Port | OTP 25 |
+             | Exile | exile 0.14.0 |
+             | C | cc 13 |\
+             """
     end
 
     test "says of each scenario on which machine it was, and who was not loaded then" do
@@ -85,6 +112,26 @@ defmodule ReportTest do
 
       refute Chart.drawable?(failed)
       assert Page.text([failed]) =~ "How fast?\n\nNobody could be measured.\n"
+    end
+
+    test "says of who has no such call why it has no figures; charts leave it out, bars do not judge" do
+      metrics = result([]).metrics
+      row = Figures.unable(%{name: "ex_cmd", role: :peer, why: "it has no ears"}, metrics)
+      result = Map.update!(result([]), :rows, &(&1 ++ [row]))
+
+      assert Page.text([result]) =~
+               ~r/\| ex_cmd +\| - +\| +\| - +\| +\| - +\| no: it has no ears \|/
+
+      refute Chart.script(result, "read.png") =~ "ex_cmd"
+
+      for against <- ["ex_cmd", {:best, ["ex_cmd"]}] do
+        bar = Bench.Bar.bar("auto", "MiB/s", :at_least, 1, against)
+        assert %{verdict: :not_judged} = Bench.Bar.judge(bar, result.rows, metrics)
+      end
+
+      bar = Bench.Bar.bar("ex_cmd", "MiB/s", :at_least, 1)
+
+      assert %{why: "ex_cmd cannot (it has no ears)"} = Bench.Bar.judge(bar, result.rows, metrics)
     end
 
     test "warns of figures that mean nothing" do
@@ -190,7 +237,10 @@ defmodule ReportTest do
       :ok = Bench.run(["memory_idle"], quick: true, rounds: 1, into: folder, columns: ["auto"])
     end)
 
-    assert [%{name: "memory_idle", quick: true}] = Saved.read(folder)
+    assert [%{name: "memory_idle", quick: true, versions: versions}] = Saved.read(folder)
+    assert {"auto", "net_runner #{Application.spec(:net_runner, :vsn)}"} in versions
+
+    assert {"Port", "OTP #{System.otp_release()} (erts #{:erlang.system_info(:version)})"} in versions
   end
 
   defp result(changes) do
@@ -231,6 +281,12 @@ defmodule ReportTest do
         at: "2026-11-26T09:00:00Z",
         machine: "a machine",
         absent: ["MuonTrap"],
+        versions: [
+          {"C", "cc 12"},
+          {"auto", "net_runner 0.1.0"},
+          {"Port", "OTP 25"},
+          {"Exile", "exile 0.14.0"}
+        ],
         sizes: %{mib: 1, cmd: ["/bin/sleep", "1"]},
         rounds: 6,
         quick: false,

@@ -67,6 +67,10 @@ defmodule Bench.Bar do
     end
   end
 
+  @doc "What `:auto` is held to where a stream is alone: it has nothing to share a call of the ring with."
+  @spec no_enters :: t
+  def no_enters, do: bar("auto", "enters", :at_most, 0)
+
   @spec judge(t, [Figures.row()], [Metric.t()]) :: judged
   def judge(bar, rows, metrics) do
     open = Map.merge(bar, %{other: nil, seen: nil, verdict: :not_judged, why: nil})
@@ -137,6 +141,9 @@ defmodule Bench.Bar do
           nil -> {:error, "#{column} has no such figure"}
           cell -> {:ok, cell}
         end
+
+      %{state: "no: " <> why} ->
+        {:error, "#{column} cannot (#{why})"}
 
       %{state: _failed} ->
         {:error, "#{column} failed"}

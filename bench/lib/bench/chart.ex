@@ -29,6 +29,7 @@ defmodule Bench.Chart do
              "Exile" => "#7b4ea3",
              "net_runner (Hex)" => "#2a9d8f",
              "MuonTrap" => "#3f9b57",
+             "MuonTrap 1 MiB" => "#8cc79b",
              "erlexec" => "#c7475b",
              "ex_cmd" => "#8a6d4b"
            })
@@ -105,10 +106,12 @@ defmodule Bench.Chart do
   end
 
   defp rows(result, index) do
-    for row <- result.rows, row.state != "ok" or Enum.at(row.cells, index) != nil do
+    for row <- result.rows, failed?(row) or Enum.at(row.cells, index) != nil do
       %{column: row.column, cell: if(row.state == "ok", do: Enum.at(row.cells, index))}
     end
   end
+
+  defp failed?(row), do: String.starts_with?(row.state, "FAILED")
 
   ## How it is written
 

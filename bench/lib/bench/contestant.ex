@@ -16,6 +16,12 @@ defmodule Bench.Contestant do
   @doc "The library, in words, for the list of those that are absent."
   @callback title :: String.t()
 
+  @doc "Of what version it is, with its name: \"exile 0.14.0\". Asked only if it has columns."
+  @callback version :: String.t()
+
+  @doc "Which of the calls below it has not, and why; `lack/2` knows of those that only NetRunner has."
+  @callback lacks :: %{atom => String.t()}
+
   @doc "Runs a command to its end."
   @callback run(arg :: term, cmd) :: {output :: binary, status :: non_neg_integer}
 
@@ -45,6 +51,13 @@ defmodule Bench.Contestant do
   @callback tee(arg :: term, cmd, path :: Path.t(), acc, (binary, acc -> acc)) :: acc
             when acc: term
 
+  @doc """
+  As `c:fold/4` of what came through `cat`, with a copy of what went in on the stdin of another command, whose output goes
+  to a file.
+  """
+  @callback tee_command(arg :: term, cmd, copy :: cmd, said :: Path.t(), acc, fun) :: acc
+            when acc: term, fun: (binary, acc -> acc)
+
   @doc "A command under the caller's hands, which ends with the caller, as those of the calls above do."
   @callback open(arg :: term, cmd) :: term
   @callback put(process :: term, binary) :: :ok
@@ -54,13 +67,15 @@ defmodule Bench.Contestant do
   @doc "Looks at the counters of the commands that run now, each time it is called: `Bench.Counters`."
   @callback counters :: (() -> Bench.Counters.t())
 
-  @optional_callbacks run: 2,
+  @optional_callbacks lacks: 0,
+                      run: 2,
                       fold: 4,
                       lines: 4,
                       feed: 3,
                       echo: 6,
                       join: 3,
                       tee: 5,
+                      tee_command: 6,
                       open: 2,
                       put: 2,
                       get: 1,
@@ -77,6 +92,13 @@ defmodule Bench.Contestant do
     Bench.Contestants.Erlexec,
     Bench.Contestants.ExCmd
   ]
+
+  # Of all others; a shell's are rows of their own.
+  @only_ours %{
+    join: "it has no pipelines",
+    tee: "it makes no copies",
+    tee_command: "it makes no copies"
+  }
 
   @spec present :: [t]
   def present do
@@ -97,5 +119,12 @@ defmodule Bench.Contestant do
   @spec can?(t, atom) :: boolean
   def can?(%{module: module}, function) do
     Enum.any?(module.__info__(:functions), fn {name, _arity} -> name == function end)
+  end
+
+  @doc "Why it cannot, of those that cannot."
+  @spec lack(t, atom) :: String.t()
+  def lack(%{module: module} = contestant, function) do
+    own = if can?(contestant, :lacks), do: module.lacks(), else: %{}
+    Map.get_lazy(own, function, fn -> Map.fetch!(@only_ours, function) end)
   end
 end

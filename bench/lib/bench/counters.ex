@@ -31,6 +31,15 @@ defmodule Bench.Counters do
     if Bench.Contestant.can?(contestant, :counters), do: module.counters(), else: fn -> nil end
   end
 
+  @doc "What a function gives, and what was counted while it ran."
+  @spec during(Bench.Contestant.t(), (() -> result)) :: {result, t | nil} when result: term
+  def during(contestant, fun) do
+    counters = of(contestant)
+    before = counters.()
+    result = fun.()
+    {result, between(before, counters.())}
+  end
+
   @doc "What was counted between two looks."
   @spec between(t | nil, t | nil) :: t | nil
   def between(nil, nil), do: nil

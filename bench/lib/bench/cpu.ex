@@ -1,14 +1,14 @@
 defmodule Bench.Cpu do
   @moduledoc false
   # CPU clocks, from /proc. The BEAM's threads are summed from their schedstat, which counts
-  # nanoseconds; everything the BEAM started is what its children (NetRunner's zygote, ERTS's
+  # nanoseconds; everything the BEAM started is what is below it (NetRunner's zygote, ERTS's
   # erl_child_setup, other libraries' helpers) used and inherited, in ticks of 10 ms.
 
   @tick_us 10_000
 
   @type t :: %{own: number, other: number, machine: number}
 
-  @doc "Microseconds so far: ours, our descendants' that ended, and the whole machine's."
+  @doc "Microseconds so far: ours, our descendants', and the whole machine's."
   @spec now :: t
   def now, do: %{own: own(), other: other(), machine: machine()}
 
@@ -65,8 +65,17 @@ defmodule Bench.Cpu do
         do: String.to_integer(child)
   end
 
+  @doc "All below a process."
+  @spec below(pos_integer) :: [pos_integer]
+  def below(os_pid), do: Enum.flat_map(children(os_pid), &[&1 | below(&1)])
+
+  # Who lives is asked himself: a helper below erl_child_setup that serves all commands (erlexec's) never passes on
+  # what it used.
   defp other do
-    for os_pid <- helpers(), {:ok, text} <- [File.read("/proc/#{os_pid}/stat")], reduce: 0 do
+    for helper <- helpers(),
+        os_pid <- [helper | below(helper)],
+        {:ok, text} <- [File.read("/proc/#{os_pid}/stat")],
+        reduce: 0 do
       sum ->
         # After the command's name in brackets: utime, stime, cutime, cstime are 14 to 17 (proc(5)).
         [_, rest] = Regex.run(~r/\) (.*)/s, text)

@@ -15,6 +15,7 @@ defmodule Bench.Figures do
           ratio: estimate | nil
         }
   @type role :: :reference | :ours | :peer
+  # A row's state is "ok", "FAILED: why" or "no: why".
   @type row :: %{column: String.t(), role: role, cells: [cell | nil], state: String.t()}
 
   @doc "A row per column; what failed says why, and keeps what it had measured before."
@@ -41,6 +42,16 @@ defmodule Bench.Figures do
       }
     end
   end
+
+  @doc "The row of who has no call for what is asked."
+  @spec unable(%{name: String.t(), role: role, why: String.t()}, [Metric.t()]) :: row
+  def unable(%{name: name, role: role, why: why}, metrics),
+    do: %{
+      column: name,
+      role: role,
+      cells: Enum.map(metrics, fn _ -> nil end),
+      state: "no: " <> why
+    }
 
   defp state(nil), do: "ok"
   defp state({_column, why}), do: "FAILED: " <> why

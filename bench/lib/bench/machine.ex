@@ -2,10 +2,12 @@ defmodule Bench.Machine do
   @moduledoc false
   # What a figure needs beside it.
 
+  alias Bench.Versions
+
   @spec describe :: String.t()
   def describe do
     "#{cpu()}, #{System.schedulers_online()} cores, #{memory()} GiB; Linux #{kernel()}; " <>
-      "OTP #{otp()}, Elixir #{System.version()}, #{:erlang.system_info(:emu_flavor)}; " <>
+      "#{Versions.otp()}, #{Versions.elixir()}, #{:erlang.system_info(:emu_flavor)}; " <>
       "net_runner #{commit()}, #{NetRunner.backend().why}"
   end
 
@@ -25,7 +27,6 @@ defmodule Bench.Machine do
   end
 
   defp kernel, do: "/proc/sys/kernel/osrelease" |> read() |> String.trim()
-  defp otp, do: "#{System.otp_release()} (erts #{:erlang.system_info(:version)})"
 
   # With a mark when the tree differs from the commit in what is measured.
   defp commit do

@@ -53,6 +53,9 @@ defmodule Bench.Metric do
   def own_us_per(unit), do: metric("own CPU us/#{unit}", :cpu, &(&1.own_us / &1.work))
   def other_us_per(unit), do: metric("other CPU us/#{unit}", :detail, &(&1.other_us / &1.work))
 
+  @doc "Calls of `io_uring_enter`, of measurements with `counts` (`Bench.Counters`)."
+  def enters, do: metric("enters", :detail, &(&1[:counts] && &1.counts.enters))
+
   defp percentile(%{samples: samples}, percent), do: Bench.Stats.percentile(samples, percent)
   defp percentile(_measurement, _percent), do: nil
 end

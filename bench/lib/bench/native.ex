@@ -31,6 +31,20 @@ defmodule Bench.Native do
     }
   end
 
+  @doc "The compiler that built them, as it calls itself, and how."
+  @spec compiler :: String.t()
+  def compiler do
+    cache = File.read!(Path.join(folder(), "CMakeCache.txt"))
+    {said, 0} = System.cmd(cached(cache, "CMAKE_C_COMPILER"), ["--version"])
+    [name | _] = String.split(said, "\n")
+    "#{name}, #{cached(cache, "CMAKE_BUILD_TYPE")}"
+  end
+
+  defp cached(cache, name) do
+    [_, value] = Regex.run(~r/^#{name}:\w+=(.*)$/m, cache)
+    value
+  end
+
   defp folder, do: Path.join(Mix.Project.build_path(), "c")
 
   defp cmake!(args) do

@@ -11,9 +11,7 @@ defmodule Bench.Offspring do
   @look_ms 10
 
   @spec list :: [pos_integer]
-  def list, do: Enum.flat_map(Cpu.helpers(), &below/1)
-
-  defp below(os_pid), do: Enum.flat_map(Cpu.children(os_pid), &[&1 | below(&1)])
+  def list, do: Enum.flat_map(Cpu.helpers(), &Cpu.below/1)
 
   @spec count :: non_neg_integer
   def count, do: length(list())

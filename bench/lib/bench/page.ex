@@ -53,7 +53,9 @@ defmodule Bench.Page do
     paragraphs =
       ["# Benchmarks of #{String.slice(first.at, 0, 10)}"] ++
         conditions(results) ++
-        [how_to_read(), "## Bars", bars(results)] ++
+        [how_to_read()] ++
+        contestants(results) ++
+        ["## Bars", bars(results)] ++
         Enum.flat_map(results, &scenario/1)
 
     Enum.join(paragraphs, "\n\n") <> "\n"
@@ -79,6 +81,13 @@ defmodule Bench.Page do
       if absent == [], do: [], else: ["Not loaded, so not measured: #{Enum.join(absent, ", ")}."]
 
     Enum.join([where <> machine | missing], ". ")
+  end
+
+  defp contestants(results) do
+    case results |> Enum.flat_map(& &1.versions) |> Report.versions() do
+      "" -> []
+      table -> ["## Contestants", table]
+    end
   end
 
   defp how_to_read do

@@ -33,6 +33,20 @@ defmodule Bench.Report do
 
   defp rounds(%{rounds: rounds}), do: "#{rounds} rounds, medians"
 
+  @doc "Who is of what version, a line for all columns of one and the same; empty if nobody kept it."
+  @spec versions([{String.t(), String.t()}]) :: String.t()
+  def versions([]), do: ""
+
+  def versions(versions) do
+    rows =
+      for version <- versions |> Enum.map(&elem(&1, 1)) |> Enum.uniq() do
+        columns = for {column, ^version} <- versions, uniq: true, do: column
+        "| #{Enum.join(columns, "; ")} | #{version} |"
+      end
+
+    Enum.join(["| column | version |", "|---|---|" | rows], "\n")
+  end
+
   @doc "Why who failed did."
   @spec failures(Bench.Runner.result()) :: [String.t()]
   def failures(result), do: for({column, why} <- result.failures, do: "#{column} FAILED: #{why}")
@@ -96,9 +110,12 @@ defmodule Bench.Report do
   defp head({name, false}, _result), do: [name]
 
   defp row(row, paired) do
-    state = if row.state == "ok", do: "ok", else: "FAILED"
-    [row.column | Enum.flat_map(Enum.zip(row.cells, paired), &cell/1)] ++ [state]
+    [row.column | Enum.flat_map(Enum.zip(row.cells, paired), &cell/1)] ++ [state(row.state)]
   end
+
+  # Why one failed may be long, and is told below the table.
+  defp state("FAILED: " <> _why), do: "FAILED"
+  defp state(ok_or_no), do: ok_or_no
 
   defp cell({nil, true}), do: ["-", ""]
   defp cell({nil, false}), do: ["-"]

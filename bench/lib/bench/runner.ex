@@ -21,6 +21,7 @@ defmodule Bench.Runner do
           at: String.t(),
           machine: String.t(),
           absent: [String.t()],
+          versions: [{String.t(), String.t()}],
           sizes: map,
           rounds: pos_integer,
           quick: boolean,
@@ -39,11 +40,13 @@ defmodule Bench.Runner do
     sizes = scenario.sizes(if quick, do: :quick, else: :full)
     rounds = options[:rounds] || if(quick, do: 2, else: scenario.rounds())
     columns = scenario |> columns(sizes) |> choose(options[:columns], scenario.baseline())
+    unable = choose(unable(scenario), options[:columns], scenario.baseline())
     metrics = scenario.metrics()
     at = DateTime.to_iso8601(DateTime.utc_now())
     load_before = Machine.load()
     {measured, failures} = rounds(columns, rounds, options[:calm])
     rows = Figures.table(columns, measured, failures, metrics, scenario.baseline())
+    rows = rows ++ Enum.map(unable, &Figures.unable(&1, metrics))
 
     %{
       name: name,
@@ -51,6 +54,8 @@ defmodule Bench.Runner do
       at: at,
       machine: Machine.describe(),
       absent: Contestant.absent(),
+      versions:
+        for(%{name: column, version: version} <- columns ++ unable, do: {column, version}),
       sizes: sizes,
       rounds: rounds,
       quick: quick,
@@ -67,7 +72,7 @@ defmodule Bench.Runner do
   defp columns(scenario, sizes) do
     references =
       for {column, how} <- scenario.references(sizes),
-          do: %{name: column, role: :reference, run: reference(how)}
+          do: Map.merge(%{name: column, role: :reference}, reference(how))
 
     contestants =
       for contestant <- Contestant.present(),
@@ -76,14 +81,30 @@ defmodule Bench.Runner do
           do: %{
             name: contestant.name,
             role: Contestant.role(contestant),
+            version: contestant.module.version(),
             run: fn -> scenario.measure(contestant, sizes) end
           }
 
     references ++ contestants
   end
 
-  defp reference(args) when is_list(args), do: fn -> Native.reference(args) end
-  defp reference(fun) when is_function(fun, 0), do: fun
+  # They have a row too, which says why it is empty.
+  defp unable(scenario) do
+    for contestant <- Contestant.present(),
+        not Contestant.can?(contestant, scenario.needs()),
+        scenario.contestant?(contestant),
+        do: %{
+          name: contestant.name,
+          role: Contestant.role(contestant),
+          version: contestant.module.version(),
+          why: Contestant.lack(contestant, scenario.needs())
+        }
+  end
+
+  defp reference(args) when is_list(args),
+    do: %{run: fn -> Native.reference(args) end, version: Native.compiler()}
+
+  defp reference({fun, version}) when is_function(fun, 0), do: %{run: fun, version: version}
 
   defp choose(columns, nil, _baseline), do: columns
 

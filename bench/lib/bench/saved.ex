@@ -20,7 +20,7 @@ defmodule Bench.Saved do
     absent =
       if result.absent == [], do: "", else: "\n\nNot measured: #{Enum.join(result.absent, ", ")}."
 
-    "# #{result.name}\n\n#{result.machine}\n\n#{Report.text(result)}#{absent}\n"
+    "# #{result.name}\n\n#{result.machine}\n\n#{Report.text(result)}#{absent}\n\n#{Report.versions(result.versions)}\n"
   end
 
   defp term(result) do
@@ -39,7 +39,8 @@ defmodule Bench.Saved do
 
   defp read_one(path) do
     case :file.consult(path) do
-      {:ok, [%{name: _, at: _} = result]} -> result
+      # Earlier runs did not keep the versions.
+      {:ok, [%{name: _, at: _} = result]} -> Map.put_new(result, :versions, [])
       other -> raise "#{path} holds no result of mix bench: #{inspect(other, limit: 5)}"
     end
   end

@@ -31,9 +31,11 @@ defmodule Bench.Scenario do
 
   @doc """
   Columns that are nobody's: `{name, arguments of bench_reference}` where a C program measures, or `{name,
-  fun}`, a function of the scenario's own.
+  {fun, version}}`, a function of the scenario's own, and of what version it is that this measures.
   """
-  @callback references(map) :: [{String.t(), [String.t()] | (() -> measurement)}]
+  @callback references(map) :: [
+              {String.t(), [String.t()] | {(() -> measurement), version :: String.t()}}
+            ]
 
   @callback measure(Bench.Contestant.t(), map) :: measurement
 
@@ -63,12 +65,12 @@ defmodule Bench.Scenario do
 
   @doc """
   `like: module` takes from a module what it has of a scenario's functions: what scenarios share that differ in
-  their question and their sizes.
+  their question and their sizes. Whoever differs in more defines that itself.
   """
   defmacro __using__(options) do
     quote do
       @behaviour Bench.Scenario
-      import Bench.Bar, only: [bar: 4, bar: 5]
+      import Bench.Bar, only: [bar: 4, bar: 5, no_enters: 0]
       import Bench.Metric
 
       def rounds, do: 15
@@ -93,6 +95,7 @@ defmodule Bench.Scenario do
       quote do
         @impl true
         defdelegate unquote(name)(unquote_splicing(arguments)), to: unquote(module)
+        defoverridable [{unquote(name), unquote(length(arguments))}]
       end
     end
   end

@@ -1,11 +1,15 @@
 defmodule Bench.Contestants.Erlexec do
   @moduledoc false
+  # No back-pressure, neither on what it reads nor on what it writes: it keeps what the command has not read yet.
 
   @behaviour Bench.Contestant
   @compile {:no_warn_undefined, :exec}
 
   @impl true
   def title, do: "erlexec"
+
+  @impl true
+  def version, do: Bench.Versions.library(:erlexec)
 
   @impl true
   def columns do
@@ -29,7 +33,43 @@ defmodule Bench.Contestants.Erlexec do
   @impl true
   def fold(nil, cmd, acc, fun) do
     {_pid, os_pid} = open(nil, cmd)
-    collect(os_pid, acc, fun)
+    {acc, 0} = collect(os_pid, acc, fun)
+    acc
+  end
+
+  @impl true
+  def lines(nil, cmd, acc, fun) do
+    open(nil, cmd)
+    |> Stream.unfold(fn process ->
+      case get(process) do
+        :eof -> nil
+        chunk -> {chunk, process}
+      end
+    end)
+    |> Bench.UserLines.of_chunks()
+    |> Enum.reduce(acc, fun)
+  end
+
+  # The command is told no end, which it does not wait for: a write to one that has gone ends erlexec.
+  @impl true
+  def feed(nil, cmd, blocks) do
+    {_pid, os_pid} = process = open(nil, cmd)
+    Enum.each(blocks, &(:ok = put(process, &1)))
+    {chunks, status} = collect(os_pid, [], &[&1 | &2])
+    {chunks |> Enum.reverse() |> IO.iodata_to_binary(), status}
+  end
+
+  @impl true
+  def echo(nil, cmd, blocks, _bytes, acc, fun) do
+    {_pid, os_pid} = process = open(nil, cmd)
+
+    spawn_link(fn ->
+      Enum.each(blocks, &(:ok = put(process, &1)))
+      :ok = put(process, :eof)
+    end)
+
+    {acc, 0} = collect(os_pid, acc, fun)
+    acc
   end
 
   @impl true
@@ -67,7 +107,8 @@ defmodule Bench.Contestants.Erlexec do
   defp collect(os_pid, acc, fun) do
     receive do
       {:stdout, ^os_pid, chunk} -> collect(os_pid, fun.(chunk, acc), fun)
-      {:DOWN, ^os_pid, :process, _pid, _reason} -> acc
+      {:DOWN, ^os_pid, :process, _pid, :normal} -> {acc, 0}
+      {:DOWN, ^os_pid, :process, _pid, {:exit_status, status}} -> {acc, status}
     end
   end
 

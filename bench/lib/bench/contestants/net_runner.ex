@@ -8,6 +8,9 @@ defmodule Bench.Contestants.NetRunner do
   def title, do: "NetRunner"
 
   @impl true
+  def version, do: Bench.Versions.library(:net_runner)
+
+  @impl true
   def columns do
     ring = if NetRunner.backend().data == :io_uring, do: [{"io_uring", :io_uring}], else: []
     [{"auto", :auto}, {"poll", :poll}] ++ ring
@@ -41,6 +44,16 @@ defmodule Bench.Contestants.NetRunner do
   @impl true
   def tee(backend, cmd, path, acc, fun) do
     cmd |> NetRunner.stream!(stdout: {:tee, path}, backend: backend) |> Enum.reduce(acc, fun)
+  end
+
+  # The commands of a pipeline are joined by the kernel, and its last one is a command.
+  @impl true
+  def tee_command(backend, cmd, [exe | args], said, acc, fun) do
+    copy = NetRunner.Command.new(exe, args, stdout: {:file, said})
+
+    NetRunner.pipeline([cmd, {:tee, copy}, ["cat"]])
+    |> NetRunner.stream!(backend: backend)
+    |> Enum.reduce(acc, fun)
   end
 
   @impl true

@@ -9,6 +9,9 @@ defmodule Bench.Contestants.NetRunnerHex do
   def title, do: "net_runner of Hex"
 
   @impl true
+  def version, do: Bench.Versions.library(:net_runner_hex)
+
+  @impl true
   def columns do
     if Code.ensure_loaded?(NetRunnerHex) and
          match?({:ok, _}, Application.ensure_all_started(:net_runner_hex)),

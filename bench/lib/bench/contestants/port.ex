@@ -8,6 +8,9 @@ defmodule Bench.Contestants.Port do
   def title, do: "Port"
 
   @impl true
+  def version, do: Bench.Versions.otp()
+
+  @impl true
   def columns, do: [{"Port", nil}]
 
   @impl true

@@ -24,7 +24,16 @@ defmodule Bench.Contestants.SystemCmd do
   def title, do: "System.cmd"
 
   @impl true
+  def version, do: "#{Bench.Versions.elixir()}, #{Bench.Versions.otp()}"
+
+  @impl true
   def columns, do: [{"System.cmd", nil}]
+
+  @impl true
+  def lacks do
+    input = "nothing can be written to the command"
+    %{feed: input, echo: input, put: input, open: "it returns when the command has ended"}
+  end
 
   @impl true
   def run(nil, [exe | args]), do: System.cmd(exe, args)

@@ -21,21 +21,27 @@ defmodule Bench.Scenarios.EchoCat do
   end
 
   @impl true
-  def measure(%{module: module, arg: arg}, sizes) do
+  def measure(%{module: module, arg: arg} = contestant, sizes) do
     blocks = Bench.Stamp.stream(bytes(sizes), sizes.block)
     check = &Bench.Stamp.check/2
-    {bytes, _wrong} = seen = module.echo(arg, ["cat"], blocks, bytes(sizes), {0, 0}, check)
-    %{work: bytes, wrong: Bench.Stamp.verdict(seen, bytes(sizes))}
+
+    {{bytes, _wrong} = seen, counts} =
+      Bench.Counters.during(contestant, fn ->
+        module.echo(arg, ["cat"], blocks, bytes(sizes), {0, 0}, check)
+      end)
+
+    %{work: bytes, wrong: Bench.Stamp.verdict(seen, bytes(sizes)), counts: counts}
   end
 
   @impl true
-  def metrics, do: [mib_per_s(), own_per_gib(), other_per_gib()]
+  def metrics, do: [mib_per_s(), own_per_gib(), other_per_gib(), enters()]
 
   @impl true
   def bars do
     [
       bar("auto", "MiB/s", :at_least, 0.6, "C"),
-      bar("auto", "MiB/s", :at_least, 1.5, "Exile")
+      bar("auto", "MiB/s", :at_least, 1.5, "Exile"),
+      no_enters()
     ]
   end
 

@@ -16,6 +16,14 @@ defmodule Bench.Scenarios.Lines do
   @doc "The arguments of bench_reference for one of its modes."
   def reference(mode, sizes), do: [mode, "1048576", "65536", "#{bytes(sizes)}" | command(sizes)]
 
+  @doc "Folds a function over a contestant's lines."
+  def measure(%{module: module, arg: arg} = contestant, sizes, acc, fun, expected) do
+    {seen, counts} =
+      Bench.Counters.during(contestant, fn -> module.lines(arg, command(sizes), acc, fun) end)
+
+    sizes |> measured(seen, expected) |> Map.put(:counts, counts)
+  end
+
   @doc "What a measurement says of a fold that gave `seen`."
   def measured(sizes, seen, expected) do
     wrong = if seen != expected, do: "#{inspect(seen)}, not #{inspect(expected)}"
@@ -45,21 +53,22 @@ defmodule Bench.Scenarios.LinesCount do
   def references(sizes), do: [{"C", Lines.reference("lines", sizes)}]
 
   @impl true
-  def measure(%{module: module, arg: arg}, sizes) do
-    seen = module.lines(arg, Lines.command(sizes), {0, 0}, &count/2)
-    Lines.measured(sizes, seen, {Lines.lines(sizes), Lines.bytes(sizes) - Lines.lines(sizes)})
+  def measure(contestant, sizes) do
+    expected = {Lines.lines(sizes), Lines.bytes(sizes) - Lines.lines(sizes)}
+    Lines.measure(contestant, sizes, {0, 0}, &count/2, expected)
   end
 
   defp count(line, {lines, bytes}), do: {lines + 1, bytes + byte_size(line)}
 
   @impl true
-  def metrics, do: [per_s("lines"), own_us_per("line")]
+  def metrics, do: [per_s("lines"), own_us_per("line"), enters()]
 
   @impl true
   def bars do
     [
       bar("auto", "lines/s", :at_least, 0.5, "C"),
-      bar("auto", "lines/s", :at_least, 4, "Exile")
+      bar("auto", "lines/s", :at_least, 4, "Exile"),
+      no_enters()
     ]
   end
 end
@@ -89,15 +98,13 @@ defmodule Bench.Scenarios.LinesMatch do
   def references(sizes) do
     [
       {"C", Lines.reference("matches", sizes)},
-      {"in memory", fn -> in_memory(sizes) end}
+      {"in memory", {fn -> in_memory(sizes) end, Bench.Versions.elixir()}}
     ]
   end
 
   @impl true
-  def measure(%{module: module, arg: arg}, sizes) do
-    found = module.lines(arg, Lines.command(sizes), 0, &match/2)
-    Lines.measured(sizes, found, Lines.needles(sizes))
-  end
+  def measure(contestant, sizes),
+    do: Lines.measure(contestant, sizes, 0, &match/2, Lines.needles(sizes))
 
   # One block's lines, again and again; that they are made is not measured.
   defp in_memory(sizes) do
@@ -117,8 +124,8 @@ defmodule Bench.Scenarios.LinesMatch do
   defp match(line, found), do: if(line =~ ~r/needle/, do: found + 1, else: found)
 
   @impl true
-  def metrics, do: [per_s("lines"), own_us_per("line")]
+  def metrics, do: [per_s("lines"), own_us_per("line"), enters()]
 
   @impl true
-  def bars, do: [bar("auto", "lines/s", :at_least, 0.95, "in memory")]
+  def bars, do: [bar("auto", "lines/s", :at_least, 0.95, "in memory"), no_enters()]
 end

@@ -23,18 +23,14 @@ defmodule Bench.Scenarios.Ping64b do
   def references(sizes), do: [{"C", ["ping", "0", "#{@size}", "#{sizes.messages}", "cat"]}]
 
   @impl true
-  def measure(%{module: module, arg: arg}, sizes) do
+  def measure(%{module: module, arg: arg} = contestant, sizes) do
     process = module.open(arg, ["cat"])
     before = Bench.Cpu.now()
 
-    results =
-      for number <- 1..sizes.messages do
-        message = <<number::size(@size)-unit(8)>>
-        begin = System.monotonic_time(:nanosecond)
-        :ok = module.put(process, message)
-        answer = get(module, process, @size, "")
-        {answer == message, (System.monotonic_time(:nanosecond) - begin) / 1000}
-      end
+    {results, counts} =
+      Bench.Counters.during(contestant, fn ->
+        for number <- 1..sizes.messages, do: ping(module, process, number)
+      end)
 
     used = Bench.Cpu.between(before, Bench.Cpu.now())
     module.close(process)
@@ -44,15 +40,24 @@ defmodule Bench.Scenarios.Ping64b do
       work: sizes.messages,
       wrong: if(wrong > 0, do: "#{wrong} of #{sizes.messages} answers were wrong"),
       samples: Enum.map(results, &elem(&1, 1)),
-      own_us: used.own
+      own_us: used.own,
+      counts: counts
     }
   end
 
-  @impl true
-  def metrics, do: [p50(), p99(), own_us_per("message")]
+  defp ping(module, process, number) do
+    message = <<number::size(@size)-unit(8)>>
+    begin = System.monotonic_time(:nanosecond)
+    :ok = module.put(process, message)
+    answer = get(module, process, @size, "")
+    {answer == message, (System.monotonic_time(:nanosecond) - begin) / 1000}
+  end
 
   @impl true
-  def bars, do: [bar("auto", "p50 us", :at_most, 1, :best_peer)]
+  def metrics, do: [p50(), p99(), own_us_per("message"), enters()]
+
+  @impl true
+  def bars, do: [bar("auto", "p50 us", :at_most, 1, :best_peer), no_enters()]
 
   defp get(_module, _process, left, got) when left <= 0, do: got
 

@@ -15,9 +15,12 @@ defmodule Bench.Scenarios.Pipeline do
   def sh(cmds, files \\ []) do
     from = if files[:from], do: " < '#{files[:from]}'", else: ""
     to = if files[:to], do: " > '#{files[:to]}'", else: ""
-    [first | rest] = Enum.map(cmds, fn cmd -> Enum.map_join(cmd, " ", &"'#{&1}'") end)
+    [first | rest] = Enum.map(cmds, &quoted/1)
     System.cmd("sh", ["-c", Enum.join([first <> from | rest], " | ") <> to])
   end
+
+  @doc "A command as a shell takes it; none of ours has a quote in it."
+  def quoted(cmd), do: Enum.map_join(cmd, " ", &"'#{&1}'")
 
   @doc "A file of so many MiB in memory, made once, and a place for its copy."
   def files(mib) do
@@ -61,7 +64,8 @@ defmodule Bench.Scenarios.Pipeline3 do
   def sizes(:quick), do: %{mib: 64}
 
   @impl true
-  def references(sizes), do: [{"sh", fn -> seen(Pipeline.sh(cmds(sizes)), sizes) end}]
+  def references(sizes),
+    do: [{"sh", {fn -> seen(Pipeline.sh(cmds(sizes)), sizes) end, Bench.Versions.program("sh")}}]
 
   @impl true
   def measure(%{module: module, arg: arg}, sizes),
@@ -92,7 +96,7 @@ defmodule Bench.Scenarios.PipelineFile do
 
   @impl true
   def references(sizes) do
-    [{"sh", fn -> seen(sizes, &Pipeline.sh(cmds(), &1)) end}]
+    [{"sh", {fn -> seen(sizes, &Pipeline.sh(cmds(), &1)) end, Bench.Versions.program("sh")}}]
   end
 
   @impl true
@@ -134,7 +138,10 @@ defmodule Bench.Scenarios.PipelineTrue do
   def sizes(:quick), do: %{runs: 10}
 
   @impl true
-  def references(sizes), do: [{"sh", fn -> seen(sizes, fn -> Pipeline.sh(@true_) end) end}]
+  def references(sizes),
+    do: [
+      {"sh", {fn -> seen(sizes, fn -> Pipeline.sh(@true_) end) end, Bench.Versions.program("sh")}}
+    ]
 
   @impl true
   def measure(%{module: module, arg: arg}, sizes),
@@ -155,56 +162,4 @@ defmodule Bench.Scenarios.PipelineTrue do
 
   @impl true
   def bars, do: [bar("auto", "p50 us", :at_most, 1.5, "sh")]
-end
-
-defmodule Bench.Scenarios.TeeFile do
-  # What does a copy of a stream cost, in a file in memory, beside the stream without one?
-
-  use Bench.Scenario
-
-  alias Bench.Scenarios.{Pipeline, Read}
-
-  @impl true
-  def question, do: "How fast is a stream with a copy in a file?"
-
-  @impl true
-  def sizes(:full), do: %{mib: 512, block: 65_536}
-  def sizes(:quick), do: %{mib: 16, block: 65_536}
-
-  @impl true
-  def needs, do: :tee
-
-  @impl true
-  def baseline, do: "no copy"
-
-  @impl true
-  def references(sizes) do
-    [
-      {"no copy",
-       fn -> seen(sizes, Bench.Contestants.NetRunner, :fold, [:auto, Read.producer(sizes)]) end}
-    ]
-  end
-
-  @impl true
-  def measure(%{module: module, arg: arg}, sizes) do
-    to = Pipeline.in_memory("tee")
-    measurement = seen(sizes, module, :tee, [arg, Read.producer(sizes), to])
-    size = File.stat!(to).size
-    File.rm!(to)
-    wrong = if size != Read.bytes(sizes), do: "the copy has #{size} bytes"
-    %{measurement | wrong: measurement.wrong || wrong}
-  end
-
-  defp seen(sizes, module, function, args) do
-    {{bytes, _wrong} = seen, clocks} =
-      Bench.Cpu.timed(fn -> apply(module, function, args ++ [{0, 0}, &Bench.Stamp.check/2]) end)
-
-    Map.merge(clocks, %{work: bytes, wrong: Bench.Stamp.verdict(seen, Read.bytes(sizes))})
-  end
-
-  @impl true
-  def metrics, do: [mib_per_s(), own_per_gib(), other_per_gib()]
-
-  @impl true
-  def bars, do: [bar("auto", "MiB/s", :at_least, 0.8, "no copy")]
 end

@@ -17,7 +17,7 @@ defmodule Bench.Scenarios.Read do
     end
   end
 
-  import Bench.Bar, only: [bar: 4, bar: 5]
+  import Bench.Bar, only: [bar: 5, no_enters: 0]
   import Bench.Metric
 
   def needs, do: :fold
@@ -29,15 +29,12 @@ defmodule Bench.Scenarios.Read do
   end
 
   def measure(%{module: module, arg: arg} = contestant, command, sizes) do
-    counters = Bench.Counters.of(contestant)
-    before = counters.()
-    {bytes, _wrong} = seen = module.fold(arg, command, {0, 0}, &Bench.Stamp.check/2)
+    {{bytes, _wrong} = seen, counts} =
+      Bench.Counters.during(contestant, fn ->
+        module.fold(arg, command, {0, 0}, &Bench.Stamp.check/2)
+      end)
 
-    %{
-      work: bytes,
-      wrong: Bench.Stamp.verdict(seen, bytes(sizes)),
-      counts: Bench.Counters.between(before, counters.())
-    }
+    %{work: bytes, wrong: Bench.Stamp.verdict(seen, bytes(sizes)), counts: counts}
   end
 
   def metrics, do: [mib_per_s(), own_per_gib(), other_per_gib(), enters()]
@@ -47,12 +44,9 @@ defmodule Bench.Scenarios.Read do
       bar("auto", "MiB/s", :at_least, 0.85, "C"),
       bar("auto", "MiB/s", :at_least, 1.5, "Exile"),
       bar("auto", "own CPU s/GiB", :at_most, 0.5, "Exile"),
-      # A lone stream has nothing to share a call of the ring with.
-      bar("auto", "enters", :at_most, 0)
+      no_enters()
     ]
   end
-
-  defp enters, do: metric("enters", :detail, &(&1[:counts] && &1.counts.enters))
 
   def bytes(sizes), do: sizes.mib * 1024 * 1024
 

@@ -5,7 +5,7 @@ defmodule Bench.Scenarios.Write do
   # timed work.
   # Left to each of them are its question and its sizes.
 
-  import Bench.Bar, only: [bar: 5]
+  import Bench.Bar, only: [bar: 5, no_enters: 0]
   import Bench.Metric
 
   def needs, do: :feed
@@ -16,19 +16,23 @@ defmodule Bench.Scenarios.Write do
     end
   end
 
-  def measure(%{module: module, arg: arg}, sizes) do
+  def measure(%{module: module, arg: arg} = contestant, sizes) do
     blocks = Bench.Stamp.stream(bytes(sizes), sizes.block)
-    answer = module.feed(arg, consumer(sizes), blocks)
+
+    {answer, counts} =
+      Bench.Counters.during(contestant, fn -> module.feed(arg, consumer(sizes), blocks) end)
+
     wrong = if answer != {"#{bytes(sizes)} 0\n", 0}, do: "the consumer said #{inspect(answer)}"
-    %{work: bytes(sizes), wrong: wrong}
+    %{work: bytes(sizes), wrong: wrong, counts: counts}
   end
 
-  def metrics, do: [mib_per_s(), own_per_gib(), other_per_gib()]
+  def metrics, do: [mib_per_s(), own_per_gib(), other_per_gib(), enters()]
 
   def bars do
     [
       bar("auto", "MiB/s", :at_least, 0.75, "C"),
-      bar("auto", "MiB/s", :at_least, 2, "Exile")
+      bar("auto", "MiB/s", :at_least, 2, "Exile"),
+      no_enters()
     ]
   end
 
