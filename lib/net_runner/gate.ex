@@ -210,10 +210,21 @@ defmodule NetRunner.Gate do
   def about, do: %{places: Process.get(@places, []), askers: askers()}
 
   @doc false
-  # This process, a command's server, is about to start it.
-  @spec runs([place]) :: :ok
-  def runs(places),
-    do: Enum.each(places, fn {pid, ref} -> GenServer.cast(pid, {:runs, ref, self()}) end)
+  # This process, a command's server, is about to start it, and may if the places are still there: whoever has them may have
+  # been killed before this process came to ask, and another be in already.
+  @spec runs([place], Pipe.deadline()) :: :ok | {:error, :closed | :spawn_timeout}
+  def runs([], _deadline), do: :ok
+
+  def runs([{pid, ref} | places], deadline) do
+    request = :gen_server.send_request(pid, {:runs, ref})
+
+    case :gen_server.receive_response(request, Pipe.left(deadline)) do
+      {:reply, :given_back} -> {:error, :closed}
+      :timeout -> {:error, :spawn_timeout}
+      # A gate that has ended keeps nobody from going on.
+      _there_or_down -> runs(places, deadline)
+    end
+  end
 
   @doc false
   # This process makes the input of a command that these have started, who wait for it.
@@ -245,6 +256,17 @@ defmodule NetRunner.Gate do
     end
   end
 
+  def handle_call({:runs, ref}, {server, _tag}, state) when is_map_key(state.places, ref) do
+    state =
+      update(state, ref, fn place ->
+        monitor = :erlang.monitor(:process, server, tag: {:command, ref})
+        %{place | commands: Map.put(place.commands, monitor, true)}
+      end)
+
+    {:reply, :ok, state}
+  end
+
+  def handle_call({:runs, _ref}, _from, state), do: {:reply, :given_back, state}
   def handle_call(:info, _from, state), do: {:reply, Queue.info(state.queue), state}
 
   def handle_call({:set_limit, limit}, _from, state) do
@@ -254,17 +276,6 @@ defmodule NetRunner.Gate do
 
   @impl true
   def handle_cast({:leave, ref}, state), do: {:noreply, forget(state, ref)}
-
-  def handle_cast({:runs, ref, server}, state) do
-    # Of a place that was given back there is nothing to keep.
-    state =
-      update(state, ref, fn place ->
-        monitor = :erlang.monitor(:process, server, tag: {:command, ref})
-        %{place | commands: Map.put(place.commands, monitor, true)}
-      end)
-
-    {:noreply, state}
-  end
 
   @impl true
   def handle_info({{:holder, ref}, _monitor, :process, pid, _reason}, state) do

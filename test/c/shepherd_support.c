@@ -209,10 +209,8 @@ void send_message(int socket, const void *bytes, size_t length, const int *fds, 
 static int sealed_strings(const unsigned char *strings, size_t length)
 {
 #ifdef NR_PORTABLE
-    char path[] = "/tmp/nr_test_strings_XXXXXX";
-    int fd = mkstemp(path);
-    ck_assert_sys(fd);
-    (void)unlink(path);
+    char path[TEMPORARY_MAX];
+    int fd = make_file_open(path);
     ck_assert_int_eq(write(fd, strings, length), (ssize_t)length);
 #else
     int fd = memfd_create("strings", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -450,7 +448,7 @@ uint64_t cpu_ms(pid_t pid)
 
 /* ---- cgroups -------------------------------------------------------------------------------- */
 
-static char cgroup_root[320];
+static char cgroup_root[TEMPORARY_MAX];
 static char cgroup_parent[352];
 
 static bool find_cgroup_mount(char path[256])
@@ -472,8 +470,8 @@ const char *cgroup_begin(void)
     char mount[256];
     if (!find_cgroup_mount(mount))
         return NULL;
-    (void)snprintf(cgroup_root, sizeof(cgroup_root), "%s/nr_test_XXXXXX", mount);
-    return mkdtemp(cgroup_root) != NULL && chmod(cgroup_root, 0755) == 0 ? cgroup_root : NULL;
+    return make_folder_in(cgroup_root, mount) == 0 && chmod(cgroup_root, 0755) == 0 ? cgroup_root
+                                                                                    : NULL;
 }
 
 static int remove_cgroup(const char *path, const struct stat *info, int type, struct FTW *where)
@@ -572,24 +570,11 @@ void expect_ready(struct command *command)
 
 /* ---- who is dead ---------------------------------------------------------------------------- */
 
-static char lock_path[64];
-static pid_t lock_owner;
-
-static void remove_lock(void)
-{
-    if (lock_owner == getpid())
-        (void)unlink(lock_path);
-}
-
 const char *lock_file(void)
 {
-    (void)strcpy(lock_path, "/tmp/nr_test_lock_XXXXXX");
-    int fd = mkstemp(lock_path);
-    ck_assert_sys(fd);
-    (void)close(fd);
-    lock_owner = getpid();
-    (void)atexit(remove_lock);
-    return lock_path;
+    static char path[TEMPORARY_MAX];
+    (void)close(make_file_open(path));
+    return path;
 }
 
 bool is_locked(const char *path)

@@ -129,7 +129,7 @@ const char *state_line(const char *text, const char *name);
 void expect_broken(int fd);
 void expect_ready(struct command *command);
 
-/* A lock file of this test; removed at the end of the process. */
+/* A lock file of this test. */
 const char *lock_file(void);
 /* Waits until nobody holds the lock. The milliseconds; fails the test after `limit_ms`. */
 uint64_t await_unlocked(const char *path, uint64_t limit_ms);

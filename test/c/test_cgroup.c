@@ -248,10 +248,10 @@ static void refuse_openat2(int i)
 
 START_TEST(only_a_directory_of_cgroup2_is_a_parent)
 {
-    char link[] = "/tmp/nr_test_cgroup_XXXXXX";
+    char link[TEMPORARY_MAX];
     char path[1100];
 
-    ck_assert_ptr_nonnull(mkdtemp(link));
+    make_folder(link);
     refuse_openat2(_i);
     expect_refused(link, EOPNOTSUPP);
     expect_refused("/", EOPNOTSUPP);
@@ -269,9 +269,6 @@ START_TEST(only_a_directory_of_cgroup2_is_a_parent)
     ck_assert_sys(symlink(root, path));
     (void)snprintf(path, sizeof(path), "%s/link/%s", link, strrchr(parent, '/') + 1);
     expect_refused(path, ELOOP);
-    (void)snprintf(path, sizeof(path), "%s/link", link);
-    ck_assert_sys(unlink(path));
-    ck_assert_sys(rmdir(link));
 }
 END_TEST
 
@@ -408,11 +405,11 @@ END_TEST
  * ever, and its parent is killed meanwhile. */
 START_TEST(a_held_child_ends_with_its_parent)
 {
-    char folder[] = "/tmp/nr_test_cgroup_XXXXXX";
-    char fifo[64];
+    char folder[TEMPORARY_MAX];
+    char fifo[BELOW_MAX];
     struct nr_pidref child;
 
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+    make_folder(folder);
     (void)snprintf(fifo, sizeof(fifo), "%s/cgroup.procs", folder);
     ck_assert_sys(mkfifo(fifo, 0600));
     pid_t guardian = fork();
@@ -433,8 +430,6 @@ START_TEST(a_held_child_ends_with_its_parent)
     reap_all(); /* both: the child came to us */
     char byte;
     ck_assert_int_eq(read(alive[0], &byte, 1), 0);
-    ck_assert_sys(unlink(fifo));
-    ck_assert_sys(rmdir(folder));
 }
 END_TEST
 
@@ -517,12 +512,12 @@ END_TEST
 /* A FIFO in place of cgroup.procs: who reads it first is told a pid, who reads it then is told nobody. */
 START_TEST(who_is_no_member_any_more_is_not_signalled)
 {
-    char folder[] = "/tmp/nr_test_cgroup_XXXXXX";
-    char fifo[64];
+    char folder[TEMPORARY_MAX];
+    char fifo[BELOW_MAX];
 
     if (!has_pidfds())
         skip("pidfd_open(2) is refused");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+    make_folder(folder);
     (void)snprintf(fifo, sizeof(fifo), "%s/cgroup.procs", folder);
     ck_assert_sys(mkfifo(fifo, 0600));
     pid_t stranger = fork();
@@ -555,8 +550,6 @@ START_TEST(who_is_no_member_any_more_is_not_signalled)
     ck_assert_int_eq(waitpid(stranger, &status, 0), stranger);
     ck_assert_int_eq(WTERMSIG(status), SIGTERM); /* and not SIGKILL, a moment ago */
     reap_all();
-    ck_assert_sys(unlink(fifo));
-    ck_assert_sys(rmdir(folder));
 }
 END_TEST
 
@@ -700,11 +693,11 @@ END_TEST
 
 START_TEST(figures_of_a_file_longer_than_the_buffer_are_summed)
 {
-    char folder[] = "/tmp/nr_test_cgroup_XXXXXX";
-    char path[64];
+    char folder[TEMPORARY_MAX];
+    char path[BELOW_MAX];
     struct nr_usage usage;
 
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+    make_folder(folder);
     (void)snprintf(path, sizeof(path), "%s/io.stat", folder);
     FILE *file = fopen(path, "we");
     ck_assert_ptr_nonnull(file);
@@ -718,8 +711,6 @@ START_TEST(figures_of_a_file_longer_than_the_buffer_are_summed)
     ck_assert_uint_eq(usage.written_bytes, 3000);
     ck_assert_uint_eq(usage.memory_peak, UINT64_MAX);
     ck_assert_uint_eq(usage.user_us, UINT64_MAX);
-    ck_assert_sys(unlink(path));
-    ck_assert_sys(rmdir(folder));
 }
 END_TEST
 

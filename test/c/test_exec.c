@@ -25,29 +25,21 @@
 
 static struct nr_order order;
 static int out[2];
-static char folder[64];
+static char folder[TEMPORARY_MAX];
 static const char *files[3]; /* of the next start's stdin, stdout, stderr */
 
 static void prepare(void)
 {
-    (void)strcpy(folder, "/tmp/nr_test_exec_XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+    make_folder(folder);
     order = NR_ORDER_NONE;
     memset(files, 0, sizeof(files));
     ck_assert_int_eq(nr_fd_pipe(out), 0);
     order.stdio[1] = out[1];
 }
 
-static void clean_up(void)
-{
-    char command[128];
-    (void)snprintf(command, sizeof(command), "rm -rf '%s'", folder);
-    (void)!system(command);
-}
-
 static const char *in_folder(const char *name)
 {
-    static char path[256];
+    static char path[BELOW_MAX];
     (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
     return path;
 }
@@ -375,7 +367,7 @@ START_TEST(a_file_that_cannot_be_opened_has_a_stage_of_its_own)
     static const int errors[3] = {ENOENT, EISDIR, ENOTDIR};
     make_file("file", "", 0600);
     for (int i = 0; i < 3; i++) {
-        char path[300];
+        char path[BELOW_MAX];
         (void)snprintf(path, sizeof(path), "%s%s", folder,
                        i == 0   ? "/missing"
                        : i == 1 ? ""
@@ -459,7 +451,7 @@ END_TEST
 #ifndef NR_PORTABLE
 START_TEST(a_child_that_is_not_ready_dies_with_its_guardian)
 {
-    char path[256];
+    char path[BELOW_MAX];
     int status;
     ck_assert_int_eq(nr_sys_subreaper(), 0);
     (void)snprintf(path, sizeof(path), "%s", in_folder("fifo"));
@@ -680,7 +672,7 @@ int main(void)
     Suite *suite = suite_create("exec");
     TCase *tcase = tcase_create("exec");
     tcase_set_timeout(tcase, 30);
-    tcase_add_checked_fixture(tcase, prepare, clean_up);
+    tcase_add_checked_fixture(tcase, prepare, NULL);
     tcase_add_test(tcase, each_exec_error_arrives_as_itself);
     tcase_add_test(tcase, an_argument_list_too_long_is_e2big);
     tcase_add_test(tcase, a_directory_that_cannot_be_entered_is_the_cd_stage);

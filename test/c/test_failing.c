@@ -138,7 +138,7 @@ static enum outcome reads_and_exits(struct command *command)
     return WORKS;
 }
 
-static char files[3][64];
+static char files[3][BELOW_MAX];
 
 static void write_file(const char *path, const char *text)
 {
@@ -421,20 +421,9 @@ static const char *say(unsigned outcomes)
     return text;
 }
 
-static char page[64];
-static pid_t page_owner;
-
-static void remove_page(void)
-{
-    if (page_owner != getpid())
-        return;
-    (void)unlink(page);
-    for (int i = 0; i < 3; i++)
-        (void)unlink(files[i]);
-}
-
 static void prepare(void)
 {
+    char page[BELOW_MAX];
     become_subreaper();
     ck_assert_sys(setenv("ASAN_OPTIONS", "detect_leaks=0", 1)); /* the detector forks, too */
     shepherd_path = NR_TEST_SHEPHERD_FAILING;
@@ -444,9 +433,7 @@ static void prepare(void)
         (void)snprintf(files[i], sizeof(files[i]), "%s.%d", lock, i);
     ck_assert_sys(setenv(FAILING_FILE, page, 1));
     failing = failing_open(page);
-    page_owner = getpid();
     ck_assert_ptr_nonnull(failing);
-    (void)atexit(remove_page);
 }
 
 static void begin(void)

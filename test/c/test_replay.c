@@ -105,10 +105,8 @@ static uint64_t now_ms(void)
 
 static char *written_file(const char *text)
 {
-    static char name[32];
-    (void)strcpy(name, "/tmp/nr_test_replay_XXXXXX");
-    int file = mkstemp(name);
-    ck_assert_sys(file);
+    static char name[TEMPORARY_MAX];
+    int file = make_file_open(name);
     ck_assert_int_eq(nr_fd_write_all(file, text, strlen(text)), 0);
     (void)nr_fd_close(file);
     return name;
@@ -125,7 +123,6 @@ START_TEST(a_file_is_played_to_both_outputs)
 {
     char *name = written_file(BOTH);
     int status = end_of(ARGV("read", "0", name));
-    ck_assert_sys(unlink(name));
     ck_assert_int_eq(status, 3);
     ck_assert_str_eq(said[OUT], "one\ntwo three\n");
     ck_assert_str_eq(said[ERR], "oops\n");
@@ -177,7 +174,6 @@ START_TEST(who_reads_slowly_is_waited_for)
     struct pollfd waited = {.fd = ours[ERR], .events = POLLIN};
     ck_assert_int_eq(poll(&waited, 1, 50), 0);
     hear(OUT, 0);
-    ck_assert_sys(unlink(name));
     ck_assert_int_eq(exit_of_program(), 0);
     ck_assert_uint_eq(sizes[OUT], 200 * 1024);
     ck_assert_str_eq(said[ERR], "done");
@@ -334,7 +330,6 @@ START_TEST(a_cassette_does_not_become_a_descriptor_that_is_closed)
     give_take(IN, -EBADF);
     start(ARGV("check", "0", name));
     hear(OUT, 0);
-    ck_assert_sys(unlink(name));
     ck_assert_int_eq(exit_of_program(), 125);
     ck_assert_ptr_nonnull(strstr(said[ERR], "ends behind byte 0"));
 }

@@ -1402,10 +1402,10 @@ START_TEST(pipe_that_refuses_nowait_is_the_owners)
 {
     /* A named FIFO need not take RWF_NOWAIT (here it does not, where pipe2's do): readiness only,
      * every time, and no byte is touched. */
-    char path[] = "/tmp/nr-ring-XXXXXX";
-    ck_assert_ptr_nonnull(mkdtemp(path));
-    char name[64];
-    snprintf(name, sizeof(name), "%s/fifo", path);
+    char folder[TEMPORARY_MAX];
+    make_folder(folder);
+    char name[BELOW_MAX];
+    snprintf(name, sizeof(name), "%s/fifo", folder);
     ck_assert_int_eq(mkfifo(name, 0600), 0);
     struct end *end = end_new(ring, NR_READ);
     nr_fd_close(end->stream.fd);
@@ -1414,8 +1414,6 @@ START_TEST(pipe_that_refuses_nowait_is_the_owners)
     end->peer = open(name, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
     ck_assert_int_ge(end->stream.fd, 0);
     ck_assert_int_ge(end->peer, 0);
-    unlink(name);
-    rmdir(path);
     ck_assert_int_eq(nr_ring_add(ring, &end->stream), 0);
     for (unsigned i = 1; i <= 3; i++) {
         settle_and_arm(end);

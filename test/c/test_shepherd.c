@@ -16,13 +16,12 @@
 #include <unistd.h>
 
 static struct shepherd shepherd;
-static char folder[64];
+static char folder[TEMPORARY_MAX];
 
 static void begin(void)
 {
     become_subreaper();
-    (void)strcpy(folder, "/tmp/nr_test_shepherd_XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+    make_folder(folder);
     shepherd = shepherd_start(NULL);
 }
 
@@ -33,19 +32,15 @@ static const char *const no_new_calls[] = {FIXTURE("refuse_calls"), "clone3,pidf
 static void begin_without_new_calls(void)
 {
     become_subreaper();
-    (void)strcpy(folder, "/tmp/nr_test_shepherd_XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+    make_folder(folder);
     shepherd = shepherd_start(no_new_calls);
 }
 #endif
 
 static void end(void)
 {
-    char command[128];
     shepherd_end(&shepherd);
     expect_no_children();
-    (void)snprintf(command, sizeof(command), "rm -rf '%s'", folder);
-    (void)!system(command);
 }
 
 #define ORDER(...) ((struct order){.kill_timeout_ms = 2000, .drain_timeout_ms = 1000, __VA_ARGS__})
@@ -134,7 +129,7 @@ END_TEST
 
 START_TEST(a_start_that_fails_says_where_and_why)
 {
-    char missing[128];
+    char missing[BELOW_MAX];
     (void)snprintf(missing, sizeof(missing), "%s/missing", folder);
 
     struct order order = ORDER(.argv = ARGV(missing));
@@ -169,7 +164,7 @@ START_TEST(the_child_starts_clean)
 {
     /* shepherd_start ignored SIGPIPE and left descriptor 77 open. */
     int cwd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    char want[128];
+    char want[BELOW_MAX];
     struct order order =
         ORDER(.argv = ARGV(FIXTURE("show_state")), .flags = NR_SPAWN_STDOUT, .cwd = cwd);
     struct command command = start(&shepherd, &order);
@@ -666,7 +661,7 @@ END_TEST
 
 START_TEST(a_hangup_before_the_start_starts_nothing)
 {
-    char path[128];
+    char path[BELOW_MAX];
     (void)snprintf(path, sizeof(path), "%s/touched", folder);
     ck_assert_sys(kill(shepherd.pid, SIGSTOP));
     struct order order = ORDER(.argv = ARGV("/usr/bin/touch", path));
@@ -998,8 +993,8 @@ static void reap_all_but_the_zygote(void)
 START_TEST(survivors_of_sigkill_are_reported_and_awaited)
 {
     /* A set-uid program that becomes root is out of an unprivileged guardian's reach. */
-    char path[128];
-    char command_line[1024];
+    char path[BELOW_MAX];
+    char command_line[8 * BELOW_MAX];
     if (geteuid() != 0)
         skip("needs root, to make a set-uid program");
     (void)snprintf(path, sizeof(path), "%s/become_root", folder);
@@ -1008,7 +1003,7 @@ START_TEST(survivors_of_sigkill_are_reported_and_awaited)
                    folder, FIXTURE("become_root"), path, path, shepherd_path, folder);
     ck_assert_int_eq(system(command_line), 0);
     /* The build folder may be closed to others. */
-    char copy[128];
+    char copy[BELOW_MAX];
     (void)snprintf(copy, sizeof(copy), "%s/shepherd", folder);
     shepherd_path = copy;
 
@@ -1113,8 +1108,8 @@ END_TEST
 START_TEST(a_stop_reaches_a_start_that_hangs)
 {
     /* fanotify holds the exec until somebody says yes; nobody does. */
-    char path[128];
-    char command_line[256];
+    char path[BELOW_MAX];
+    char command_line[2 * BELOW_MAX];
     (void)snprintf(path, sizeof(path), "%s/held", folder);
     (void)snprintf(command_line, sizeof(command_line), "cp /bin/true '%s'", path);
     ck_assert_int_eq(system(command_line), 0);
@@ -1153,7 +1148,7 @@ END_TEST
 /* As a shell's redirection from it: open(2) waits, in the child. */
 START_TEST(a_fifo_holds_up_its_own_start_only)
 {
-    char fifo[128];
+    char fifo[BELOW_MAX];
     (void)snprintf(fifo, sizeof(fifo), "%s/fifo", folder);
     ck_assert_sys(mkfifo(fifo, 0600));
     struct order order = ORDER(.argv = ARGV("/bin/cat"), .files = {fifo},
@@ -1176,7 +1171,7 @@ END_TEST
 
 START_TEST(a_start_that_waits_for_a_fifo_can_be_stopped)
 {
-    char fifo[128];
+    char fifo[BELOW_MAX];
     (void)snprintf(fifo, sizeof(fifo), "%s/fifo", folder);
     ck_assert_sys(mkfifo(fifo, 0600));
     struct order order =

@@ -82,16 +82,11 @@ static void expect_bytes(const char *what, const unsigned char *bytes, size_t si
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-/* A file without a name, in the folder of temporary files as POSIX has it: /tmp, unless TMPDIR says another. */
 static int temporary_file(void)
 {
-    char name[4096];
-    const char *folder = getenv("TMPDIR");
-    (void)snprintf(name, sizeof(name), "%s/net_runner_tee_XXXXXX", folder ? folder : "/tmp");
-    int file = mkstemp(name);
-    ck_assert_sys(file);
-    ck_assert_sys(unlink(name));
-    ck_assert_int_eq(nr_fd_cloexec(file, true), 0);
+    char name[TEMPORARY_MAX];
+    int file = make_file_open(name);
+    ck_assert_sys(unlink(name)); /* its bytes go with its last descriptor */
     return file;
 }
 

@@ -986,7 +986,7 @@ START_TEST(two_beams_do_not_touch_each_other)
 {
     become_subreaper();
     const char *mine = lock_file();
-    char path[64];
+    char path[TEMPORARY_MAX];
     (void)strcpy(path, mine);
     struct order order =
         ORDER(.argv = ARGV(FIXTURE("ignore_term"), path), .flags = NR_SPAWN_STDOUT);

@@ -32,7 +32,7 @@ defmodule NetRunner.ChaosTest do
   test "every kind of command, call and harm, 2 to 64 at once and both endings are drawn" do
     commands = drawn(1, 100)
     kinds = commands |> Enum.map(& &1.kind) |> Enum.uniq()
-    assert length(kinds) == 9
+    assert length(kinds) == 13
 
     assert commands |> Enum.map(& &1.call) |> Enum.uniq() |> Enum.sort() == [
              :process,
@@ -68,6 +68,18 @@ defmodule NetRunner.ChaosTest do
       {bytes, status} = c.expected
       assert Commands.judge(c, {bytes <> "x", status}, [:guardian_kill], true) == :wrong
       assert Commands.judge(c, {bytes, status + 1}, [:server_kill], true) == :wrong
+    end
+
+    test "of a pipeline that is short, and says nothing of who was hit, is wrong" do
+      commands = drawn(1, 100)
+
+      for kind <- [:two, :three, :function] do
+        c = Enum.find(commands, &(&1.kind == kind))
+        assert Commands.judge(c, c.expected, [:guardian_kill], false) == :right
+        assert Commands.judge(c, {:error, :guardian_lost}, [:guardian_kill], false) == :right
+        assert Commands.judge(c, {:error, :closed}, [:server_kill], false) == :right
+        assert Commands.judge(c, {"", elem(c.expected, 1)}, [:guardian_kill], true) == :wrong
+      end
     end
 
     test "that the harm explains is right, and else it is not", %{command: c} do

@@ -18,7 +18,11 @@ defmodule NetRunner.Test.Chaos.Commands do
     {8, :daemon},
     {8, :ignore_term},
     {6, :stopped},
-    {6, :unread}
+    {6, :unread},
+    {6, :two},
+    {6, :three},
+    {6, :function},
+    {4, :two_ignore}
   ]
   # At full number they would be the whole machine's load: two slots of an epoch may run them.
   @chains {6, :chain}
@@ -36,7 +40,11 @@ defmodule NetRunner.Test.Chaos.Commands do
     chain: [:run, :stream, :process],
     ignore_term: [:run, :stream, :process],
     stopped: [:run, :stream, :process],
-    unread: [:run, :process]
+    unread: [:run, :process],
+    two: [:run, :stream],
+    three: [:run, :stream],
+    function: [:run, :stream],
+    two_ignore: [:run, :stream]
   }
 
   @mib 1_048_576
@@ -82,15 +90,13 @@ defmodule NetRunner.Test.Chaos.Commands do
   end
 
   defp fill(%{kind: :cat, id: id} = c) do
-    bytes = :binary.copy(String.pad_trailing(id, 64, "."), div(@mib, 64))
+    bytes = filling(id)
     expect(%{c | input: bytes}, ["cat"], {bytes, 0})
   end
 
   defp fill(%{kind: :head, id: id} = c) do
     bytes = 1 + c.number * 1024
-    line = id <> "\n"
-    all = binary_part(:binary.copy(line, div(bytes, byte_size(line)) + 1), 0, bytes)
-    expect(c, ["sh", "-c", "yes #{id} | head -c #{bytes}"], {all, 0})
+    expect(c, ["sh", "-c", "yes #{id} | head -c #{bytes}"], {lines(id, bytes), 0})
   end
 
   defp fill(%{kind: :halted, id: id} = c), do: expect(c, ["yes", id], {id <> "\n", :halted})
@@ -117,6 +123,44 @@ defmodule NetRunner.Test.Chaos.Commands do
   defp fill(%{kind: :unread} = c),
     do: hostile(%{c | input: String.duplicate(@line, 4 * 16_384)}, ["sleep", "60"], 143)
 
+  # Pipelines. Their members have one id, so that what is done to any of them is done to the whole. Only the first one fails by
+  # itself: of several that have failed the last says how, and that is to be the one that was hit.
+  defp fill(%{kind: :two} = c) do
+    bytes = filling(c.id)
+
+    # With 141 a shell says that it was told nobody reads on: no failure where the reader has none.
+    status = if c.number == 141, do: 0, else: c.number
+    stages = [["sh", "-c", "cat; exit #{c.number}"], ["cat"]]
+    expect(%{c | input: bytes}, NetRunner.pipeline(stages), {bytes, status})
+  end
+
+  defp fill(%{kind: :three, id: id} = c) do
+    bytes = 1 + c.number * 1024
+    stages = [["yes", id], ["head", "-c", "#{bytes}"], ["cat"]]
+    expect(c, NetRunner.pipeline(stages), {lines(id, bytes), 0})
+  end
+
+  defp fill(%{kind: :function} = c) do
+    bytes = filling(c.id)
+    flip = fn chunks -> Stream.map(chunks, &flipped/1) end
+    pipeline = NetRunner.pipeline([["cat"], flip, ["cat"]])
+    expect(%{c | input: bytes}, pipeline, {flipped(bytes), 0})
+  end
+
+  defp fill(%{kind: :two_ignore} = c),
+    do: hostile(c, NetRunner.pipeline([[fixture("ignore_term"), c.lock], ["cat"]]), 137)
+
+  # 1 MiB.
+  defp filling(id), do: :binary.copy(String.pad_trailing(id, 64, "."), div(@mib, 64))
+
+  defp lines(id, bytes) do
+    line = id <> "\n"
+    binary_part(:binary.copy(line, div(bytes, byte_size(line)) + 1), 0, bytes)
+  end
+
+  # In one call, whatever the size of the chunk.
+  defp flipped(bytes), do: :crypto.exor(bytes, :binary.copy(<<1>>, byte_size(bytes)))
+
   defp hostile(%{call: :run} = c, cmd, _status),
     do: expect(%{c | opts: [timeout: 100 + c.hold]}, cmd, {:error, :timeout})
 
@@ -138,6 +182,9 @@ defmodule NetRunner.Test.Chaos.Commands do
       {:error, reason} -> {:error, reason}
       {output, status} -> {digest(output), status}
     end
+  rescue
+    # What a function between two commands reads of one that was hit.
+    error in NetRunner.Error -> {:error, error.reason}
   end
 
   def perform(%{call: :stream, expected: {said, :halted}} = c) do

@@ -113,7 +113,7 @@ defmodule NetRunner.Test.Chaos.Harm do
   defp do_harm(:guardian_freeze, harm, state) do
     with {target, id} when id != nil <- guardian(harm.pick, state),
          false <- :server_kill in harm(state.book, id),
-         true <- started?(id),
+         true <- started?(target),
          note(state, id, :guardian_freeze),
          true <- Hand.signal(target, :stop) do
       Totals.add(:guardians_stopped)
@@ -211,8 +211,12 @@ defmodule NetRunner.Test.Chaos.Harm do
   defp servers,
     do: Registry.select(NetRunner.Registry, [{{:"$1", :_, :"$2"}, [], [{{:"$1", :"$2"}}]}])
 
-  defp started?(id),
-    do: Enum.any?(servers(), fn {_server, %{os_pid: os_pid}} -> command_id(os_pid) == id end)
+  # Of each member of a pipeline apart.
+  defp started?({guardian, _start}) do
+    Enum.any?(servers(), fn {_server, known} ->
+      elem(:erlang.binary_to_term(known.about), 1) == guardian
+    end)
+  end
 
   defp command_id(os_pid) do
     Enum.find_value(environ(os_pid), fn

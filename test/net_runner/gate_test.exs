@@ -55,6 +55,30 @@ defmodule NetRunner.GateTest do
     assert_receive {:DOWN, ^monitor, :process, ^pid, _reason}
   end
 
+  # How many starts were asked for meanwhile.
+  defp starts(fun) do
+    shepherd = Process.whereis(NetRunner.Shepherd)
+    :erlang.trace(shepherd, true, [:receive])
+    fun.()
+    # Behind all that came before.
+    _ = NetRunner.Shepherd.info()
+    assert_receive {:trace, ^shepherd, :receive, {:"$gen_call", _from, :info}}, 5_000
+    :erlang.trace(shepherd, false, [:receive])
+    heard(shepherd, 0)
+  end
+
+  defp heard(shepherd, starts) do
+    receive do
+      {:trace, ^shepherd, :receive, {:"$gen_call", _, request}} when elem(request, 0) == :spawn ->
+        heard(shepherd, starts + 1)
+
+      {:trace, ^shepherd, :receive, _other} ->
+        heard(shepherd, starts)
+    after
+      0 -> starts
+    end
+  end
+
   defp idle?(gate), do: match?(%{running: 0, waiting: 0}, Gate.info(gate))
   defp empty?, do: Process.info(self(), :messages) == {:messages, []}
 
@@ -355,6 +379,38 @@ defmodule NetRunner.GateTest do
       assert idle?(gate)
     end
 
+    # A start asks its gates one after the other: the first, which is stuck, holds it until the second knows of the death.
+    test "by a process that is killed before its start was known, and nothing is started" do
+      [stuck, other] = [gate(limit: 1), gate(limit: 1)]
+      me = self()
+
+      within = fn ->
+        send(me, :in)
+        receive do: (:go -> NetRunner.run(["true"]))
+      end
+
+      caller = spawn(fn -> Gate.with_place(other, fn -> Gate.with_place(stuck, within) end) end)
+
+      assert_receive :in, 5_000
+
+      started =
+        starts(fn ->
+          :sys.suspend(stuck)
+          send(caller, :go)
+
+          eventually("the start asks", 5_000, fn ->
+            Process.info(stuck, :message_queue_len) == {:message_queue_len, 1}
+          end)
+
+          end_it(caller)
+          eventually("the place is free", 5_000, fn -> idle?(other) end)
+          :sys.resume(stuck)
+          eventually("the start has ended", 5_000, fn -> idle?(stuck) end)
+        end)
+
+      assert started == 0
+    end
+
     test "by whoever ends a stream, also where another began it" do
       gate = gate(limit: 1)
       me = self()
@@ -512,6 +568,20 @@ defmodule NetRunner.GateTest do
       assert idle?(gate)
       assert empty?()
       assert NetRunner.run(["true"], gate: gate) == {"", 0}
+    end
+
+    test "holds up a start while it is stuck, no longer than spawn_timeout, and not once it has ended" do
+      gate = gate(limit: 1)
+      run = fn ms -> NetRunner.run(["echo", "in"], spawn_timeout: ms) end
+
+      Gate.with_place(gate, fn ->
+        :sys.suspend(gate)
+        assert starts(fn -> assert run.(20) == {:error, :spawn_timeout} end) == 0
+        end_it(gate)
+        assert starts(fn -> assert run.(30_000) == {"in\n", 0} end) == 1
+      end)
+
+      assert empty?()
     end
 
     test "keeps nothing of those who have gone" do

@@ -4,8 +4,8 @@ defmodule Bench.Gate do
   open for writing, until it is told to end.
   """
 
-  # It also ends, and clears up, if its owner dies: that closes its stdin.
-  @script ~s(exec 3<>"$1"; echo shut; read _; rm "$1")
+  # It also ends, and clears up, if its owner dies, which closes its stdin and breaks its stdout.
+  @script ~s(trap 'rm "$1"' EXIT; trap exit HUP INT TERM PIPE; mkfifo "$1"; exec 3<>"$1"; echo shut; read _)
 
   @type t :: %{path: Path.t(), holder: port}
 
@@ -13,7 +13,6 @@ defmodule Bench.Gate do
   def shut do
     name = "bench-gate-#{System.pid()}-#{System.unique_integer([:positive])}"
     path = Path.join(System.tmp_dir!(), name)
-    {"", 0} = System.cmd("mkfifo", [path])
     shell = {:spawn_executable, System.find_executable("sh")}
     holder = Port.open(shell, [:binary, :exit_status, args: ["-c", @script, "sh", path]])
 

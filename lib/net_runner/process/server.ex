@@ -78,11 +78,10 @@ defmodule NetRunner.Process.Server do
     Process.put(:"$callers", callers)
     deadline = Pipe.deadline(options.spawn_timeout)
     owner_monitor = Process.monitor(options.owner)
-    Gate.runs(options.gates.places)
-
     how = %{mode: mode, pty: options.pty, joints: joints(options)}
 
-    with {:ok, start} <- Shepherd.spawn(id, request, how, options.spawn_timeout),
+    with :ok <- Gate.runs(options.gates.places, deadline),
+         {:ok, start} <- Shepherd.spawn(id, request, how, options.spawn_timeout),
          {control, stdin, stdout, stderr} = start.handles,
          {:started, os_pid, guardian_pid, containment} <-
            control |> await_start(deadline, owner_monitor, options) |> settle(start, options) do
