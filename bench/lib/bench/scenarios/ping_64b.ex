@@ -3,8 +3,7 @@ defmodule Bench.Scenarios.Ping64b do
   # two wake-ups of processes, and the wait for the answer in between.
 
   use Bench.Scenario
-
-  @size 64
+  alias Bench.Ping
 
   @impl true
   def question, do: "How long does a 64 byte message take through cat and back?"
@@ -20,7 +19,7 @@ defmodule Bench.Scenarios.Ping64b do
   def baseline, do: "Port"
 
   @impl true
-  def references(sizes), do: [{"C", ["ping", "0", "#{@size}", "#{sizes.messages}", "cat"]}]
+  def references(sizes), do: [{"C", ["ping", "0", "#{Ping.size()}", "#{sizes.messages}", "cat"]}]
 
   @impl true
   def measure(%{module: module, arg: arg} = contestant, sizes) do
@@ -29,28 +28,19 @@ defmodule Bench.Scenarios.Ping64b do
 
     {results, counts} =
       Bench.Counters.during(contestant, fn ->
-        for number <- 1..sizes.messages, do: ping(module, process, number)
+        for number <- 1..sizes.messages, do: Ping.exchange(contestant, process, number)
       end)
 
     used = Bench.Cpu.between(before, Bench.Cpu.now())
     module.close(process)
-    wrong = Enum.count(results, fn {right?, _us} -> not right? end)
 
     %{
       work: sizes.messages,
-      wrong: if(wrong > 0, do: "#{wrong} of #{sizes.messages} answers were wrong"),
+      wrong: Ping.wrong(results),
       samples: Enum.map(results, &elem(&1, 1)),
       own_us: used.own,
       counts: counts
     }
-  end
-
-  defp ping(module, process, number) do
-    message = <<number::size(@size)-unit(8)>>
-    begin = System.monotonic_time(:nanosecond)
-    :ok = module.put(process, message)
-    answer = get(module, process, @size, "")
-    {answer == message, (System.monotonic_time(:nanosecond) - begin) / 1000}
   end
 
   @impl true
@@ -58,13 +48,4 @@ defmodule Bench.Scenarios.Ping64b do
 
   @impl true
   def bars, do: [bar("auto", "p50 us", :at_most, 1, :best_peer), no_enters()]
-
-  defp get(_module, _process, left, got) when left <= 0, do: got
-
-  defp get(module, process, left, got) do
-    case module.get(process) do
-      :eof -> got
-      chunk -> get(module, process, left - byte_size(chunk), got <> chunk)
-    end
-  end
 end
