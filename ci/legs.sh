@@ -137,7 +137,7 @@ limited() {
     rm -rf "$folder"
     [ -z "$left" ] || {
         echo "FAILED: left behind in TMPDIR: $left"
-        status=1
+        [ "$status" -ne 0 ] || status=1
     }
     return $status
 }

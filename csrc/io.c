@@ -213,7 +213,7 @@ static ERL_NIF_TERM given(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM
     handle->stats.bytes += n;
     handle->stats.ops++;
     if (after != NULL)
-        nr_turns_read(&handle->turn, n, after);
+        nr_turns_read(&handle->turn, n, handle->emptied && !handle->has_late, after);
     charge(env, n);
     return nr_term_ok(env, binary);
 }

@@ -10,7 +10,7 @@
 #define MUCH ((size_t)32 * 1024)
 
 /* Who gives so much in TICKS of the watch is busy, in whatever pieces it is read: who is read late gives much at once, who is read
- * at once little, and both would stay what they are. But for who gives small PIECEs all the time: it answers somebody
+ * at once little, and both would stay what they are. But for who gives small PIECEs, each of them all there was, more than once a tick: it answers somebody
  * (docs/decisions/0014). */
 #define BUSY  ((size_t)16 * 1024)
 #define PIECE ((size_t)8 * 1024)
@@ -24,7 +24,7 @@
 #define LOOKS   2
 #define PENANCE 8
 
-/* A turn that gave more than a pipe's usual size was filled again. */
+/* A turn that gave more than a pipe's usual size was filled again, or the pipe has grown, which is for who fills it again and again. */
 #define FILLED_AGAIN ((size_t)128 * 1024)
 
 /* Who was counted as a reader in turn is forgotten after so many of the watch's ticks, should it not have come by: it does something
@@ -115,28 +115,34 @@ void nr_turns_comes(struct nr_turn *turn)
 }
 
 /* Whether it is busy: at once where it gives much, else by what it gave in the last TICKS; and no more if it waited for its turn and has
- * little to give then. */
-static void weigh(struct nr_turn *turn, size_t bytes)
+ * little to give then. Without a crowd nothing ticks, and the last read says it. */
+static void weigh(struct nr_turn *turn, size_t bytes, bool took_all)
 {
+    bool is_piece = took_all && bytes < PIECE;
     unsigned tick = atomic_load_explicit(&now, memory_order_relaxed);
     unsigned age = tick - turn->since;
-    if (age >= TICKS) {
+    if (!atomic_load_explicit(&crowd, memory_order_relaxed)) {
+        turn->is_busy = false;
+        turn->since = tick;
+        turn->lately = 0;
+        turn->pieces = 0;
+    } else if (age >= TICKS) {
         turn->is_busy = age < 2 * TICKS && turn->lately >= BUSY && turn->pieces < TICKS;
         turn->since = tick;
         turn->lately = 0;
         turn->pieces = 0;
     }
     turn->lately += bytes;
-    turn->pieces += bytes < PIECE;
+    turn->pieces += is_piece;
     if (bytes >= MUCH)
         turn->is_busy = true;
-    else if (turn->is_due && bytes < PIECE)
+    else if (turn->is_due && is_piece)
         turn->is_busy = false;
 }
 
-void nr_turns_read(struct nr_turn *turn, size_t bytes, struct nr_after_read *after)
+void nr_turns_read(struct nr_turn *turn, size_t bytes, bool took_all, struct nr_after_read *after)
 {
-    weigh(turn, bytes);
+    weigh(turn, bytes, took_all);
     turn->is_due = false;
     turn->looks = 0;
     turn->bytes += bytes;
@@ -144,7 +150,7 @@ void nr_turns_read(struct nr_turn *turn, size_t bytes, struct nr_after_read *aft
         turn->penance = 0;
     if (turn->is_busy)
         count_in(turn);
-    after->read_much = bytes >= MUCH;
+    after->read_much = turn->bytes >= MUCH;
 }
 
 /* Lets the watch know that somebody reads much, where it wants to. */
@@ -168,20 +174,20 @@ void nr_turns_after_read(ErlNifEnv *env, const struct nr_after_read *after)
 
 void nr_turns_ends(struct nr_turn *turn)
 {
+    if (turn->bytes > 0 && turn->penance > 0)
+        turn->penance--;
     turn->bytes = 0;
 }
 
 /* At an empty pipe, of a turn that is not over yet. */
 static bool looks_again(struct nr_turn *turn)
 {
-    if (turn->penance > 0) {
-        turn->penance--;
+    if (turn->penance > 0)
         return false;
-    }
     if (turn->looks++ < LOOKS)
         return true;
     if (turn->bytes < FILLED_AGAIN)
-        turn->penance = PENANCE;
+        turn->penance = 1 + PENANCE;
     return false;
 }
 
@@ -191,6 +197,9 @@ enum nr_turns_answer nr_turns_ask(struct nr_turn *turn, bool is_empty)
         return NR_TURNS_GO_ON;
     if (turn->bytes >= TURN)
         return NR_TURNS_WAIT;
+    /* What it gave long ago says nothing. */
+    if (atomic_load_explicit(&now, memory_order_relaxed) - turn->since >= 2 * TICKS)
+        turn->is_busy = false;
     if (!turn->is_busy)
         return NR_TURNS_GO_ON;
     if (atomic_load_explicit(&too_many, memory_order_relaxed) > 0)

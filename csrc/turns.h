@@ -54,8 +54,8 @@ int nr_turns_open(void);
 /* The reader is here again; its handle's mutex held. */
 void nr_turns_comes(struct nr_turn *turn);
 
-/* A read gave it so many bytes; its handle's mutex held. */
-void nr_turns_read(struct nr_turn *turn, size_t bytes, struct nr_after_read *after);
+/* A read gave it so many bytes, all there was or not; its handle's mutex held. */
+void nr_turns_read(struct nr_turn *turn, size_t bytes, bool took_all, struct nr_after_read *after);
 
 /* It waits for its pipe now: the turn is over; its handle's mutex held. */
 void nr_turns_ends(struct nr_turn *turn);

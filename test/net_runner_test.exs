@@ -752,6 +752,7 @@ defmodule NetRunnerTest do
         {:EXIT, me, :killed},
         {:select, make_ref(), :undefined, :ready_input},
         {:fed, me, :ok},
+        {:breaks, me, {:broken, :eio}},
         {:"$gen_call", {me, make_ref()}, :await},
         :timeout,
         "text"

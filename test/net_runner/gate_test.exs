@@ -64,6 +64,8 @@ defmodule NetRunner.GateTest do
     _ = NetRunner.Shepherd.info()
     assert_receive {:trace, ^shepherd, :receive, {:"$gen_call", _from, :info}}, 5_000
     :erlang.trace(shepherd, false, [:receive])
+    delivered = :erlang.trace_delivered(shepherd)
+    assert_receive {:trace_delivered, ^shepherd, ^delivered}, 5_000
     heard(shepherd, 0)
   end
 

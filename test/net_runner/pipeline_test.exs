@@ -199,7 +199,7 @@ defmodule NetRunner.PipelineTest do
   end
 
   # A feeder that has raised, until the server of its command leaves.
-  defp hold_while_it_stops_others do
+  defp hold_while_it_stops_others(held) do
     receive do
       {:feeder, feeder} ->
         {:links, [server]} = Process.info(feeder, :links)
@@ -210,6 +210,7 @@ defmodule NetRunner.PipelineTest do
         end)
 
         :erlang.suspend_process(feeder)
+        File.write!(held, "go\n")
         leaves = {:current_function, {NetRunner.Process.Server, :left?, 3}}
 
         eventually("its server leaves", 5_000, fn ->
@@ -333,10 +334,17 @@ defmodule NetRunner.PipelineTest do
       {_, 0} = System.cmd("mkfifo", [fifo])
       first = sh("read line; read stopped <#{fifo}")
       ready = tmp_path("ready")
-      last = sh("trap 'echo >#{fifo}' TERM; : >#{ready}; while :; do sleep 0.01; done")
+      held = tmp_path("held")
+      {_, 0} = System.cmd("mkfifo", [held])
+
+      # It ends once its feeder is held.
+      last =
+        sh(
+          "trap 'echo >#{fifo}; read go <#{held}; exit' TERM; : >#{ready}; while :; do sleep 0.01; done"
+        )
 
       back_at_baseline(fn ->
-        stops = Task.async(&hold_while_it_stops_others/0)
+        stops = Task.async(fn -> hold_while_it_stops_others(held) end)
 
         breaks =
           Stream.map(1..2, fn
@@ -350,7 +358,7 @@ defmodule NetRunner.PipelineTest do
           end)
 
         assert_raise RuntimeError, "boom", fn ->
-          run(pipeline([first, last]), input: breaks, kill_timeout: 300, backend: backend)
+          run(pipeline([first, last]), input: breaks, backend: backend)
         end
 
         Task.await(stops)

@@ -940,6 +940,7 @@ defmodule NetRunner.ProcessTest do
           {:EXIT, self(), :normal},
           {:DOWN, make_ref(), :process, self(), :normal},
           {:fed, self(), :ok},
+          {:breaks, self(), {:broken, :eio}},
           {make_ref(), :ready},
           {:select, make_ref(), :undefined, :ready_input}
         ],

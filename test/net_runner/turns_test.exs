@@ -168,6 +168,7 @@ defmodule NetRunner.TurnsTest do
     on_backends "one that gives much in small pieces takes turns, too" do
       p = zeros(backend)
       full(p)
+      ticks(1)
       for _ <- 1..4, do: {:ok, <<_::binary-size(4096)>>} = P.read(p, 4096)
       Nif.turns_let_in(0, 1)
       assert {:ok, _at_once} = look(p)
@@ -179,12 +180,21 @@ defmodule NetRunner.TurnsTest do
     end
 
     on_backends "one that gives small pieces all the time answers somebody, and takes none" do
-      p = zeros(backend)
-      for _ <- 1..64, do: {:ok, <<_::binary-size(4096)>>} = P.read(p, 4096)
+      {p, _os_pid} = cat = cat_behind_64k(backend)
+      take(p, 65_536, fn _bytes -> :ok end)
+      piece = :binary.copy("x", 512)
+      ticks(1)
+
+      for _ <- 1..65 do
+        give(cat, piece)
+        assert P.read(p) == {:ok, piece}
+      end
+
       ticks(64)
-      {:ok, _piece} = P.read(p, 4096)
+      give(cat, piece)
+      assert P.read(p) == {:ok, piece}
       Nif.turns_let_in(0, 1)
-      assert {:ok, _at_once} = look(p)
+      assert look(p) != :turn
       P.stop(p)
     end
 
@@ -192,7 +202,6 @@ defmodule NetRunner.TurnsTest do
       p = zeros(backend)
       read_much(p)
       ticks(128)
-      {:ok, _piece} = P.read(p, 4096)
       Nif.turns_let_in(0, 1)
       assert {:ok, _at_once} = look(p)
       P.stop(p)

@@ -81,7 +81,7 @@ defmodule NetRunner.Process.Server do
     how = %{mode: mode, pty: options.pty, joints: joints(options)}
 
     with :ok <- Gate.runs(options.gates.places, deadline),
-         {:ok, start} <- Shepherd.spawn(id, request, how, options.spawn_timeout),
+         {:ok, start} <- Shepherd.spawn(id, request, how, Pipe.left(deadline)),
          {control, stdin, stdout, stderr} = start.handles,
          {:started, os_pid, guardian_pid, containment} <-
            control |> await_start(deadline, owner_monitor, options) |> settle(start, options) do
@@ -407,7 +407,7 @@ defmodule NetRunner.Process.Server do
   def handle_info({:EXIT, feeder, reason}, %{feeder: feeder} = state) when feeder != nil do
     # It was killed. Servers do not wait for each other.
     spawn(broke(state))
-    {:noreply, broke_off(state, {:raised, :exit, reason, []})}
+    {:noreply, broke_off(state, state.fed || {:raised, :exit, reason, []})}
   end
 
   # Feeders that ended, and processes that were linked without our doing.
@@ -431,7 +431,7 @@ defmodule NetRunner.Process.Server do
   defp end_feeder(%{exit: nil, feeder: feeder}), do: Process.exit(feeder, :kill)
 
   # The command reads no more: the input is left at its next write, and cleans up. One that broke off may be stopping those
-  # behind it, each of which has its grace.
+  # behind it, and has the grace of one.
   defp end_feeder(%{feeder: feeder, stdin: stdin} = state) do
     close(stdin)
 
