@@ -193,17 +193,19 @@ defmodule NetRunner.Options do
     raise ArgumentError, "unknown option #{inspect(given)} for #{call_name(call)}"
   end
 
-  defp call_name(call) when call in @to_the_end, do: "NetRunner.#{call}/2"
-  defp call_name(:stream), do: "NetRunner.stream/2"
-  defp call_name(:process), do: "NetRunner.Process.start/3"
-  defp call_name(:daemon), do: "NetRunner.Daemon.start_link/1"
-  defp call_name(:gate), do: "NetRunner.Gate.start_link/1"
-  defp call_name(:top), do: "NetRunner.top/1"
-  defp call_name(:record), do: "NetRunner.Test.record/3"
-  defp call_name(:cassette), do: "NetRunner.Test.cassette/2"
-  defp call_name(:fake), do: "NetRunner.Test.fake/3"
-  defp call_name(:redirect), do: "NetRunner.Test.with_cassettes/3"
-  defp call_name(:replays), do: "NetRunner.Test.start/1"
+  @doc "What a call is called, for messages."
+  @spec call_name(call) :: String.t()
+  def call_name(call) when call in @to_the_end, do: "NetRunner.#{call}/2"
+  def call_name(:stream), do: "NetRunner.stream/2"
+  def call_name(:process), do: "NetRunner.Process.start/3"
+  def call_name(:daemon), do: "NetRunner.Daemon.start_link/1"
+  def call_name(:gate), do: "NetRunner.Gate.start_link/1"
+  def call_name(:top), do: "NetRunner.top/1"
+  def call_name(:record), do: "NetRunner.Test.record/3"
+  def call_name(:cassette), do: "NetRunner.Test.cassette/2"
+  def call_name(:fake), do: "NetRunner.Test.fake/3"
+  def call_name(:redirect), do: "NetRunner.Test.with_cassettes/3"
+  def call_name(:replays), do: "NetRunner.Test.start/1"
 
   @spec wrong!(atom, String.t(), term) :: no_return
   defp wrong!(name, expected, value) do

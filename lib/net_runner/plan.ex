@@ -35,6 +35,9 @@ defmodule NetRunner.Plan do
             [:input, :stdout, :stderr, :owner, :pty, :arg0, :packet, :max_frame_size]
   @own [:stderr, :arg0, :ok | @shared -- [:spawn_timeout]]
 
+  # Of stderr: it comes to the caller, and in the form that the whole has.
+  defguardp is_apart(stderr) when stderr == :capture or is_tagged(stderr)
+
   @spec new(term, keyword, Options.call()) :: {:ok, t} | {:error, NetRunner.Error.reason()}
   # One stage is a command like any other.
   def new(%Pipeline{stages: [%Command{} = command]}, opts, call), do: new(command, opts, call)
@@ -215,7 +218,7 @@ defmodule NetRunner.Plan do
 
     for {name, _value} <- own, name not in names do
       raise ArgumentError,
-            "stage #{place.number} of the pipeline cannot have the option #{inspect(name)}#{why(name)}"
+            "stage #{place.number} of the pipeline cannot have the option #{inspect(name)}#{why(name, call)}"
     end
 
     {ok, own} =
@@ -235,13 +238,23 @@ defmodule NetRunner.Plan do
     end
   end
 
-  defp why(name) when name in [:input, :input_buffer], do: ", only the first one"
-  defp why(:stdout), do: ", only the last one"
-  defp why(_name), do: ", only the call"
+  defp why(name, _call) when name in [:input, :input_buffer], do: ", only the first one"
+  defp why(:stdout, _call), do: ", only the last one"
+  defp why(:pty, _call), do: ": a pipeline has no terminal"
+  defp why(:owner, _call), do: ": a pipeline's is the process that runs it"
+
+  defp why(name, call) do
+    if name in Options.names(call),
+      do: ", only the call",
+      else: ", and #{Options.call_name(call)} has none"
+  end
 
   # Nobody would read it.
-  defp check_stderr(apart) when apart in [:capture, :pipe] or is_tagged(apart),
+  defp check_stderr(apart) when is_apart(apart),
     do: invalid(:stderr, "#{inspect(apart)} is for all commands, give it to the call")
+
+  defp check_stderr(:pipe),
+    do: invalid(:stderr, ":pipe is for NetRunner.Process and NetRunner.Daemon")
 
   defp check_stderr(_other), do: :ok
 

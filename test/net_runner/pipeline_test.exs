@@ -744,6 +744,9 @@ defmodule NetRunner.PipelineTest do
       assert {:error, {:invalid, :stderr, "stage 2: :capture is for all commands" <> _}} =
                run(pipeline([["cat"], Command.new("cat", [], stderr: :capture)]))
 
+      assert {:error, {:invalid, :stderr, "stage 2: :pipe is for NetRunner.Process" <> _}} =
+               run(pipeline([["cat"], Command.new("cat", [], stderr: :pipe)]))
+
       message = "a pipeline can only be run by run/2, exec/2, stream!/2 and their kin"
       whole = pipeline([["cat"], ["cat"]])
       assert NetRunner.Process.start(whole) == {:error, {:invalid_cmd, message}}
@@ -763,11 +766,29 @@ defmodule NetRunner.PipelineTest do
             {[timeout: 1], 2, ":timeout, only the call"},
             {[spawn_timeout: 1], 2, ":spawn_timeout, only the call"},
             {[lines: true], 2, ":lines, only the call"},
-            {[pty: true], 1, ":pty, only the call"}
+            {[gate: :some], 1, ":gate, only the call"},
+            {[pty: true], 1, ":pty: a pipeline has no terminal"},
+            {[owner: self()], 1, ":owner: a pipeline's is the process that runs it"},
+            {[exit: :ignore], 2, ":exit, and NetRunner.run/2 has none"},
+            {[ready: {:tcp, 1}], 2, ":ready, and NetRunner.run/2 has none"},
+            {[on_output: :log], 1, ":on_output, and NetRunner.run/2 has none"}
           ] do
         stages = List.replace_at([["cat"], ["cat"]], place - 1, Command.new("cat", [], opts))
         message = ~r/^stage #{place} of the pipeline cannot have the option #{why}$/
         assert_raise ArgumentError, message, fn -> run(pipeline(stages)) end
+      end
+
+      # The same of a stream, which has exit: and no timeout:.
+      for {opts, why} <- [
+            {[exit: :ignore], ", only the call"},
+            {[timeout: 1], ", and NetRunner.stream/2 has none"}
+          ] do
+        stages = pipeline([["cat"], Command.new("cat", [], opts)])
+
+        message =
+          "stage 2 of the pipeline cannot have the option #{inspect(opts |> hd() |> elem(0))}#{why}"
+
+        assert_raise ArgumentError, message, fn -> stream!(stages) end
       end
 
       assert_raise ArgumentError, ~r/unknown option :buffer/, fn ->
