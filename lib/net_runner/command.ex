@@ -12,7 +12,7 @@ defmodule NetRunner.Command do
   ## Options
 
   A command may carry any option of the calls that take commands. Options given to the call win, each as a
-  whole: an `env:` of the call replaces that of the command. An option that the call does not have raises there, as if it
+  whole: an `env:` of the call replaces that of the command (in a pipeline it is the other way round: `NetRunner.Pipeline`). An option that the call does not have raises there, as if it
   had been given to the call: a command with a `timeout:` cannot be made a stream, which would run without one, and
   nobody would know. What is to be used in both ways is made without it, and gets it from the call, or from
   `put_opts/2`. Only a command's `ok:`, its exit codes that are no failure, is ignored by those that tell how it ended and do

@@ -24,7 +24,7 @@ defmodule NetRunner.Pipeline do
   | `{:tee, command}` | a command that gets a copy on its stdin |
   | a `NetRunner.Pipeline` | its stages |
 
-  The first and the last are commands. With one stage it is a command like any other.
+  The first and the last are commands. With one stage it is a command like any other, but that its own options win ("Options", below).
 
   **A function** is given a lazy enumerable of what the command before it writes, in binaries as they come, and returns an
   enumerable of iodata for the next. `{fun, lines: true}` gives it lines without their ends instead (with `max_line_length:` as
@@ -51,10 +51,11 @@ defmodule NetRunner.Pipeline do
 
   ## Options
 
-  The first command takes every form of `input:`, the last one every form of `stdout:`, both of the call or of their own. What
-  concerns the run as a whole (`timeout:`, `lines:`, `into:`, `ok:`, ...) is given to the call. All other options of the call
+  The first command takes every form of `input:`, the last one every form of `stdout:`, both of the call or of their own; those of the
+  call win. What concerns the run as a whole (`timeout:`, `lines:`, `into:`, `ok:`, ...) is given to the call. All other options of the call
   (`cd:`, `env:`, `user:`, `kill_timeout:`, ...) are those of each command that has none of its own: here a command's own
-  options win. `pty:` and `arg0:` cannot be the call's.
+  options win, also where it is the only one (elsewhere the call's do: `NetRunner.Command`). `pty:` and `arg0:` of the
+  call are for one alone.
 
   `stderr:` of the call is that of each command: `:consume` keeps the last bytes of each, `:capture` gives each its own in
   `NetRunner.Result` (`stages`) and all of them, one after the other, in `stderr`. `:merge` is only about the last command; a

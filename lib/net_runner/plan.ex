@@ -39,8 +39,18 @@ defmodule NetRunner.Plan do
   defguardp is_apart(stderr) when stderr == :capture or is_tagged(stderr)
 
   @spec new(term, keyword, Options.call()) :: {:ok, t} | {:error, NetRunner.Error.reason()}
-  # One stage is a command like any other.
-  def new(%Pipeline{stages: [%Command{} = command]}, opts, call), do: new(command, opts, call)
+  # One stage is a command like any other, but for whose options win: a list of stages that is made at run time means the same
+  # at each length.
+  def new(%Pipeline{stages: [%Command{} = command]}, opts, call) do
+    %{opts: own} = command = Command.for_call(command, call)
+    {cmd, opts} = Command.resolve(command, opts)
+
+    with {:ok, whole} <- Options.validate(opts, call),
+         {:ok, options} <- Options.validate(opts ++ wins(own), call),
+         {:ok, cmd} <- Executable.check_cmd(cmd),
+         do: {:ok, tee_stdout([stage(cmd, options, Map.get(options, :ok, [0]))], whole)}
+  end
+
   def new(%Pipeline{stages: [[_ | _] = cmd]}, opts, call), do: new(cmd, opts, call)
 
   def new(%Pipeline{stages: stages}, opts, call) do
@@ -59,6 +69,13 @@ defmodule NetRunner.Plan do
     with {:ok, options} <- Options.validate(opts, call),
          {:ok, cmd} <- Executable.check_cmd(cmd),
          do: {:ok, tee_stdout([stage(cmd, options, Map.get(options, :ok, [0]))], options)}
+  end
+
+  # What it could have for itself in any pipeline.
+  defp wins(own) do
+    for {name, value} = option <- Options.named(own),
+        name in @own and not (name == :stderr and is_apart(value)),
+        do: option
   end
 
   @doc "How long the ladder of its commands may take, in milliseconds."

@@ -114,6 +114,36 @@ defmodule NetRunner.PipelineTest do
                {"given in /tmp, umask 0027\nown in /tmp, umask 0027\ngiven in /, umask 0077\n", 0}
     end
 
+    on_backends "has its own options rather than the call's, however many there are" do
+      show = ["-c", "cat; echo $A in $PWD; echo err >&2; exit 3"]
+      own = [env: [A: "own"], cwd: "/", stderr: :merge, ok: [3], input: "its own,"]
+      command = Command.new("sh", show, own)
+      opts = [env: [A: "given"], cd: "/tmp", stderr: :discard, ok: [0], backend: backend]
+
+      for stages <- [[command], [command, ["cat"]]] do
+        assert {"its own,own in /\nerr\n", _status} = run!(pipeline(stages), opts)
+
+        # What it reads and writes at the ends is the whole's: there the call's win.
+        assert {"the call's,own in /\nerr\n", _status} =
+                 run!(pipeline(stages), [input: "the call's,"] ++ opts)
+      end
+
+      # A plain command's are the defaults of the call's.
+      assert {"its own,given in /tmp\n", 3} = run(command, Keyword.delete(opts, :ok))
+    end
+
+    test "alone in a pipeline leaves the whole its form" do
+      quiet = Command.new("sh", ["-c", "echo out; echo err >&2"], stderr: :discard)
+      both = fn opts -> for more <- [[], [["cat"]]], do: run(pipeline([quiet | more]), opts) end
+      assert both.(stderr: :capture) == [{"out\n", 0, ""}, {"out\n", 0, ""}]
+      assert both.(stderr: :tagged) == [{[stdout: "out\n"], 0}, {[stdout: "out\n"], 0}]
+
+      # What comes here is the whole's, and so the call's to say.
+      apart = Command.put_opts(quiet, stderr: :capture, timeout: 20_000)
+      assert run(pipeline([apart])) == {"out\n", 0, "err\n"}
+      assert run(pipeline([apart]), stderr: :merge, timeout: 10_000) == {"out\nerr\n", 0}
+    end
+
     test "may be a template's, and pipelines may stand in pipelines" do
       inner = pipeline([Command.new("sort", ["-n"]), ["uniq"]])
       assert %Pipeline{stages: [_, _, _, _]} = whole = pipeline([["cat"], inner, ["tac"]])
