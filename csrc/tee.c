@@ -11,10 +11,13 @@
  *     nobody reads the copy any more   who wanted it wants no more: the stream goes on alone, exit 0
  *     the copy fails otherwise         the stream goes on alone, and is whole. The copy is not, and
  *                                      that is said at the end: exit with the errno (ENOSPC, EFBIG,
- *                                      EDQUOT, EIO, ...: all of Linux are below 256), also where
- *                                      stdout fails later or loses its reader
- *     stdin or stdout fails otherwise  exit with the errno, at once
+ *                                      EDQUOT, EIO, ...), also where stdout fails later or loses its
+ *                                      reader
+ *     stdin or stdout fails otherwise  exit with 133 + the errno, at once
  *     descriptor 2 is closed           exit EBADF, before anything is read
+ *
+ * 133 is the last errno of Linux. A byte has room for 122 more, and EDQUOT is the 122nd: what is beyond, or
+ * larger elsewhere, is told as EIO. lib/net_runner/running.ex reads it.
  *
  * To stop at the copy's failure instead would give stdout's reader an end of file like any other, in
  * the middle of a stream that nothing is wrong with. The copy has every byte that stdout took.
@@ -28,7 +31,9 @@
 #include <signal.h>
 #include <unistd.h>
 
-/* Some file systems say only now what became of what was written. The exit is the errno. */
+enum { STREAM = 133, COPY_MAX = STREAM, STREAM_MAX = 255 - STREAM };
+
+/* Some file systems say only now what became of what was written. */
 static int end_of(int fd)
 {
     return close(fd) < 0 && errno != EINTR ? nr_errno() : 0;
@@ -61,8 +66,10 @@ int main(void)
         stream.lost = end_of(stream.copy);
 
     if (stream.lost != 0 && stream.lost != -EPIPE)
-        r = stream.lost;
+        return -stream.lost <= COPY_MAX ? -stream.lost : EIO;
     if (r == -EPIPE)
         end_by_sigpipe();
-    return -r;
+    if (r == 0)
+        return 0;
+    return STREAM + (-r <= STREAM_MAX ? -r : EIO);
 }

@@ -40,7 +40,8 @@ defmodule NetRunner.Pipeline do
   **A tee** passes on what it reads and writes a copy of it, within the kernel (tee(2), splice(2)) where that can be; the slower
   of the two readers sets the pace. A command behind a tee has its stdout thrown away, unless it has `stdout: {:file, path}`
   of its own. If it takes no more before the end, the stream goes on without it. If the copy cannot be written (a full
-  disk), the stream goes on and is whole, and the pipeline has failed with `{:file, path, posix}`.
+  disk), the stream goes on and is whole, and the pipeline has failed with `{:file, path, posix}`. If its stdout cannot be
+  written, all ends there, with the same of that file.
 
       iex> path = Path.join(System.tmp_dir!(), "net_runner_tee_\#{System.unique_integer([:positive])}")
       iex> {count, 0} = NetRunner.run(NetRunner.pipeline([["seq", "1000"], {:tee, path}, ["wc", "-l"]]))

@@ -34,7 +34,7 @@ defmodule NetRunner.Reason do
     {quote(do: {:cd, posix}), "start: `cd:`", {:cd, :enoent},
      "cannot change directory: no such file or directory (enoent)"},
     {quote(do: {:file, Path.t(), posix}),
-     "start: a file of `input:`, `stdout:` or `stderr:`; later: the copy of a tee could not be written",
+     "start: a file of `input:`, `stdout:` or `stderr:`; later: a tee could not write its copy, or its stdout",
      {:file, "/a b", :enoent}, "cannot open or write '/a b': no such file or directory (enoent)"},
     {quote(do: {:pty, posix}), "start: `pty:`", {:pty, :enospc},
      "cannot have a terminal: no space left on device (enospc)"},

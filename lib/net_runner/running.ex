@@ -331,18 +331,29 @@ defmodule NetRunner.Running do
   end
 
   defp told(%{stage: stage, kind: kind}, {result, trouble}) do
-    result = because(%{result | cmd: stage.shown}, trouble || copy_failed(stage, result))
+    result = because(%{result | cmd: stage.shown}, trouble || tee_failed(stage, result))
     %{result: result, ok: stage.ok, branch?: kind == :branch, tee?: kind == :tee}
   end
 
   defp because(result, nil), do: result
   defp because(result, {cause, reason}), do: %{result | cause: cause, error: reason}
 
-  # A tee's exit code is the errno of the output that it could not write (csrc/tee.c).
-  defp copy_failed(%{copy: {:file, path, _, _}}, %{exit: {:exited, errno}}) when errno != 0,
-    do: {:io_error, {:file, path, NetRunner.Protocol.posix(errno)}}
+  # A tee's exit code says which of its outputs it could not write, and the errno (csrc/tee.c).
+  @stream 133
 
-  defp copy_failed(_stage, _result), do: nil
+  defp tee_failed(%{copy: copy, options: %{stdout: stdout}}, %{exit: {:exited, code}})
+       when copy != nil and code != 0 do
+    if code > @stream,
+      do: {:io_error, not_written(stdout, code - @stream)},
+      else: {:io_error, not_written(copy, code)}
+  end
+
+  defp tee_failed(_stage, _result), do: nil
+
+  defp not_written({:file, path, _how, _mode}, errno),
+    do: {:file, path, NetRunner.Protocol.posix(errno)}
+
+  defp not_written(_pipe, errno), do: NetRunner.Protocol.posix(errno)
 
   defp ending(%{process: process} = command, began) do
     case NetRunner.Process.conclude(process, :infinity) do

@@ -651,6 +651,9 @@ END_TEST
 
 /* ---- failures -------------------------------------------------------------------------------- */
 
+/* Added to the errno of stdin or stdout in the exit; the copy's is told as it is. */
+#define STREAM 133
+
 START_TEST(a_copy_that_fails_leaves_the_stream_whole_and_is_told_of_at_the_end)
 {
     give_file(COPY, "/dev/full", O_WRONLY);
@@ -710,7 +713,7 @@ START_TEST(a_stdout_that_fails_ends_it)
     give_file(OUT, "/dev/full", O_WRONLY);
     start();
     pump(1024 * MIB);
-    ck_assert_int_eq(exit_of_program(), ENOSPC);
+    ck_assert_int_eq(exit_of_program(), STREAM + ENOSPC);
     ck_assert(at[IN].gone);
     ck_assert_uint_eq(at[COPY].done, 0);
 }
@@ -723,9 +726,20 @@ START_TEST(the_copy_has_what_stdout_took_before_it_failed)
     file_size_max = 100001;
     start();
     pump(4 * MIB);
-    ck_assert_int_eq(exit_of_program(), EFBIG);
+    ck_assert_int_eq(exit_of_program(), STREAM + EFBIG);
     expect_file(file, 0, 100001);
     ck_assert_uint_eq(at[COPY].done, 100001);
+}
+END_TEST
+
+START_TEST(where_both_outputs_fail_the_copy_is_told_of)
+{
+    give_take(OUT, temporary_file());
+    give_file(COPY, "/dev/full", O_WRONLY);
+    file_size_max = 100001;
+    start();
+    pump(4 * MIB);
+    ck_assert_int_eq(exit_of_program(), ENOSPC);
 }
 END_TEST
 
@@ -740,7 +754,7 @@ START_TEST(a_stdin_that_cannot_be_read_ends_it)
         give_take(IN, another(theirs[OUT]));
     start();
     pump(0);
-    ck_assert_int_eq(exit_of_program(), expected[_i]);
+    ck_assert_int_eq(exit_of_program(), STREAM + expected[_i]);
     ck_assert_uint_eq(at[OUT].done + at[COPY].done, 0);
 }
 END_TEST
@@ -791,6 +805,7 @@ int main(void)
     tcase_add_test(tcase, without_a_descriptor_2_nothing_is_copied);
     tcase_add_test(tcase, a_stdout_that_fails_ends_it);
     tcase_add_test(tcase, the_copy_has_what_stdout_took_before_it_failed);
+    tcase_add_test(tcase, where_both_outputs_fail_the_copy_is_told_of);
     tcase_add_loop_test(tcase, a_stdin_that_cannot_be_read_ends_it, 0, 3);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);

@@ -119,6 +119,21 @@ defmodule NetRunner.TeeTest do
       end)
     end
 
+    on_backends "whose stdout cannot be written to says that, and not the copy's name" do
+      back_at_baseline(fn ->
+        copy = tmp_path("copy")
+        numbers = ["seq", "100000"]
+        opts = [stdout: {:file, "/dev/full", [:append]}, backend: backend]
+        full = {:file, "/dev/full", :enospc}
+
+        for tee <- [{:tee, copy}, {:tee, ["cat"]}] do
+          {:ok, result} = exec(pipeline([numbers, tee]), opts)
+          assert {result.cause, result.error} == {:io_error, full}
+          assert run(pipeline([numbers, tee]), opts) == {:error, full}
+        end
+      end)
+    end
+
     @tag :slow
     on_backends "has all that was read of it, when the stream is halted or ends by a limit" do
       path = tmp_path("copy")
