@@ -28,10 +28,15 @@ defmodule NetRunner.Pipeline do
 
   **A function** is given a lazy enumerable of what the command before it writes, in binaries as they come, and returns an
   enumerable of iodata for the next. `{fun, lines: true}` gives it lines without their ends instead (with `max_line_length:` as
-  for streams); what it returns is written as it is. It runs in a process of its own (`$callers` names yours). An
+  for streams); what it returns is written as it is, each element by itself or, with `buffer: bytes`, put together as by
+  `input_buffer:` of the call. It runs in a process of its own (`$callers` names yours). An
   exception there, or in an `input:`, is raised where the pipeline was called; all commands are stopped before any of them sees
   an end of its input. When it has enough, or the next
   command takes no more, the command before it gets SIGPIPE.
+
+  Of functions in a row, the second reads the elements that the first one gives, whatever they are; with `lines:` they must be
+  iodata, and what they make together is cut into lines, wherever an element ends. `max_chunk_size:` is the first one's alone,
+  as it reads a pipe, and `buffer:` the last one's.
 
       iex> twice = fn lines -> Stream.map(lines, &[&1, &1, "\\n"]) end
       iex> NetRunner.run(NetRunner.pipeline([["seq", "3"], {twice, lines: true}, ["tac"]]))
@@ -85,7 +90,12 @@ defmodule NetRunner.Pipeline do
   @enforce_keys [:stages]
   defstruct [:stages]
 
-  @type fun_opts :: [lines: boolean | binary, max_line_length: term, max_chunk_size: pos_integer]
+  @type fun_opts :: [
+          lines: boolean | binary,
+          max_line_length: term,
+          max_chunk_size: pos_integer,
+          buffer: non_neg_integer
+        ]
   @type stage ::
           [binary, ...]
           | Command.t()

@@ -14,7 +14,7 @@ defmodule NetRunner.Plan do
   defstruct [:stages, :options]
 
   @typedoc """
-  One command. `shown` is what results and messages call it, `ok` its exit codes that are no failure, `via` the function
+  One command. `shown` is what results and messages call it, `ok` its exit codes that are no failure, `vias` the functions
   between the command before it and this one. `copy` makes it a tee: where its stderr, the copy, goes.
   """
   @type stage :: %{
@@ -22,7 +22,7 @@ defmodule NetRunner.Plan do
           shown: [binary, ...],
           options: Options.t(),
           ok: [0..255],
-          via: nil | Link.via(),
+          vias: [Link.via()],
           copy: nil | Link.file() | stage
         }
 
@@ -117,7 +117,7 @@ defmodule NetRunner.Plan do
   defp program(tee), do: {:ok, tee.cmd, tee.options}
 
   defp stage(cmd, options, ok),
-    do: %{cmd: cmd, shown: cmd, options: options, ok: ok, via: nil, copy: nil}
+    do: %{cmd: cmd, shown: cmd, options: options, ok: ok, vias: [], copy: nil}
 
   ## The options of a pipeline as a whole
 
@@ -160,11 +160,14 @@ defmodule NetRunner.Plan do
 
     links
     |> Enum.with_index(1)
-    |> Enum.reduce_while({:ok, [], nil}, fn
-      {{:via, via}, _number}, {:ok, stages, before} ->
-        {:cont, {:ok, stages, both(before, via)}}
+    |> Enum.reduce_while({:ok, [], []}, fn
+      {{:via, via}, _number}, {:ok, stages, vias} ->
+        case in_a_row(List.last(vias), via) do
+          :ok -> {:cont, {:ok, stages, vias ++ [via]}}
+          error -> {:halt, error}
+        end
 
-      {link, number}, {:ok, stages, via} ->
+      {link, number}, {:ok, stages, vias} ->
         place = %{
           number: number,
           first?: number == 1,
@@ -173,19 +176,41 @@ defmodule NetRunner.Plan do
         }
 
         case place(link, place, of_call) do
-          {:ok, stage} -> {:cont, {:ok, [%{stage | via: via} | stages], nil}}
+          {:ok, stage} -> {:cont, {:ok, [reads(stage, vias) | stages], []}}
           error -> {:halt, error}
         end
     end)
     |> then(fn
-      {:ok, stages, nil} -> {:ok, Enum.reverse(stages)}
+      {:ok, stages, []} -> {:ok, Enum.reverse(stages)}
       error -> error
     end)
   end
 
-  # Two functions in a row: the second reads what the first one gives, as it gives it.
-  defp both(nil, via), do: via
-  defp both(first, second), do: %{first | fun: &second.fun.(first.fun.(&1))}
+  # Of functions in a row only the first reads a pipe, and only what the last gives is written into one.
+  defp in_a_row(nil, _via), do: :ok
+
+  defp in_a_row(%{buffer: bytes, number: number}, _via) when bytes != nil,
+    do: refuse(:buffer, "what it gives is read by the next function, and not written", number)
+
+  defp in_a_row(_before, %{max_chunk_size: bytes, number: number}) when bytes != nil,
+    do:
+      refuse(
+        :max_chunk_size,
+        "a function behind another one reads its elements, and no chunks",
+        number
+      )
+
+  defp in_a_row(_before, _via), do: :ok
+
+  defp refuse(option, what, number),
+    do: {:error, Link.of_stage({:invalid, option, what}, number)}
+
+  defp reads(stage, []), do: stage
+
+  defp reads(stage, vias) do
+    buffer = List.last(vias).buffer || 0
+    %{stage | vias: vias, options: Map.put(stage.options, :input_buffer, buffer)}
+  end
 
   defp place({:command, cmd, own}, place, {_shared, whole, _call} = of_call) do
     at_ends =

@@ -4,13 +4,14 @@ defmodule NetRunner.Running do
   # are joined here. Whoever reads what the last of them says asks this module for everything else. It belongs to
   # the process that started it.
 
-  alias NetRunner.{Cut, Idle, Nif, Pipe, Pipefail, Plan, Result, Stats}
+  alias NetRunner.{Cut, Idle, Nif, Pipe, Pipefail, Plan, Result, Sink, Stats}
+  alias NetRunner.Pipeline.Functions
 
   @enforce_keys [:commands, :began]
   defstruct [:commands, :began, :group, joints: []]
 
   @typedoc """
-  `commands` in the order of their results. `source` is the pipe that the function before a command reads. A `:branch` is
+  `commands` in the order of their results. `source` is the pipe that a function before a command reads. A `:branch` is
   behind a tee, so that nobody reads on behind it.
   """
   @type command :: %{
@@ -113,11 +114,11 @@ defmodule NetRunner.Running do
   defp stdin(nil, stage), do: {stage.options.input, nil}
   defp stdin({:joint, _} = joint, _stage), do: {joint, nil}
 
-  defp stdin({:pipe, before}, %{via: via}),
-    do: {&feed(&1, via, before), before.pipes.stdout}
+  defp stdin({:pipe, before}, %{vias: vias}),
+    do: {&feed(&1, vias, before), before.pipes.stdout}
 
   defp stdout([], stage, running), do: {:ok, stage.options.stdout, running}
-  defp stdout([%{via: nil} | _], stage, running), do: joint(stage, running)
+  defp stdout([%{vias: []} | _], stage, running), do: joint(stage, running)
   defp stdout(_function, _stage, running), do: {:ok, :pipe, running}
 
   defp stderr(%{copy: nil, options: %{stderr: stderr}}, running), do: {:ok, stderr, running}
@@ -139,9 +140,12 @@ defmodule NetRunner.Running do
 
   @left {__MODULE__, :left}
 
-  # However the function ends, the command before it is told that nobody reads on.
-  defp feed(sink, via, before) do
-    before |> read(via) |> via.fun.() |> Enum.into(sink)
+  # Of a chunk, unless the function says otherwise.
+  @read_max 262_144
+
+  # However the functions end, the command before them is told that nobody reads on.
+  defp feed(sink, [first | _] = vias, before) do
+    Functions.each(vias, read(before, first), &Sink.put(sink, &1))
   catch
     :throw, @left -> :ok
   after
@@ -151,7 +155,7 @@ defmodule NetRunner.Running do
   defp read(before, via) do
     Stream.resource(
       fn -> {:cut, Cut.new(via)} end,
-      &read_next(before, via.max_chunk_size, &1),
+      &read_next(before, via.max_chunk_size || @read_max, &1),
       fn _cut -> :ok end
     )
   end

@@ -273,6 +273,80 @@ defmodule NetRunner.PipelineTest do
       assert run(pipeline([["printf", "a"], shout, twice, ["cat"]])) == {"AA", 0}
     end
 
+    test "that follows another one reads its elements as they are, or cut as it asks for" do
+      up = fn lines -> Stream.map(lines, &[String.upcase(&1), "!\n"]) end
+      letters = ["printf", "a\\nb\\n"]
+      assert run(pipeline([letters, & &1, {up, lines: true}, ["cat"]])) == {"A!\nB!\n", 0}
+
+      # Wherever the first one's elements begin and end, and whatever iodata they are.
+      odd = fn _chunks -> [[?o, ["n"]], "e\ntw", [], ~c"o\nthr", "ee"] end
+      seen = fn elements -> Stream.map(elements, &[inspect(&1), ";"]) end
+      assert run(pipeline([letters, odd, seen, ["cat"]])) |> elem(0) =~ ~s([111, ["n"]];)
+
+      assert run(pipeline([letters, odd, {seen, lines: true}, ["cat"]])) ==
+               {~s("one";"two";"three";), 0}
+
+      split = {seen, lines: true, max_line_length: {2, :split}}
+
+      assert run(pipeline([letters, odd, split, ["cat"]])) ==
+               {~s("on";"e";"tw";"o";"th";"re";"e";), 0}
+
+      # And so may a third one.
+      assert run(
+               pipeline([
+                 letters,
+                 {up, lines: true},
+                 &Enum.reverse/1,
+                 {seen, lines: true},
+                 ["cat"]
+               ])
+             ) ==
+               {~s("B!";"A!";), 0}
+    end
+
+    on_backends "that follows another one is lazy: it may stop both, and gets lines as they come" do
+      back_at_baseline(fn ->
+        bytes = fn chunks -> Stream.flat_map(chunks, &for(<<byte <- &1>>, do: <<byte>>)) end
+        first = {fn lines -> lines |> Stream.take(2) |> Stream.map(&[&1, ?\n]) end, lines: true}
+
+        {:ok, result} = exec(pipeline([["yes"], bytes, first, ["cat"]]), backend: backend)
+        assert {result.stdout, exits(result)} == {"y\ny\n", [signaled: :sigpipe, exited: 0]}
+      end)
+    end
+
+    test "that follows another one is told of its lines that are too long, behind those before" do
+      me = self()
+      see = fn lines -> Stream.each(lines, &send(me, {:line, &1})) end
+
+      for last <- ["long\nc\n", "long"] do
+        first = fn _chunks -> ["a\nb", ["\n", last]] end
+        stages = [["true"], first, {see, lines: true, max_line_length: {3, :error}}, ["cat"]]
+        error = assert_raise NetRunner.Error, fn -> run(pipeline(stages)) end
+        assert error.reason == {:line_too_long, 3}
+        assert_received {:line, "a"}
+        assert_received {:line, "b"}
+        refute_received {:line, _more}
+      end
+    end
+
+    on_backends "may have its elements put together to larger writes by buffer:" do
+      writes = fn opts ->
+        numbers = fn _chunks -> Stream.map(1..5000, &"#{&1}\n") end
+        {:ok, result} = exec(pipeline([["true"], {numbers, opts}, ["cat"]]), backend: backend)
+        assert result.stdout == Enum.map_join(1..5000, &"#{&1}\n")
+        List.last(result.stages).stats.stdin.ops
+      end
+
+      assert writes.([]) >= 5000
+      assert writes.(buffer: 65_536) < 50
+      for size <- [0, 1, 7, 4096], do: writes.(buffer: size)
+
+      # That of the last one: it is what is written.
+      same = pipeline([["seq", "5000"], & &1, {& &1, lines: true, buffer: 65_536}, ["wc", "-c"]])
+      {:ok, result} = exec(same, backend: backend)
+      assert List.last(result.stages).stats.stdin.ops < 50
+    end
+
     test "runs on behalf of the caller, in another process" do
       me = self()
 
@@ -432,10 +506,52 @@ defmodule NetRunner.PipelineTest do
       end)
     end
 
-    test "that gives something else than iodata says so" do
-      assert_raise ArgumentError, ~r/an element is not iodata: :atom/, fn ->
-        run(pipeline([["true"], fn _ -> [:atom] end, ["cat"]]))
+    test "that gives something else than iodata says so, and which stage it is" do
+      atom = fn _chunks -> [:atom] end
+      message = ~r/^stage 2 of the pipeline: an element is not iodata: :atom$/
+      lines = {& &1, lines: true}
+
+      for rest <- [[["cat"]], [lines, ["cat"]], [["cat"], & &1, ["cat"]]] do
+        assert_raise ArgumentError, message, fn -> run(pipeline([["true"], atom | rest])) end
       end
+
+      # What the last of them gives is written, and the last one's.
+      assert_raise ArgumentError, ~r/^stage 3 of the pipeline: .* not iodata: :atom$/, fn ->
+        run(pipeline([["true"], & &1, atom, ["cat"]]))
+      end
+
+      assert_raise ArgumentError, ~r/^invalid value for :input: an element is not iodata/, fn ->
+        run(pipeline([["cat"], & &1, ["cat"]]), input: [:atom])
+      end
+    end
+
+    test "that gives no enumerable says so, and which stage it is, and not what it gave" do
+      for {gives, kind} <- [
+            {"secret", "a binary"},
+            {:secret, "an atom"},
+            {nil, "nil"},
+            {17, "a number"},
+            {{:secret, 1}, "a tuple"},
+            {["secret" | "more"], "an improper list"},
+            {URI.parse("http://secret"), "a struct of URI"},
+            {&String.length/1, "a function of 1 argument"},
+            {self(), "something else"}
+          ],
+          rest <- [[["cat"]], [& &1, ["cat"]], [{& &1, lines: true}, ["cat"]]] do
+        message =
+          "stage 2 of the pipeline: the function must give an enumerable of iodata, and gave #{kind}"
+
+        stages = [["true"], fn _chunks -> gives end | rest]
+        assert_raise ArgumentError, message, fn -> run(pipeline(stages)) end
+      end
+
+      assert_raise ArgumentError, ~r/^stage 3 of the pipeline: .* a binary$/, fn ->
+        run(pipeline([["echo", "x"], & &1, &Enum.join/1, ["cat"]]))
+      end
+
+      # Functions of two arguments are enumerables.
+      given = &Enumerable.reduce(["x"], &1, &2)
+      assert run(pipeline([["true"], fn _chunks -> given end, ["cat"]])) == {"x", 0}
     end
 
     test "is given the lines before the one that is too long" do
@@ -777,6 +893,17 @@ defmodule NetRunner.PipelineTest do
       assert {:error, {:invalid, :stderr, "stage 2: :pipe is for NetRunner.Process" <> _}} =
                run(pipeline([["cat"], Command.new("cat", [], stderr: :pipe)]))
 
+      # Of functions in a row, only the first reads a pipe, and only the last one's elements are written.
+      assert run(pipeline([["cat"], & &1, {& &1, max_chunk_size: 3}, ["cat"]])) ==
+               {:error,
+                {:invalid, :max_chunk_size,
+                 "stage 3: a function behind another one reads its elements, and no chunks"}}
+
+      assert run(pipeline([["cat"], {& &1, buffer: 3}, & &1, ["cat"]])) ==
+               {:error,
+                {:invalid, :buffer,
+                 "stage 2: what it gives is read by the next function, and not written"}}
+
       message = "a pipeline can only be run by run/2, exec/2, stream!/2 and their kin"
       whole = pipeline([["cat"], ["cat"]])
       assert NetRunner.Process.start(whole) == {:error, {:invalid_cmd, message}}
@@ -821,8 +948,14 @@ defmodule NetRunner.PipelineTest do
         assert_raise ArgumentError, message, fn -> stream!(stages) end
       end
 
-      assert_raise ArgumentError, ~r/unknown option :buffer/, fn ->
-        run(pipeline([["cat"], {& &1, buffer: 1}, ["cat"]]))
+      assert_raise ArgumentError, ~r/unknown option :bad for a function/, fn ->
+        run(pipeline([["cat"], {& &1, bad: 1}, ["cat"]]))
+      end
+
+      for bad <- [-1, 16_777_217, :infinity] do
+        assert_raise ArgumentError, ~r/^buffer of a function in a pipeline must be/, fn ->
+          run(pipeline([["cat"], {& &1, buffer: bad}, ["cat"]]))
+        end
       end
 
       assert_raise ArgumentError, ~r/unknown option :bad for NetRunner.run/, fn ->

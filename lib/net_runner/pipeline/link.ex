@@ -6,12 +6,17 @@ defmodule NetRunner.Pipeline.Link do
   alias NetRunner.{Command, Executable}
   alias NetRunner.Options.Type
 
-  @typedoc "A function between two commands, and how the first one's output is cut for it."
+  @typedoc """
+  A function between two commands, how what it reads is cut for it, and how many bytes of what it gives are put together to a
+  write. A nil was not given.
+  """
   @type via :: %{
+          number: pos_integer,
           fun: (Enumerable.t() -> Enumerable.t()),
           lines: nil | binary,
           max_line_length: term,
-          max_chunk_size: pos_integer
+          max_chunk_size: nil | pos_integer,
+          buffer: nil | non_neg_integer
         }
 
   @type file :: {:file, binary, :truncate | :append, non_neg_integer}
@@ -21,8 +26,11 @@ defmodule NetRunner.Pipeline.Link do
   @via %{
     lines: :separator,
     max_line_length: :line_limit,
-    max_chunk_size: {:integer, 1, 268_435_456}
+    max_chunk_size: {:integer, 1, 268_435_456},
+    buffer: {:integer, 0, 16_777_216}
   }
+
+  @nothing_asked %{lines: nil, max_line_length: :infinity, max_chunk_size: nil, buffer: nil}
 
   @doc "All of them: the first is a command, the last one is no function."
   @spec all([term]) :: {:ok, [t, ...]} | {:error, NetRunner.Error.reason()}
@@ -31,6 +39,7 @@ defmodule NetRunner.Pipeline.Link do
     |> Enum.with_index(1)
     |> Enum.reduce_while([], fn {stage, number}, links ->
       case one(stage) do
+        {:ok, {:via, via}} -> {:cont, [{:via, Map.put(via, :number, number)} | links]}
         {:ok, link} -> {:cont, [link | links]}
         {:error, reason} -> {:halt, {:error, of_stage(reason, number)}}
       end
@@ -67,7 +76,7 @@ defmodule NetRunner.Pipeline.Link do
     unless Keyword.keyword?(opts),
       do: raise(ArgumentError, "options of a function in a pipeline must be a keyword list")
 
-    via(opts, %{fun: fun, lines: nil, max_line_length: :infinity, max_chunk_size: 262_144})
+    via(opts, Map.put(@nothing_asked, :fun, fun))
   end
 
   defp one({:tee, path}) when is_binary(path), do: one({:tee, path, []})
