@@ -176,8 +176,12 @@ defmodule NetRunner.Plan do
         }
 
         case place(link, place, of_call) do
-          {:ok, stage} -> {:cont, {:ok, [reads(stage, vias) | stages], []}}
-          error -> {:halt, error}
+          {:ok, stage} ->
+            stage = stage |> reads(vias) |> as_patient(stages)
+            {:cont, {:ok, [stage | stages], []}}
+
+          error ->
+            {:halt, error}
         end
     end)
     |> then(fn
@@ -342,6 +346,14 @@ defmodule NetRunner.Plan do
     %{stage([tee_exe()], options, [0]) | shown: tee_shown(copy), copy: copy}
   end
 
+  # Last words come through it: it is given the time of whoever may have some.
+  defp as_patient(%{copy: nil} = stage, _before), do: stage
+
+  defp as_patient(%{options: options} = tee, before) do
+    graces = for stage <- [tee | before], do: stage.options.kill_timeout
+    %{tee | options: %{options | kill_timeout: Enum.max(graces)}}
+  end
+
   defp tee_shown({:file, path, _how, _mode}), do: ["tee", path]
   defp tee_shown(%{cmd: cmd}), do: ["tee", ">(#{Quote.excerpt(cmd)})"]
 
@@ -350,7 +362,7 @@ defmodule NetRunner.Plan do
     whole = %{whole | stdout: :pipe}
     {before, [last]} = Enum.split(stages, -1)
     last = %{last | options: %{last.options | stdout: :pipe}}
-    tee = tee(file, %{last.options | input: :null, stderr: :consume})
+    tee = file |> tee(%{last.options | input: :null, stderr: :consume}) |> as_patient(before)
     %__MODULE__{stages: before ++ [last, tee], options: whole}
   end
 

@@ -161,6 +161,25 @@ defmodule NetRunner.TeeTest do
     end
 
     @tag :slow
+    on_backends "has the last words of a command that was given a longer grace of its own" do
+      path = tmp_path("copy")
+      script = "trap 'sleep 0.5; echo bye; exit' TERM; echo x; sleep 60 & wait"
+      bye = Command.new("sh", ["-c", script], kill_timeout: 10_000)
+      opts = [timeout: 1_500, kill_timeout: 100, backend: backend]
+
+      # The tee reads on behind a command that has gone, too.
+      for {stages, tee} <- [
+            {[bye, {:tee, path}], []},
+            {[["true"], bye], [stdout: {:tee, path}]},
+            {[bye, {:tee, ["cat"]}, {:tee, path}], []}
+          ] do
+        {:ok, result} = exec(pipeline(stages), tee ++ opts)
+        assert {result.stdout, result.cause} == {"x\nbye\n", :timeout}
+        assert File.read!(path) == "x\nbye\n"
+      end
+    end
+
+    @tag :slow
     on_backends "ends with its owner at once, whoever does not read" do
       back_at_baseline(fn ->
         me = self()
