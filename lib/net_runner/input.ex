@@ -158,10 +158,11 @@ defmodule NetRunner.Input do
   defp flush(_stdin, {[], 0}), do: :ok
   defp flush(stdin, {held, _size}), do: write(stdin, Enum.reverse(held))
 
-  # As it is written: with its header, if it is to have one.
-  defp element!(element, nil), do: check!(element)
+  @doc "An element as it is written: with its header, if it is to have one."
+  @spec element!(term, nil | Frames.header()) :: [binary]
+  def element!(element, nil), do: check!(element)
 
-  defp element!(element, packet) do
+  def element!(element, packet) do
     case Frames.pack(packet, check!(element)) do
       {:ok, frame} ->
         frame

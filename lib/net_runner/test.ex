@@ -154,7 +154,8 @@ defmodule NetRunner.Test do
   ## Options
 
   Those of `NetRunner.Process.start/3`, without `stdout:`, `stderr:`, `pty:` and `owner:`; `input:` is `:null` unless it is given,
-  and may not be `:pipe` or a function of a sink. And these:
+  and may not be `:pipe` or a function of a sink. With `packet:` each element of it is a frame; what is recorded, and given as stdout, are
+  the bytes with their headers. And these:
 
   #{Options.docs(:record)}
   """

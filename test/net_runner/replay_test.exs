@@ -15,6 +15,7 @@ defmodule NetRunner.ReplayTest do
   use NetRunner.Test.Case
 
   alias NetRunner.Replay
+  alias NetRunner.Replay.Cassette
   alias NetRunner.ReplayTest.OfSomebody
   alias NetRunner.Test, as: Kit
 
@@ -196,6 +197,35 @@ defmodule NetRunner.ReplayTest do
       end)
     end
 
+    on_backends "of frames has their headers, and is what the same call finds again" do
+      for packet <- [1, 2, 4] do
+        path = tmp_path("cat.cassette")
+        opts = [packet: packet, input: ["one", "", ["t", ?w, "o"]], backend: backend]
+        assert {:ok, %{stdout: bytes}} = Kit.record(path, ["cat"], opts)
+        size = 8 * packet
+        assert bytes == <<3::size(size), "one", 0::size(size), 3::size(size), "two">>
+
+        assert {:ok, %{events: events}} = path |> File.read!() |> Cassette.parse()
+        assert bytes == for({_at, {:stdin, piece}} <- events, into: "", do: piece)
+
+        Kit.with_cassettes(path, [times: :any, stdin: :check], fn ->
+          assert NetRunner.run(["cat"], opts) == {["one", "", "two"], 0}
+          assert {_, 125} = NetRunner.run(["cat"], Keyword.put(opts, :input, ["one", "other"]))
+        end)
+
+        for input <- ["all", Stream.map(["all"], & &1)] do
+          {:ok, result} = Kit.record(path, ["cat"], packet: packet, input: input)
+          assert result.stdout == <<3::size(size), "all">>
+        end
+
+        # A file is the command's own, headers and all.
+        file = tmp_path("file")
+        File.write!(file, bytes)
+        opts = [packet: packet, input: {:file, file}]
+        assert {:ok, %{stdout: ^bytes}} = Kit.record(path, ["cat"], opts)
+      end
+    end
+
     test "may be told what to keep of stdin" do
       path = tmp_path("x.cassette")
       {:ok, _} = Kit.record(path, ["cat"], input: "password", keep_stdin: 0)
@@ -264,9 +294,15 @@ defmodule NetRunner.ReplayTest do
 
       assert {:error, {:file, _, :enoent}} = Kit.record(path, ["cat"], input: {:file, "/no such"})
 
-      for wrong <- [[stdout: :discard], [pty: true], [nonsense: 1], [keep_stdin: -1]] do
+      assert_raise ArgumentError, ~r/:keep_stdin/, fn ->
+        Kit.record(path, ["true"], keep_stdin: -1)
+      end
+
+      # Those of other calls are named as this one's.
+      for wrong <- [[stdout: :discard], [pty: true], [nonsense: 1], [gate: self()], [lines: true]] do
         [{name, _}] = wrong
-        assert_raise ArgumentError, ~r/#{name}/, fn -> Kit.record(path, ["true"], wrong) end
+        message = "unknown option #{inspect(name)} for NetRunner.Test.record/3"
+        assert_raise ArgumentError, message, fn -> Kit.record(path, ["true"], wrong) end
       end
 
       assert_raise ArgumentError, fn -> Kit.record(path, ["true"], %{}) end

@@ -20,21 +20,25 @@ defmodule NetRunner.Replay.Recorder do
     {cmd, opts} = cmd |> Command.for_call(:process) |> Command.resolve(opts)
     unless Keyword.keyword?(opts), do: raise(ArgumentError, "options must be a keyword list")
 
-    for {name, _value} <- opts, name in @ours do
+    theirs = Options.names(:process) -- @ours
+    {own, opts} = Keyword.split(opts, Options.names(:record))
+
+    # Before the schema does: it would name the call whose options these are.
+    for {name, _value} <- Options.named(opts), name not in theirs do
       raise ArgumentError, "unknown option #{inspect(name)} for NetRunner.Test.record/3"
     end
-
-    {own, opts} = Keyword.split(opts, Options.names(:record))
 
     with {:ok, own} <- Options.validate(own, :record),
          # A pipe that nobody writes would keep a filter waiting.
          {:ok, options} <- Options.validate([input: :null] ++ opts, :process),
          {:ok, cmd} <- NetRunner.Executable.check_cmd(cmd),
-         {:ok, input} <- input(options.input) do
+         {:ok, input, packet} <- input(options.input, options.packet) do
       log = :ets.new(:stdin, [:public, :ordered_set])
 
       try do
-        ours = %{stderr: :pipe, input: tapped(input, log), replay: false}
+        # The headers are put before the frames here, or they would not be in the log.
+        tapped = tapped(input, packet, log)
+        ours = %{stderr: :pipe, input: tapped, packet: nil, replay: false}
         run(path, cmd, Map.merge(options, ours), own, log)
       after
         :ets.delete(log)
@@ -136,13 +140,17 @@ defmodule NetRunner.Replay.Recorder do
 
   ## What it is told
 
-  defp input(:pipe), do: invalid("nobody would write it")
-  defp input(fun) when is_function(fun, 1), do: invalid("a function of a sink cannot be recorded")
-  defp input(:null), do: {:ok, :null}
-  defp input(binary) when is_binary(binary), do: {:ok, [binary]}
+  # Its elements, and whether they are frames.
+  defp input(:pipe, _packet), do: invalid("nobody would write it")
 
-  # It is fed, or nobody would know what the command took.
-  defp input({:file, path}) do
+  defp input(fun, _packet) when is_function(fun, 1),
+    do: invalid("a function of a sink cannot be recorded")
+
+  defp input(:null, _packet), do: {:ok, :null, nil}
+  defp input(binary, packet) when is_binary(binary), do: {:ok, [binary], packet}
+
+  # It is fed, or nobody would know what the command took; and has its own headers, if any.
+  defp input({:file, path}, _packet) do
     with {:ok, file} <- File.open(path, [:read, :raw, :binary]) do
       File.close(file)
 
@@ -151,20 +159,20 @@ defmodule NetRunner.Replay.Recorder do
          fn -> File.open!(path, [:read, :raw, :binary]) end,
          &next_of_file/1,
          &File.close/1
-       )}
+       ), nil}
     else
       {:error, posix} -> {:error, {:file, path, posix}}
     end
   end
 
-  # Iodata as a whole, or an enumerable of it.
-  defp input(list) when is_list(list) do
-    {:ok, [IO.iodata_to_binary(list)]}
+  # Iodata as a whole, or an enumerable of it. Where there are frames it is always the second.
+  defp input(list, nil) when is_list(list) do
+    {:ok, [IO.iodata_to_binary(list)], nil}
   rescue
-    ArgumentError -> {:ok, list}
+    ArgumentError -> {:ok, list, nil}
   end
 
-  defp input(enumerable), do: {:ok, enumerable}
+  defp input(enumerable, packet), do: {:ok, enumerable, packet}
 
   defp invalid(why), do: {:error, {:invalid, :input, why}}
 
@@ -176,12 +184,12 @@ defmodule NetRunner.Replay.Recorder do
   end
 
   # The feeder takes an element when the one before it is written: it is in the log before the command can answer it.
-  defp tapped(:null, _log), do: :null
+  defp tapped(:null, _packet, _log), do: :null
 
-  defp tapped(input, log) do
+  defp tapped(input, packet, log) do
     pieces =
       Stream.map(input, fn piece ->
-        bytes = piece |> NetRunner.Input.check!() |> IO.iodata_to_binary()
+        bytes = piece |> NetRunner.Input.element!(packet) |> IO.iodata_to_binary()
         note(log, bytes)
         bytes
       end)
