@@ -86,12 +86,16 @@ defmodule NetRunner.Gate do
   `timeout` milliseconds, `{:error, :timeout}`, `{:error, :queue_full}` or `{:error, :no_gate}`. What runs in it has no
   `gate:` of its own.
 
+  A `timeout` of 0 takes a place that is free, and never queues: `{:error, :timeout}` where there is none.
+
       iex> {:ok, gate} = NetRunner.Gate.start_link(limit: 1)
       iex> NetRunner.Gate.with_place(gate, fn ->
       ...>   {"one\\n", 0} = NetRunner.run(["echo", "one"])
       ...>   NetRunner.run(["echo", "two"])
       ...> end)
       {:ok, {"two\\n", 0}}
+      iex> NetRunner.Gate.with_place(gate, 0, fn -> NetRunner.run(["echo", "free"]) end)
+      {:ok, {"free\\n", 0}}
       iex> NetRunner.Gate.set_limit(gate, 0)
       iex> NetRunner.Gate.with_place(gate, 10, fn -> :never end)
       {:error, :timeout}
@@ -102,7 +106,7 @@ defmodule NetRunner.Gate do
   def with_place(gate, timeout \\ :infinity, fun)
       when gate != nil and is_function(fun, 0) and
              (timeout == :infinity or (is_integer(timeout) and timeout >= 0)) do
-    with {:ok, place} <- enter(gate, Pipe.deadline(timeout)) do
+    with {:ok, place} <- enter(gate, if(timeout == 0, do: :now, else: Pipe.deadline(timeout))) do
       try do
         {:ok, starting(place, fun)}
       after
@@ -138,29 +142,34 @@ defmodule NetRunner.Gate do
 
   ## For the calls with `gate:`
 
+  # How long who only tries waits for a gate that is stuck: any other answers in microseconds.
+  @stuck 1_000
+
   # In the dictionary of whoever starts commands in a place: its places.
   @places {__MODULE__, :places}
   # In that of a feeder: who waits for it.
   @feeds {__MODULE__, :feeds}
 
   @doc false
-  # Waits for a place, which this process has then until somebody gives it back, or it dies.
-  @spec enter(t | nil, Pipe.deadline()) ::
+  # Waits for a place, which this process has then until somebody gives it back, or it dies. `:now` takes one or does not: the
+  # gate says which, as nobody can wait 0 ms for an answer.
+  @spec enter(t | nil, Pipe.deadline() | :now) ::
           {:ok, place} | {:error, :timeout | :queue_full | :no_gate}
   def enter(nil, _deadline), do: {:ok, nil}
 
   def enter(gate, deadline) do
     case GenServer.whereis(gate) do
-      pid when is_pid(pid) and node(pid) == node() -> enter(pid, gate, Pipe.left(deadline))
+      pid when is_pid(pid) and node(pid) == node() -> ask(pid, gate, deadline)
       _none_here -> {:error, :no_gate}
     end
   end
 
   # The place has its name from here, so that one which nobody waits for any more can be given back, whether it was given
   # or not. An answer that is late has nowhere to go to (an alias).
-  defp enter(pid, gate, ms) do
+  defp ask(pid, gate, deadline) do
     place = {pid, make_ref()}
-    request = :gen_server.send_request(pid, {:enter, elem(place, 1), askers()})
+    {waits?, ms} = if deadline == :now, do: {false, @stuck}, else: {true, Pipe.left(deadline)}
+    request = :gen_server.send_request(pid, {:enter, elem(place, 1), askers(), waits?})
 
     case :gen_server.receive_response(request, ms) do
       {:reply, :go} ->
@@ -168,6 +177,9 @@ defmodule NetRunner.Gate do
 
       {:reply, :full} ->
         {:error, :queue_full}
+
+      {:reply, :taken} ->
+        {:error, :timeout}
 
       {:reply, :nested} ->
         raise ArgumentError,
@@ -244,12 +256,13 @@ defmodule NetRunner.Gate do
   def init(queue), do: {:ok, %__MODULE__{queue: queue}}
 
   @impl true
-  def handle_call({:enter, ref, askers}, {pid, _tag} = from, state) do
+  def handle_call({:enter, ref, askers, waits?}, {pid, _tag} = from, state) do
     if Enum.any?(askers, &is_map_key(state.of, &1)) do
       {:reply, :nested, state}
     else
-      case Queue.enter(state.queue, ref) do
+      case Queue.enter(state.queue, ref, waits?) do
         {:full, _queue} -> {:reply, :full, state}
+        {:taken, _queue} -> {:reply, :taken, state}
         {:go, queue} -> {:reply, :go, known(%{state | queue: queue}, ref, pid, from)}
         {:wait, queue} -> {:noreply, known(%{state | queue: queue}, ref, pid, from)}
       end

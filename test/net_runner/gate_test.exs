@@ -281,6 +281,36 @@ defmodule NetRunner.GateTest do
       assert NetRunner.run(["echo", "in"], gate: gate, timeout: 5_000) == {"in\n", 0}
     end
 
+    test "is nobody's who only tries: with 0 ms there is a place, or there is none" do
+      gate = gate(limit: 2, max_queue: 1)
+      try_it = fn -> Gate.with_place(gate, 0, fn -> Gate.info(gate).running end) end
+      # Each of them: an answer that comes in time only now and then is none.
+      for _ <- 1..1_000, do: assert(try_it.() == {:ok, 1})
+      [first, second] = [inside(gate), inside(gate)]
+      assert try_it.() == {:error, :timeout}
+      third = waits(gate, 1)
+      assert try_it.() == {:error, :timeout}
+      assert Gate.info(gate) == %{limit: 2, running: 2, waiting: 1}
+      go(first)
+      assert_receive {:in, ^third}
+      go(second)
+      assert try_it.() == {:ok, 2}
+      go(third)
+      assert idle?(gate)
+
+      assert Gate.with_place(gate, 0, fn ->
+               assert_raise ArgumentError, ~r/already/, fn -> try_it.() end
+             end)
+
+      # A call has no time for its command either.
+      never = tmp_path("never")
+      assert NetRunner.run(["touch", never], gate: gate, timeout: 0) == {:error, :timeout}
+      assert NetRunner.run(["touch", never], timeout: 0) == {:error, :timeout}
+      refute File.exists?(never)
+      assert idle?(gate)
+      assert empty?()
+    end
+
     test "is not waited in for more than the time of the call, which goes on with the command" do
       gate = gate(limit: 1)
       first = inside(gate)
@@ -563,7 +593,10 @@ defmodule NetRunner.GateTest do
       first = inside(gate)
       :sys.suspend(gate)
       go(first)
-      assert Gate.with_place(gate, 20, fn -> :never end) == {:error, :timeout}
+
+      for ms <- [0, 20],
+          do: assert(Gate.with_place(gate, ms, fn -> :never end) == {:error, :timeout})
+
       assert NetRunner.run(["true"], gate: gate, timeout: 20) == {:error, :timeout}
       :sys.resume(gate)
       # It gives places to those who have gone, and has them back.
@@ -658,6 +691,14 @@ defmodule NetRunner.GateTest do
       else
         model
       end
+    end
+
+    # What is free is had at once, or not at all.
+    defp take(model, {:try, 0}) do
+      answer = Gate.with_place(model.gate, 0, fn -> :in end)
+      free? = length(model.in) < model.limit
+      assert answer == if(free?, do: {:ok, :in}, else: {:error, :timeout})
+      agree(model)
     end
 
     # It may get a place that is free, or may have given up just then.

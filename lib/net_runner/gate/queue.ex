@@ -20,14 +20,17 @@ defmodule NetRunner.Gate.Queue do
   @spec new(non_neg_integer, non_neg_integer) :: t
   def new(limit, max), do: %__MODULE__{limit: limit, max: max}
 
-  @spec enter(t, place) :: {:go | :wait | :full, t}
-  def enter(%{in: in_it, limit: limit} = queue, place) when map_size(in_it) < limit,
+  @doc "One that does not wait is in, or it is not: `:taken`."
+  @spec enter(t, place, waits? :: boolean) :: {:go | :wait | :full | :taken, t}
+  def enter(%{in: in_it, limit: limit} = queue, place, _waits?) when map_size(in_it) < limit,
     do: {:go, %{queue | in: Map.put(in_it, place, true)}}
 
-  def enter(%{numbers: numbers, max: max} = queue, _place) when map_size(numbers) >= max,
+  def enter(queue, _place, false), do: {:taken, queue}
+
+  def enter(%{numbers: numbers, max: max} = queue, _place, true) when map_size(numbers) >= max,
     do: {:full, queue}
 
-  def enter(%{next: number} = queue, place) do
+  def enter(%{next: number} = queue, place, true) do
     waiting = :gb_trees.insert(number, place, queue.waiting)
     numbers = Map.put(queue.numbers, place, number)
     {:wait, %{queue | waiting: waiting, numbers: numbers, next: number + 1}}
