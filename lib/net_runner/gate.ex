@@ -116,19 +116,21 @@ defmodule NetRunner.Gate do
   end
 
   @doc """
-  Its limit, how many have a place, and how many wait for one.
+  Its limit, how many have a place, and how many wait for one; `{:error, :no_gate}` where there is none.
 
       iex> {:ok, gate} = NetRunner.Gate.start_link(limit: 3)
       iex> {:ok, info} = NetRunner.Gate.with_place(gate, fn -> NetRunner.Gate.info(gate) end)
       iex> info
       %{limit: 3, running: 1, waiting: 0}
   """
-  @spec info(t) :: %{limit: non_neg_integer, running: non_neg_integer, waiting: non_neg_integer}
-  def info(gate), do: GenServer.call(gate, :info, :infinity)
+  @spec info(t) ::
+          %{limit: non_neg_integer, running: non_neg_integer, waiting: non_neg_integer}
+          | {:error, :no_gate}
+  def info(gate), do: call(gate, :info)
 
   @doc """
   Sets the limit. With a higher one, those who waited longest go at once; with a lower one, those who have a place keep it, and
-  nobody else comes in until there are fewer. 0 lets nobody in.
+  nobody else comes in until there are fewer. 0 lets nobody in. `{:error, :no_gate}` where there is none.
 
       iex> {:ok, gate} = NetRunner.Gate.start_link(limit: 3)
       iex> NetRunner.Gate.set_limit(gate, 1)
@@ -136,9 +138,20 @@ defmodule NetRunner.Gate do
       iex> NetRunner.Gate.info(gate).limit
       1
   """
-  @spec set_limit(t, non_neg_integer) :: :ok
+  @spec set_limit(t, non_neg_integer) :: :ok | {:error, :no_gate}
   def set_limit(gate, limit) when is_integer(limit) and limit >= 0,
-    do: GenServer.call(gate, {:set_limit, limit}, :infinity)
+    do: call(gate, {:set_limit, limit})
+
+  # Unlike GenServer.call/3 it exits nobody.
+  defp call(gate, request) do
+    with server when server != nil <- GenServer.whereis(gate),
+         request = :gen_server.send_request(server, request),
+         {:reply, answer} <- :gen_server.receive_response(request, :infinity) do
+      answer
+    else
+      _none_or_down -> {:error, :no_gate}
+    end
+  end
 
   ## For the calls with `gate:`
 

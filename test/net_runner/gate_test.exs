@@ -557,6 +557,9 @@ defmodule NetRunner.GateTest do
           ] do
         assert NetRunner.run(["true"], gate: gate) == {:error, :no_gate}
         assert Gate.with_place(gate, fn -> :never end) == {:error, :no_gate}
+        assert Gate.with_place(gate, 0, fn -> :never end) == {:error, :no_gate}
+        assert Gate.info(gate) == {:error, :no_gate}
+        assert Gate.set_limit(gate, 1) == {:error, :no_gate}
         stream = NetRunner.stream!(["true"], gate: gate)
         assert %{reason: :no_gate} = catch_error(Enum.to_list(stream))
       end
@@ -564,6 +567,10 @@ defmodule NetRunner.GateTest do
       dead = gate([])
       end_it(dead)
       assert NetRunner.exec(["true"], gate: dead) == {:error, :no_gate}
+      assert Gate.with_place(dead, 0, fn -> :never end) == {:error, :no_gate}
+      assert Gate.info(dead) == {:error, :no_gate}
+      assert Gate.set_limit(dead, 1) == {:error, :no_gate}
+      assert empty?()
       assert NetRunner.run(["true"], gate: nil) == {"", 0}
     end
 
