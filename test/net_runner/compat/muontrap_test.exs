@@ -76,6 +76,20 @@ defmodule NetRunner.Compat.MuonTrapTest do
       end
     end
 
+    test "`:delay_to_sigkill` - is named by that name where it cannot be, by the daemon and its child's specification, too" do
+      for ms <- [-1, 0x1_0000_0000, 1.5, :infinity],
+          call <- [
+            &MuonTrap.cmd("true", [], &1),
+            &Daemon.start_link("true", [], &1),
+            &Daemon.child_spec(["true", [], &1])
+          ] do
+        error = assert_raise ArgumentError, fn -> call.(delay_to_sigkill: ms) end
+        assert error.message =~ ~r/^invalid option :delay_to_sigkill of .*MuonTrap.* with value /
+      end
+
+      assert MuonTrap.cmd("true", [], delay_to_sigkill: 0xFFFF_FFFF) == {"", 0}
+    end
+
     test "`:into` - injects the result into the given collectable, defaults to `\"\"`" do
       assert {["hello\n"], 0} = MuonTrap.cmd("echo", ["hello"], into: [])
       {:ok, device} = StringIO.open("")

@@ -59,7 +59,7 @@ defmodule NetRunner.Compat.MuonTrap.Daemon do
   def child_spec([command, args]), do: child_spec([command, args, []])
 
   def child_spec([command, args, opts]) do
-    kill_timeout = Keyword.get(opts, :delay_to_sigkill, 500)
+    kill_timeout = opts |> Keyword.get(:delay_to_sigkill, 500) |> Options.delay!(@call)
     daemon = NetRunner.Daemon.child_spec(cmd: ["true"], kill_timeout: kill_timeout)
 
     %{

@@ -5,6 +5,8 @@ defmodule NetRunner.Compat.MuonTrap.Options do
   alias NetRunner.Compat
 
   @mount "/sys/fs/cgroup"
+  # The most milliseconds that NetRunner's kill_timeout: takes.
+  @u32_max 0xFFFF_FFFF
 
   # {MuonTrap's key, its file, NetRunner's key, its controller}: what both have.
   @cgroup [
@@ -41,8 +43,7 @@ defmodule NetRunner.Compat.MuonTrap.Options do
               (name == :parallelism and is_boolean(on?)),
        do: []
 
-  defp option!(:delay_to_sigkill, ms, _call) when is_integer(ms) and ms >= 0,
-    do: [kill_timeout: ms]
+  defp option!(:delay_to_sigkill, ms, call), do: [kill_timeout: delay!(ms, call)]
 
   defp option!(:uid, uid, _call) when is_integer(uid) or is_binary(uid), do: [user: uid]
   defp option!(:gid, gid, _call) when is_integer(gid) or is_binary(gid), do: [group: gid]
@@ -65,6 +66,11 @@ defmodule NetRunner.Compat.MuonTrap.Options do
   end
 
   defp option!(name, value, call), do: Compat.invalid_option!({name, value}, call)
+
+  @doc "The value of `:delay_to_sigkill`, if it is one."
+  @spec delay!(term, String.t()) :: 0..0xFFFF_FFFF
+  def delay!(ms, _call) when is_integer(ms) and ms in 0..@u32_max, do: ms
+  def delay!(other, call), do: Compat.invalid_option!({:delay_to_sigkill, other}, call)
 
   ## Cgroups
 
