@@ -252,7 +252,8 @@ defmodule NetRunner.Test do
   end
 
   @doc """
-  As `with_cassettes/3`, for a `setup`: from now on, until `verify!/1` or this process's end. `use NetRunner.Test, redirect: what` (and
+  As `with_cassettes/3`, for a `setup`: from now on, until `verify!/1` or this process's end. What was called can be verified after that,
+  too, by whoever started the process, as ExUnit does for `on_exit/1`, until that has ended. `use NetRunner.Test, redirect: what` (and
   options) behind `use ExUnit.Case` is a `setup` with this, and with `verify!/1` when the test is over.
 
       iex> scope = NetRunner.Test.redirect(NetRunner.Test.fake("git", stdout: "clean"))

@@ -959,4 +959,53 @@ defmodule NetRunner.ReplayTest do
 
     eventually("they are gone", fn -> :ets.info(table, :size) == before end)
   end
+
+  test "a scope that nobody verified ends with its process, and is forgotten when whoever started that has ended, too" do
+    table = :persistent_term.get(Replay)
+    before = :ets.info(table, :size)
+    me = self()
+    run = fn -> NetRunner.run(["echo", "real"]) end
+
+    {server, of_server} =
+      spawn_monitor(fn -> for _ <- 1..2, do: receive(do: (:run -> send(me, run.()))) end)
+
+    # As ExUnit's runner and a test.
+    {runner, of_runner} =
+      spawn_monitor(fn ->
+        {_test, monitor} =
+          spawn_monitor(fn ->
+            scope = Kit.redirect([Kit.fake("echo", stdout: "fake", times: 2), fake([])])
+            Kit.redirect([], global: true)
+            Kit.allow(server)
+            assert {:error, {:not_recorded, _}} = NetRunner.run(["x"])
+            send(server, :run)
+            send(me, {:scope, scope, self()})
+            receive do: (:end -> :ok)
+          end)
+
+        assert_receive {:DOWN, ^monitor, :process, _test, :normal}, 30_000
+        send(me, :over)
+        receive do: (:go -> :ok)
+      end)
+
+    assert_receive {:scope, scope, test}, 30_000
+    assert_receive {"fake", 0}, 5_000
+    send(test, :end)
+    assert_receive :over, 5_000
+    eventually("it covers nobody", fn -> :ets.lookup(table, {:covered, test}) == [] end)
+
+    _ = :sys.get_state(Replay.Server)
+
+    # The server is there, and redirected no more.
+    send(server, :run)
+    assert_receive {"real\n", 0}, 5_000
+    assert_receive {:DOWN, ^of_server, :process, ^server, :normal}, 5_000
+
+    assert Kit.calls(scope) == [["x"], ["echo", "real"]]
+    send(runner, :go)
+    assert_receive {:DOWN, ^of_runner, :process, ^runner, :normal}, 5_000
+    eventually("it is forgotten", fn -> :ets.info(table, :size) == before end)
+    assert %{left: left} = :sys.get_state(Replay.Server)
+    assert left == %{}
+  end
 end

@@ -3,6 +3,10 @@ defmodule NetRunner.Replay.Server do
   # Owns the table of NetRunner.Replay, and changes who is covered by what: one at a time, so that no change is lost.
   # Started by NetRunner.Test.start/1 only, below NetRunner.Supervisor; while it is there commands are looked up. No start of a
   # command waits for it. Should it be killed, the switch stays on: then starts fail, and none runs by accident.
+  #
+  # A scope that nobody verified covers nobody any more when its owner has ended, but is known until the process has ended, too, that
+  # started the owner: ExUnit calls on_exit/1 there when the test's own process is dead. (Before OTP 25 nobody knows which it is, and
+  # such a scope stays until stop/0.)
 
   use GenServer, restart: :temporary
 
@@ -50,20 +54,22 @@ defmodule NetRunner.Replay.Server do
     table = :ets.new(Replay, [:public, read_concurrency: true])
     :ets.insert(table, [{:others, others}, {:global, []}])
     :persistent_term.put(Replay, table)
-    {:ok, %{table: table, monitors: %{}}}
+
+    # `left` has the scopes that end with a process: its own, each with who started it, or nil where that is the process itself.
+    {:ok, %{table: table, monitors: %{}, left: %{}}}
   end
 
   @impl true
   def handle_call({:open, owner, recordings, options}, _from, %{table: table} = state) do
     scope = make_ref()
     indexed = Enum.with_index(recordings, &{&2, &1})
-    :ets.insert(table, {{:scope, scope}, indexed, Map.put(options, :owner, owner)})
+    :ets.insert(table, {{:scope, scope}, indexed, options})
 
     for {index, %{times: times}} when times != :any <- indexed,
         do: :ets.insert(table, {{:left, scope, index}, times})
 
     cover(table, if(options.global, do: :global, else: {:covered, owner}), [scope])
-    {:reply, scope, monitored(state, owner)}
+    {:reply, scope, ends_with(state, owner, [{scope, parent(owner)}])}
   end
 
   def handle_call({:others, others}, _from, %{table: table} = state) do
@@ -77,11 +83,16 @@ defmodule NetRunner.Replay.Server do
   end
 
   def handle_call({:forget, scope}, _from, %{table: table} = state) do
-    uncover(table, scope)
-    :ets.delete(table, {:scope, scope})
-    :ets.match_delete(table, {{:left, scope, :_}, :_})
-    :ets.match_delete(table, {{:call, scope, :_}, :_, :_})
-    {:reply, :ok, state}
+    forget(table, scope)
+
+    left =
+      for {pid, scopes} <- state.left,
+          rest = List.keydelete(scopes, scope, 0),
+          rest != [],
+          into: %{},
+          do: {pid, rest}
+
+    {:reply, :ok, %{state | left: left}}
   end
 
   def handle_call({:allow, owner, pid}, _from, %{table: table} = state) do
@@ -100,8 +111,9 @@ defmodule NetRunner.Replay.Server do
     case Map.pop(state.monitors, pid) do
       {^monitor, monitors} ->
         :ets.delete(state.table, {:covered, pid})
-        for scope <- state.table |> globals_of(pid), do: uncover(state.table, scope)
-        {:noreply, %{state | monitors: monitors}}
+        {scopes, left} = Map.pop(state.left, pid, [])
+        state = %{state | monitors: monitors, left: left}
+        {:noreply, Enum.reduce(scopes, state, &ended/2)}
 
       _other ->
         {:noreply, state}
@@ -134,10 +146,39 @@ defmodule NetRunner.Replay.Server do
     :ok
   end
 
-  defp globals_of(table, pid) do
-    for scope <- :ets.lookup_element(table, :global, 2),
-        [{_key, _recordings, %{owner: ^pid}}] <- [:ets.lookup(table, {:scope, scope})],
-        do: scope
+  defp forget(table, scope) do
+    uncover(table, scope)
+    :ets.delete(table, {:scope, scope})
+    :ets.match_delete(table, {{:left, scope, :_}, :_})
+    :ets.match_delete(table, {{:call, scope, :_}, :_, :_})
+  end
+
+  defp ended({scope, nil}, state) do
+    forget(state.table, scope)
+    state
+  end
+
+  defp ended({scope, parent}, state) do
+    # It may be everybody's.
+    uncover(state.table, scope)
+    if parent == :unknown, do: state, else: ends_with(state, parent, [{scope, nil}])
+  end
+
+  # One that has ended already is told of by its monitor.
+  defp ends_with(state, pid, scopes) do
+    state = monitored(state, pid)
+    %{state | left: Map.update(state.left, pid, scopes, &(scopes ++ &1))}
+  end
+
+  defp parent(pid) do
+    case Process.info(pid, :parent) do
+      {:parent, parent} when is_pid(parent) -> parent
+      {:parent, _none} -> :unknown
+      # It was killed meanwhile: nobody knows of the scope.
+      nil -> nil
+    end
+  rescue
+    ArgumentError -> :unknown
   end
 
   defp monitored(%{monitors: monitors} = state, pid) when is_map_key(monitors, pid), do: state
