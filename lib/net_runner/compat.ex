@@ -14,7 +14,7 @@ defmodule NetRunner.Compat do
 
   # What the modules have in common.
 
-  alias NetRunner.{Lines, Output, Pipe}
+  alias NetRunner.{Output, Pipe}
 
   @doc false
   # Nobody's words but binaries without NUL; they are not shown, secrets may be in them.
@@ -95,15 +95,15 @@ defmodule NetRunner.Compat do
   # A command run to its end as a port would: `{collected, status}`, or `{collected, :timeout}`. Not by NetRunner.exec/2,
   # whose stdin is /dev/null: theirs is a pipe that nobody writes, and `esbuild --watch` and the like end when it ends.
   # `read` is a function of the process and milliseconds.
-  @spec run!([binary, ...], keyword, Collectable.t(), Lines.t() | nil, function, timeout) ::
+  @spec run!([binary, ...], keyword, Collectable.t(), function, timeout) ::
           {term, non_neg_integer | :timeout}
-  def run!([exe | args] = cmd, options, into, lines, read, timeout) do
+  def run!([exe | args] = cmd, options, into, read, timeout) do
     deadline = Pipe.deadline(timeout)
 
     case NetRunner.Process.start(exe, args, options) do
       {:ok, process} ->
         try do
-          output = Output.new(into, %{stdout: lines}, :plain, :infinity, :kill)
+          output = Output.new(into, %{stdout: nil}, :plain, :infinity, :kill)
           {output, status} = collect(process, cmd, read, deadline, output)
           {collected, _cut?, nil} = Output.finish(output)
           {collected, status}

@@ -2,7 +2,7 @@ defmodule NetRunner.Test.Teller do
   @moduledoc """
   A collectable that tells each element to a process as `{:element, element}`, and then `:done`, or
   `{:halt, elements}`: what its accumulator has by then. With `hold?: true` each element is held until `:go_on` comes.
-  The element `"raise\\n"` makes it raise.
+  The element `"raise\\n"` makes it raise, or `"raise"` among lines.
   """
 
   @enforce_keys [:to]
@@ -12,7 +12,8 @@ defmodule NetRunner.Test.Teller do
     def into(%{to: to, hold?: hold?}) do
       {[],
        fn
-         _elements, {:cont, raise} when raise == "raise\n" or elem(raise, 1) == "raise\n" ->
+         _elements, {:cont, raise}
+         when raise in ["raise\n", "raise"] or elem(raise, 1) == "raise\n" ->
            raise "the collectable's own"
 
          elements, {:cont, element} ->

@@ -74,7 +74,7 @@ defmodule NetRunner.Compat.MuonTrap do
 
     into = Keyword.get(own, :into, "")
     timeout = Keyword.get(own, :timeout, :infinity)
-    Compat.run!(cmd, options, into, nil, &read.(&1, @read_max, &2), timeout)
+    Compat.run!(cmd, options, into, &read.(&1, @read_max, &2), timeout)
   end
 
   defp own({:into, into}), do: {:ok, into}

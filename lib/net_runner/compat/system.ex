@@ -29,26 +29,47 @@ defmodule NetRunner.Compat.System do
   Windows is not served. To leave this module for `NetRunner.run/2`: `docs/migration/system_cmd.md`.
   """
 
-  alias NetRunner.{Compat, Lines}
+  alias NetRunner.Compat
 
   @read_max 262_144
 
   defmodule AnyLines do
     @moduledoc false
-    # A collectable of lines: a port's may end with "\r\n", too.
+    # A collectable of bytes that gives another one lines: those of a port, which may end with "\r\n", too. What ends
+    # with "\r" and nothing behind it is a last line that has not ended.
 
     @enforce_keys [:into]
     defstruct [:into]
 
     defimpl Collectable do
+      alias NetRunner.Lines
+
       def into(%{into: into}) do
         {acc, fun} = Collectable.into(into)
+        {{acc, Lines.new("\n", :infinity)}, &collect(&1, &2, fun)}
+      end
 
-        {acc,
-         fn
-           acc, {:cont, line} -> fun.(acc, {:cont, String.replace_suffix(line, "\r", "")})
-           acc, done_or_halt -> fun.(acc, done_or_halt)
-         end}
+      defp collect({acc, lines}, {:cont, bytes}, fun) do
+        {found, lines} = Lines.feed(lines, bytes)
+
+        acc = Enum.reduce(found, acc, &fun.(&2, {:cont, String.replace_suffix(&1, "\r", "")}))
+
+        {acc, lines}
+      end
+
+      defp collect({acc, lines}, :done, fun) do
+        lines |> Lines.finish() |> Enum.reduce(acc, &last(&2, &1, fun)) |> fun.(:done)
+      end
+
+      defp collect({acc, _lines}, :halt, fun), do: fun.(acc, :halt)
+
+      # Whoever collects halts what raises in :cont, and this is :done for him.
+      defp last(acc, line, fun) do
+        fun.(acc, {:cont, line})
+      catch
+        kind, reason ->
+          _ = fun.(acc, :halt)
+          :erlang.raise(kind, reason, __STACKTRACE__)
       end
     end
   end
@@ -70,7 +91,8 @@ defmodule NetRunner.Compat.System do
   ## Options
 
     * `:into` - a collectable. Default: `""`.
-    * `:lines` - gives the collectable lines without their `"\n"` or `"\r\n"`. The number of bytes is checked and not needed.
+    * `:lines` - gives the collectable lines without their `"\n"` or `"\r\n"`; a last one without either is as it came. The number of bytes is
+      checked and not needed.
     * `:cd` - the directory to run in.
     * `:env` - an enumerable of `{name, value}`; a nil value unsets.
     * `:arg0` - what the command is told its name is.
@@ -83,17 +105,18 @@ defmodule NetRunner.Compat.System do
     cmd = Compat.cmd!(command, args, @call)
     unless Keyword.keyword?(opts), do: Compat.invalid_option!(opts, @call)
 
-    {asked, options} = Enum.reduce(opts, {%{into: "", lines: nil}, [stderr: :inherit]}, &option/2)
+    asked = {%{into: "", lines?: false}, [stderr: :inherit]}
+    {asked, options} = Enum.reduce(opts, asked, &option/2)
 
-    into = if asked.lines, do: %AnyLines{into: asked.into}, else: asked.into
+    into = if asked.lines?, do: %AnyLines{into: asked.into}, else: asked.into
     read = &NetRunner.Process.read(&1, @read_max, &2)
-    Compat.run!(cmd, options, into, asked.lines, read, :infinity)
+    Compat.run!(cmd, options, into, read, :infinity)
   end
 
   defp option({:into, into}, {asked, options}), do: {%{asked | into: into}, options}
 
   defp option({:lines, max}, {asked, options}) when is_integer(max) and max > 0,
-    do: {%{asked | lines: Lines.new("\n", :infinity)}, options}
+    do: {%{asked | lines?: true}, options}
 
   defp option({:env, env}, taken), do: put(taken, :env, Compat.env!(env, @call))
   defp option({:cd, cd}, taken) when is_binary(cd), do: put(taken, :cd, cd)

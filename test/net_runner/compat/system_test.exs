@@ -136,6 +136,58 @@ defmodule NetRunner.Compat.SystemTest do
       end
     end
 
+    # Elixir's own asks a port for them.
+    test "are those of a port, with \"\\r\" wherever it may stand" do
+      for bytes <- [
+            "a\\r",
+            "\\r",
+            "a\\r\\r",
+            "a\\n\\r",
+            "a\\r\\nb\\r",
+            "\\r\\r\\n",
+            "a\\rb",
+            "\\n\\r\\n",
+            ""
+          ],
+          max <- [1, 2, 10] do
+        ours = NetRunner.Compat.System.cmd("printf", [bytes], into: [], lines: max)
+        assert {bytes, max, ours} == {bytes, max, {lines_of_port("printf", [bytes], max), 0}}
+      end
+    end
+
+    # It may say last what stands behind the last line, and its exit status before that.
+    defp lines_of_port(exe, args, max) do
+      exe = {:spawn_executable, System.find_executable(exe)}
+      port = Port.open(exe, [:binary, :exit_status, :hide, :eof, line: max, args: args])
+      lines_of_port(port, "", [], [])
+    end
+
+    defp lines_of_port(_port, "", lines, [_eof, _exit_status]), do: Enum.reverse(lines)
+
+    defp lines_of_port(_port, begun, lines, [_eof, _exit_status]),
+      do: Enum.reverse(lines, [begun])
+
+    defp lines_of_port(port, begun, lines, over) do
+      receive do
+        {^port, {:data, {:noeol, bytes}}} -> lines_of_port(port, begun <> bytes, lines, over)
+        {^port, {:data, {:eol, bytes}}} -> lines_of_port(port, "", [begun <> bytes | lines], over)
+        {^port, over_or_status} -> lines_of_port(port, begun, lines, [over_or_status | over])
+      after
+        5_000 -> flunk("the port does not end")
+      end
+    end
+
+    test "the last of which raises are a collectable that is halted, once" do
+      teller = %NetRunner.Test.Teller{to: self()}
+
+      assert_raise RuntimeError, "the collectable's own", fn ->
+        NetRunner.Compat.System.cmd("printf", ["a\nraise"], into: teller, lines: 1024)
+      end
+
+      assert_receive {:halt, _elements}
+      refute_received {:halt, _elements}
+    end
+
     both "the collectable will be called with each finished line (regardless of buffer size)" do
       if knows?(:lines, cmd) do
         line = :binary.copy("x", 10_000)
