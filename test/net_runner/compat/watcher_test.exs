@@ -48,6 +48,18 @@ defmodule NetRunner.Compat.WatcherTest do
     assert us > 2_000_000
   end
 
+  test "one that ran and was lost is started again, too, and nobody says that it did not start" do
+    {tag, env} = tag()
+    cmd = ["sh", "-c", "sleep 600 & cat"]
+    watcher = Task.async(fn -> ends([cmd, [env: env] ++ quietly()]) end)
+    eventually("it runs", fn -> length(tagged(tag)) == 3 end)
+    [%{pid: server}] = Enum.filter(NetRunner.list(), &(&1.cmd == cmd))
+    {_, 0} = System.cmd("kill", ["-KILL", to_string(:sys.get_state(server).guardian_pid)])
+    assert {{:watcher, "sh", :guardian_lost}, log} = Task.await(watcher, 10_000)
+    refute log =~ "did not start"
+    eventually("it is gone", 10_000, fn -> tagged(tag) == [] end)
+  end
+
   test "a task that is ended takes its watcher along, children and all" do
     {tag, env} = tag()
 
