@@ -31,12 +31,12 @@ defmodule NetRunner.MixProject do
 
   # `mix hex.build` and `mix docs` find what they need here, where Hex and ex_doc are installed. Nothing of this project
   # needs either.
+  # Tests and benchmarks stay in the repository: the pages that link to them say so.
   defp package do
     [
       licenses: ["Apache-2.0"],
       links: %{},
-      files:
-        ~w(lib csrc shepherd docs bench/compare bench/README.md CMakeLists.txt mix.exs .formatter.exs
+      files: ~w(lib csrc shepherd docs CMakeLists.txt mix.exs .formatter.exs
                 README.md ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md LICENSE)
     ]
   end
