@@ -87,6 +87,11 @@ int nr_sys_no_new_privs(void);
 #define NR_SYS_CHILD 1
 int nr_sys_fork(struct nr_pidref *child, int cgroup);
 
+/* vfork(2), with a pidfd where there are any: run(context) is the child, in our memory, and we go on once it has
+ * executed a program or ended (also of SIGKILL, which it gets from our leash should we). What it writes to memory of
+ * ours stays written; it must not return. 0 in the parent (child->pidfd may be -EBADF), or -errno. */
+int nr_sys_vfork(struct nr_pidref *child, void (*run)(const void *context), const void *context);
+
 /* Whether nr_sys_fork() failed for its cgroup's sake: not for want of a process, or of memory. */
 bool nr_sys_fork_cgroup_refused(int error);
 

@@ -322,6 +322,22 @@ int nr_sys_fork(struct nr_pidref *child, int cgroup)
     return 0;
 }
 
+int nr_sys_vfork(struct nr_pidref *child, void (*run)(const void *context), const void *context)
+{
+    *child = NR_PIDREF_NONE;
+    pid_t pid = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork): see sys.h */
+    if (pid == 0) {
+        run(context);
+        _exit(127);
+    }
+    if (pid < 0)
+        return nr_errno();
+    int pidfd = nr_sys_watch(pid);
+    child->pid = pid;
+    child->pidfd = pidfd < 0 ? -EBADF : pidfd;
+    return 0;
+}
+
 bool nr_sys_fork_cgroup_refused(int error)
 {
     return error != -EAGAIN && error != -ENOMEM && error != -EMFILE && error != -ENFILE;

@@ -184,6 +184,16 @@ int nr_sys_fork(struct nr_pidref *child, int cgroup)
     return 0;
 }
 
+/* POSIX has no vfork(2) any more. */
+int nr_sys_vfork(struct nr_pidref *child, void (*run)(const void *context), const void *context)
+{
+    int r = nr_sys_fork(child, -EBADF);
+    if (r != NR_SYS_CHILD)
+        return r;
+    run(context);
+    _exit(127);
+}
+
 bool nr_sys_fork_cgroup_refused(int error)
 {
     return error == -ENOSYS;

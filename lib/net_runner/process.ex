@@ -41,6 +41,9 @@ defmodule NetRunner.Process do
   alias NetRunner.Process.{Frames, Server}
 
   @read_max 262_144
+
+  # Words. A server comes to that anyhow, by four collections, in its first millisecond.
+  @server_heap 987
   # How long the server may take to answer: it never waits.
   @answer_timeout 5_000
   @u32_max 0xFFFF_FFFF
@@ -137,7 +140,9 @@ defmodule NetRunner.Process do
       options = Map.delete(options, :env)
       options = Map.put(options, :gates, Gate.about())
 
-      case GenServer.start(Server, {cmd, request, mode, options, callers, link?}) do
+      args = {cmd, request, mode, options, callers, link?}
+
+      case GenServer.start(Server, args, spawn_opt: [min_heap_size: @server_heap]) do
         # :shutdown keeps a start that failed from being logged as a crash.
         {:error, {:shutdown, reason}} -> {:error, reason}
         result -> result

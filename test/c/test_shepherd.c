@@ -1108,21 +1108,27 @@ END_TEST
 
 /* ---- a start that hangs --------------------------------------------------------------------- */
 
-START_TEST(a_stop_reaches_a_start_that_hangs)
+/* An executable of which fanotify holds the exec until somebody says yes; nobody does. The descriptor is readable once
+ * a start has come to it; -errno where nothing can be held. */
+static int hold_exec(char path[static BELOW_MAX])
 {
-    /* fanotify holds the exec until somebody says yes; nobody does. */
-    char path[BELOW_MAX];
     char command_line[2 * BELOW_MAX];
-    (void)snprintf(path, sizeof(path), "%s/held", folder);
+    (void)snprintf(path, BELOW_MAX, "%s/held", folder);
     (void)snprintf(command_line, sizeof(command_line), "cp /bin/true '%s'", path);
     ck_assert_int_eq(system(command_line), 0);
     int fan = fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, O_RDONLY | O_CLOEXEC);
-    if (fan < 0)
-        skip("fanotify_init: %s", strerror(errno));
-    if (fanotify_mark(fan, FAN_MARK_ADD, FAN_OPEN_EXEC_PERM, AT_FDCWD, path) < 0)
-        skip("fanotify_mark: %s", strerror(errno));
+    if (fan < 0 || fanotify_mark(fan, FAN_MARK_ADD, FAN_OPEN_EXEC_PERM, AT_FDCWD, path) < 0)
+        return -errno;
+    return fan;
+}
 
-    struct order order = ORDER(.argv = ARGV(path), .kill_timeout_ms = 60000);
+START_TEST(a_stop_reaches_a_start_that_hangs)
+{
+    char path[BELOW_MAX];
+    int fan = hold_exec(path);
+    if (fan < 0)
+        skip("fanotify: %s", strerror(-fan));
+    struct order order = ORDER(.argv = ARGV(path), .cd = "/", .kill_timeout_ms = 60000);
     struct command command = spawn(&shepherd, &order);
     ck_assert(has_frame(fan, 5000)); /* it is in execve */
     ck_assert(!has_frame(command.control, 100));
@@ -1141,6 +1147,30 @@ START_TEST(a_stop_reaches_a_start_that_hangs)
     drop(&command);
     while (count_children(shepherd.pid) > 0)
         (void)poll(NULL, 0, 1);
+    (void)close(fan);
+}
+END_TEST
+
+/* A guardian that waits for its child hears nothing, as one that was stopped: both end the same way. */
+START_TEST(a_plain_start_that_hangs_ends_with_its_guardian)
+{
+    char path[BELOW_MAX];
+    int fan = hold_exec(path);
+    if (fan < 0)
+        skip("fanotify: %s", strerror(-fan));
+    struct order order = ORDER(.argv = ARGV(path), .kill_timeout_ms = 60000);
+    struct command command = spawn(&shepherd, &order);
+    ck_assert(has_frame(fan, 5000));
+    uint64_t begin_ms = now_ms();
+    send_stop(&command, 0);
+    ck_assert(!has_frame(command.control, 250)); /* nor a hang-up */
+    escalate(&shepherd, command.id);
+    ck_assert(has_frame(command.control, 5000)); /* with the stop unread: ECONNRESET, no end */
+    while (count_children(shepherd.pid) > 0)
+        (void)poll(NULL, 0, 1);
+    ck_assert_uint_lt(now_ms() - begin_ms, 1000);
+    drop(&command);
+    expect_alive(&shepherd);
     (void)close(fan);
 }
 END_TEST
@@ -1286,6 +1316,7 @@ int main(void)
     tcase_add_test(tcase, survivors_of_sigkill_are_reported_and_awaited);
     tcase_add_test(tcase, a_leader_whose_zombie_a_tracer_holds_is_waited_for_in_peace);
     tcase_add_test(tcase, a_stop_reaches_a_start_that_hangs);
+    tcase_add_test(tcase, a_plain_start_that_hangs_ends_with_its_guardian);
 #endif
     suite_add_tcase(suite, tcase);
 

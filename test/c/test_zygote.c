@@ -477,13 +477,14 @@ START_TEST(out_of_descriptors_is_emfile_and_passes)
 END_TEST
 
 #ifndef NR_PORTABLE
-static void expect_fork_failure(const char *call)
+/* A start with a directory is none that the guardian waits for. */
+static void expect_fork_failure(const char *call, const char *cd)
 {
     ck_assert_sys(setenv("NR_REFUSE_ERRNO", "11", 1));
     ck_assert_sys(setenv("ASAN_OPTIONS", "detect_leaks=0", 1)); /* the detector forks, too */
     become_subreaper();
     shepherd = shepherd_start(ARGV(FIXTURE("refuse_calls"), call));
-    struct order order = ORDER(.argv = ARGV("/bin/true"), .flags = NR_SPAWN_STDOUT);
+    struct order order = ORDER(.argv = ARGV("/bin/true"), .cd = cd, .flags = NR_SPAWN_STDOUT);
     unsigned fds = count_fds(shepherd.pid);
     for (int i = 0; i < 3; i++) {
         struct nr_failed failed = start_and_fail(&shepherd, &order);
@@ -496,15 +497,23 @@ static void expect_fork_failure(const char *call)
 
 START_TEST(a_guardian_that_cannot_be_forked_is_a_failed_start)
 {
-    expect_fork_failure("clone,fork"); /* fork(3) is the one or the other */
+    expect_fork_failure("clone,fork", NULL); /* fork(3) is the one or the other */
 }
 END_TEST
 
 START_TEST(a_command_that_cannot_be_forked_is_a_failed_start)
 {
-    expect_fork_failure("clone3");
+    expect_fork_failure("clone3", "/");
 }
 END_TEST
+
+#ifdef SYS_vfork /* where vfork(2) is clone(2), no guardian could be forked */
+START_TEST(a_command_that_cannot_be_vforked_is_a_failed_start)
+{
+    expect_fork_failure("vfork", NULL);
+}
+END_TEST
+#endif
 
 START_TEST(a_guardian_without_its_calls_fails_the_start)
 {
@@ -1066,6 +1075,9 @@ int main(void)
     tcase_add_test(tcase, a_beam_killed_right_after_its_request_leaves_nothing);
     tcase_add_test(tcase, a_guardian_that_cannot_be_forked_is_a_failed_start);
     tcase_add_test(tcase, a_command_that_cannot_be_forked_is_a_failed_start);
+#ifdef SYS_vfork
+    tcase_add_test(tcase, a_command_that_cannot_be_vforked_is_a_failed_start);
+#endif
     tcase_add_test(tcase, a_guardian_without_its_calls_fails_the_start);
 #endif
     suite_add_tcase(suite, tcase);

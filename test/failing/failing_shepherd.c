@@ -109,6 +109,19 @@ pid_t __wrap_fork(void)
     return pid;
 }
 
+/* __real_vfork() is never called: a wrapper that returned twice would break the stack on which it returns. Here a child
+ * has memory of its own, its role among it. */
+pid_t __wrap_vfork(void);
+pid_t __wrap_vfork(void)
+{
+    if (failing_now("vfork"))
+        return -1;
+    pid_t pid = __real_fork();
+    if (pid == 0)
+        next_role();
+    return pid;
+}
+
 int __real_kill(pid_t pid, int signal);
 int __wrap_kill(pid_t pid, int signal);
 int __wrap_kill(pid_t pid, int signal)

@@ -369,6 +369,12 @@ pid_t __wrap_fork(void)
     return child->pid;
 }
 
+pid_t __wrap_vfork(void);
+pid_t __wrap_vfork(void)
+{
+    return __wrap_fork();
+}
+
 static int open_pidfd(pid_t pid)
 {
     const struct nr_creature *c = nr_world_find(pid);

@@ -119,19 +119,30 @@ defmodule NetRunner.Faults.GuardianTest do
 
   @tag :subreaper
   test "a guardian is stopped before it could say that the command runs: the start times out, nobody is left" do
+    # With a directory it is no start that the guardian waits for.
+    held_in_execve([cd: "/"], &freeze/1)
+  end
+
+  @tag :subreaper
+  test "a guardian waits for a command that hangs in execve: the start times out, nobody is left" do
+    held_in_execve([], fn _guardian -> :ok end)
+  end
+
+  # A start whose child is in execve, for a lease of its executable, as `harm` leaves its guardian.
+  defp held_in_execve(opts, harm) do
     program = tmp_path("program")
     File.cp!("/bin/sleep", program)
     {:ok, lease} = NetRunner.Process.start(fixture("hold_lease"), [program])
     {:ok, "ready\n"} = NetRunner.Process.read(lease)
     zygote = NetRunner.Shepherd.info().os_pid
     others = children(zygote)
+    opts = [spawn_timeout: 500] ++ opts
 
-    start = Task.async(fn -> NetRunner.Process.start(program, ["60"], spawn_timeout: 500) end)
+    start = Task.async(fn -> NetRunner.Process.start(program, ["60"], opts) end)
 
     [guardian] = eventually("there is a guardian", fn -> some(children(zygote) -- others) end)
-    # It waits in execve for the lease.
     [command] = eventually("there is a child", fn -> some(children(guardian)) end)
-    freeze(guardian)
+    harm.(guardian)
 
     assert Task.await(start, 10_000) == {:error, :spawn_timeout}
     eventually("the guardian is gone", k(), fn -> not running?(guardian) end)
