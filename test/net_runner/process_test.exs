@@ -312,6 +312,8 @@ defmodule NetRunner.ProcessTest do
       assert P.alive?(p)
       assert [%{owner: ^new}] = Enum.filter(NetRunner.list(), &(&1.pid == p))
       monitor = Process.monitor(p)
+      # It has the monitor: between signals to several processes there is no order.
+      assert P.alive?(p)
       Process.exit(new, :kill)
       assert_receive {:DOWN, ^monitor, :process, ^p, :normal}, 5_000
       assert_gone(tag)
