@@ -687,7 +687,7 @@ defmodule NetRunner.ProgressTest do
         NetRunner.run(["sh", "-c", "sleep 1.1; head -c 200000; cat > /dev/null"],
           input: String.duplicate("x", 8_000_000), progress: true)
 
-      IO.puts("and \#{byte_size(out)}")
+      IO.puts(:stderr, "and \#{byte_size(out)}")
       """
 
       {:ok, p} =
@@ -698,7 +698,8 @@ defmodule NetRunner.ProgressTest do
 
       on_exit(fn -> P.stop(p) end)
       assert {:ok, {said, _}} = P.await_output(p, ~r/and 200000\r\n/, 60_000)
-      # The line that the program writes itself comes behind the bar's.
+
+      # The line that the program writes itself comes behind the bar's: on the same device, for between two ports there is no order.
       assert [said, ""] = String.split(said, ~r/ *\r+\n/)
       assert ["" | lines] = String.split(said, "\r")
       {drawn, [last]} = Enum.split(lines, -1)
