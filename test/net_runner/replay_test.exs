@@ -354,6 +354,8 @@ defmodule NetRunner.ReplayTest do
       Kit.with_cassettes(fake(exit: :stays), fn ->
         {:ok, p} = NetRunner.Process.start(@missing, ["a"])
         {:ok, os_pid} = NetRunner.Process.os_pid(p)
+        # The kernel has closed what says that execve worked before it sets that up.
+        eventually("it has its name", fn -> File.read!("/proc/#{os_pid}/cmdline") != "" end)
         assert [@missing | _] = "/proc/#{os_pid}/cmdline" |> File.read!() |> String.split(<<0>>)
         assert [%{cmd: [@missing, "a"]}] = Enum.filter(NetRunner.list(), &(&1.pid == p))
         NetRunner.Process.stop(p)

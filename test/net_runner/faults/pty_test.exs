@@ -181,7 +181,8 @@ defmodule NetRunner.Faults.PtyTest do
       eventually("both wait", fn -> waits?(reader.pid) and waits?(writer.pid) end)
 
       :ok = P.stop(p)
-      assert Task.await(reader) == {:error, :closed}
+      # Of the closing, or, where the command was quicker to die of its stop, of the output's end.
+      assert Task.await(reader) in [{:error, :closed}, {:error, :no_match}]
       assert Task.await(writer) in [{:error, :closed}, {:error, :epipe}]
     end
   end
