@@ -256,6 +256,14 @@ static int put_into_cgroup(pid_t pid, int cgroup)
     return r;
 }
 
+/* Our child that no clone3(2) gave a pidfd with. */
+static void watch_child(struct nr_pidref *child, pid_t pid)
+{
+    int pidfd = nr_sys_watch(pid);
+    child->pid = pid;
+    child->pidfd = pidfd < 0 ? -EBADF : pidfd;
+}
+
 /* fork(2), where clone3(2) or its way into a cgroup is refused. */
 static int fork_held(struct nr_pidref *child, int cgroup)
 {
@@ -281,9 +289,7 @@ static int fork_held(struct nr_pidref *child, int cgroup)
             (void)waitpid(pid, NULL, NR_WAIT_ALL);
         return r;
     }
-    int pidfd = nr_sys_watch(pid);
-    child->pid = pid;
-    child->pidfd = pidfd < 0 ? -EBADF : pidfd;
+    watch_child(child, pid);
     return 0;
 }
 
@@ -333,9 +339,7 @@ int nr_sys_vfork(struct nr_pidref *child, void (*run)(const void *context), cons
     }
     if (pid < 0)
         return nr_errno();
-    int pidfd = nr_sys_watch(pid);
-    child->pid = pid;
-    child->pidfd = pidfd < 0 ? -EBADF : pidfd;
+    watch_child(child, pid);
     return 0;
 }
 

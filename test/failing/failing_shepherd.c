@@ -98,10 +98,9 @@ int __wrap_close(int fd)
 }
 
 pid_t __real_fork(void);
-pid_t __wrap_fork(void);
-pid_t __wrap_fork(void)
+static pid_t fork_as(const char *call)
 {
-    if (failing_now("fork"))
+    if (failing_now(call))
         return -1;
     pid_t pid = __real_fork();
     if (pid == 0)
@@ -109,17 +108,18 @@ pid_t __wrap_fork(void)
     return pid;
 }
 
+pid_t __wrap_fork(void);
+pid_t __wrap_fork(void)
+{
+    return fork_as("fork");
+}
+
 /* __real_vfork() is never called: a wrapper that returned twice would break the stack on which it returns. Here a child
  * has memory of its own, its role among it. */
 pid_t __wrap_vfork(void);
 pid_t __wrap_vfork(void)
 {
-    if (failing_now("vfork"))
-        return -1;
-    pid_t pid = __real_fork();
-    if (pid == 0)
-        next_role();
-    return pid;
+    return fork_as("vfork");
 }
 
 int __real_kill(pid_t pid, int signal);
