@@ -74,7 +74,8 @@ defmodule NetRunner.Pipeline do
   command. A command's own `ok:` says which of its exit codes are no failure (`grep` gives 1 where it finds nothing); that of the call is the
   last one's.
   A command that was ended by SIGPIPE (or that exited with 141, as shells tell it) has not failed if the one that it
-  wrote to has not: it was just not read to its end. All commands are waited for.
+  wrote to has not: it was just not read to its end. All commands are waited for. If the guardian of one is lost, the others are
+  stopped, and how it ended is `:guardian_lost`.
 
       iex> NetRunner.run(NetRunner.pipeline([["yes"], ["head", "-n", "1"]]))
       {"y\\n", 0}

@@ -740,6 +740,75 @@ defmodule NetRunner.PipelineTest do
       assert hd(result.stages).exit == {:exited, 0}
     end
 
+    on_backends "comes with the loss of one guardian, wherever it stands" do
+      back_at_baseline(fn ->
+        sleep = ["sleep", "60"]
+
+        for {stages, opts, place} <- [
+              {[sleep, sleep], [], 0},
+              {[sleep, sleep], [], 1},
+              {[sleep, sleep, ["cat"]], [stdout: :discard], 1},
+              {[sleep, {:tee, sleep}, sleep], [], 2},
+              {[sleep, {:tee, tmp_path("copy")}, sleep], [], 1},
+              {[sleep, & &1, sleep], [], 0}
+            ] do
+          task = Task.async(fn -> exec(pipeline(stages), [backend: backend] ++ opts) end)
+          tees = Enum.count(stages, &match?({:tee, [_ | _]}, &1))
+          lost = lose(task.pid, length(Enum.reject(stages, &is_function/1)) + tees, place)
+          {:ok, result} = Task.await(task)
+          end_left(lost)
+          assert {result.cause, result.exit, result.error} == {:guardian_lost, nil, nil}
+          assert result.os_pid == lost.os_pid
+          {[_lost], others} = Enum.split_with(result.stages, &(&1.cause == :guardian_lost))
+          assert Enum.any?(others, &(&1.cause == :stopped))
+        end
+
+        for {call, answer} <- [
+              {&run/1, {:error, :guardian_lost}},
+              {&catch_error(run!(&1)).cause, :guardian_lost},
+              {&catch_error(Stream.run(stream!(&1))).reason, :guardian_lost}
+            ] do
+          task = Task.async(fn -> call.(pipeline([sleep, sleep])) end)
+          lost = lose(task.pid, 2, 0)
+          assert Task.await(task) == answer
+          end_left(lost)
+        end
+      end)
+    end
+
+    test "comes with a guardian that was lost while the others were started" do
+      back_at_baseline(fn ->
+        fifo = tmp_path("fifo")
+        {_, 0} = System.cmd("mkfifo", [fifo])
+        waits = Command.new("sleep", ["60"], stdout: {:file, fifo})
+        task = Task.async(fn -> run(pipeline([["sleep", "60"], waits])) end)
+        lost = lose(task.pid, 1, 0)
+        {_, 0} = System.cmd("timeout", ["10", "sh", "-c", ": < #{fifo}"])
+        assert Task.await(task) == {:error, :guardian_lost}
+        end_left(lost)
+      end)
+    end
+
+    # Kills the guardian of one of so many commands of this process, and sees that its server has heard of it.
+    defp lose(owner, count, place) do
+      mine = fn -> Enum.filter(NetRunner.list(), &(&1.owner == owner)) end
+      eventually("all of them run", fn -> length(mine.()) == count end)
+      %{pid: server} = lost = mine.() |> Enum.sort_by(& &1.os_pid) |> Enum.at(place)
+      {_, 0} = System.cmd("kill", ["-KILL", to_string(:sys.get_state(server).guardian_pid)])
+
+      eventually("it is lost", fn ->
+        Enum.all?(mine.(), &(&1.pid != server or &1.state == :ended))
+      end)
+
+      lost
+    end
+
+    # In the portable build a command lives on without its guardian, and nobody knows of it.
+    defp end_left(%{os_pid: os_pid}) do
+      if File.read("/proc/#{os_pid}/cmdline") == {:ok, "sleep\0" <> "60\0"},
+        do: System.cmd("kill", ["-KILL", to_string(os_pid)])
+    end
+
     test "as an exception names the command and the pipeline" do
       error =
         assert_raise NetRunner.ExitError, fn -> run!(pipeline([["true"], ["false"], ["cat"]])) end

@@ -1,8 +1,9 @@
 defmodule NetRunner.Pipeline.Group do
   @moduledoc false
-  # The commands of one pipeline, as one whose input breaks off knows the others: by a reference that their servers
-  # registered. Those behind it are stopped before its own command ends, for they would take that for the end of the data. Called by
-  # the feeder, before it says so to its server; inputs are not read before all commands run (NetRunner.Running).
+  # The commands of one pipeline, as one whose input breaks off, or whose guardian is lost, knows the others: by a reference that
+  # their servers registered. Those behind it are stopped before its own command ends, for they would take that for the end of the
+  # data. Called by the feeder, before it says so to its server; inputs are not read before all commands run (NetRunner.Running).
+  # A lost guardian is nobody's plan: its server says so at once, and once more when all of them run.
 
   alias NetRunner.Process
 
@@ -10,22 +11,27 @@ defmodule NetRunner.Pipeline.Group do
   @type member :: {reference, non_neg_integer, :command | :tee | :branch}
 
   @doc """
-  The input of `server`'s command has broken off. Those behind it are stopped one after the other, from the last on: each is
+  Of this member the input has broken off, or the guardian is lost. Those behind it are stopped one after the other, from the last on: each is
   gone before the one that it reads is asked to go. A command behind a tee goes first, as the tee ends when nobody reads on. Those before
   it are only told; its own stop is its server's.
   """
-  @spec broke(reference, pid) :: :ok
-  def broke(group, server) do
-    others =
+  @spec broke(member) :: :ok
+  def broke({group, place, kind}) do
+    mine = order({place, kind, self()})
+
+    {behind, before} =
       NetRunner.Registry
       |> Registry.select(members(group))
-      |> Enum.sort_by(fn {place, kind, _pid} -> {kind == :branch, place} end, :desc)
+      |> Enum.reject(&(order(&1) == mine))
+      |> Enum.sort_by(&order/1, :desc)
+      |> Enum.split_while(&(order(&1) > mine))
 
-    {behind, before} = Enum.split_while(others, fn {_place, _kind, pid} -> pid != server end)
     Enum.each(behind, &stop/1)
-    for {_place, _kind, pid} <- before, pid != server, do: Process.stop_for(pid, :stopped)
+    for {_place, _kind, pid} <- before, do: Process.stop_for(pid, :stopped)
     :ok
   end
+
+  defp order({place, kind, _pid}), do: {kind == :branch, place}
 
   defp members(group),
     do: [{{:"$1", :_, %{pipeline: {group, :"$2", :"$3"}}}, [], [{{:"$2", :"$3", :"$1"}}]}]

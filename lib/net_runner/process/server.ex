@@ -129,10 +129,7 @@ defmodule NetRunner.Process.Server do
   defp joint(_other), do: nil
 
   # In a pipeline, those who would take its end for the end of the data.
-  defp broke(%{options: %{pipeline: {group, _place, _kind}}}) do
-    server = self()
-    fn -> Group.broke(group, server) end
-  end
+  defp broke(%{options: %{pipeline: member}}), do: fn -> Group.broke(member) end
 
   defp broke(_alone), do: fn -> :ok end
 
@@ -314,6 +311,12 @@ defmodule NetRunner.Process.Server do
 
   def handle_call({:shutdown, grace}, _from, state),
     do: {:reply, :ok, begin_stop(state, :stopped, grace)}
+
+  # Its guardian was lost while the others were started: those have not heard of it.
+  def handle_call(:feed, _from, %{exit: {:error, _lost}} = state) do
+    spawn(broke(state))
+    {:reply, :ok, state}
+  end
 
   def handle_call(:feed, _from, %{options: %{input: {:later, input}}} = state),
     do: {:reply, :ok, feed(state, input.(), Process.get(:"$callers"))}
@@ -606,6 +609,9 @@ defmodule NetRunner.Process.Server do
     # Should it live (the socket cannot be read, or not be watched), this is what ends it and its family.
     Nif.control_close(state.control)
     Cgroup.settle(state.cgroup, state.cgroup_id)
+
+    # In a pipeline: the others may wait for what it does not say, and where its command lives on (the portable build), for ever.
+    spawn(broke(state))
     ended(state, {:error, :guardian_lost}, nil)
   end
 
