@@ -50,8 +50,9 @@ defmodule NetRunner do
     * `bytes_out` - read from the stdout of the last command; nil where that is a file or `/dev/null`
     * `total` - the size of the input, if it is a binary, iodata, or a file as it was at the start; else nil
     * `done` - how many of these bytes have been consumed: written to stdin, of which the pipe may still hold some, or the
-      command's place in the file, as it was last seen while the command ran. nil without a `total`, and where the place
-      cannot be seen (no `/proc`, a command of another user, one that has closed its stdin at once)
+      command's place in the file, as it was last seen while the command ran; once it went well, all of the file, if a third of it had been
+      seen. nil without a `total`, where the place cannot be seen (no `/proc`, a command of another user, one that has
+      closed its stdin at once), and where the run is over before the first look (some milliseconds)
     * `rate` - bytes each second, smoothed over the last seconds: of the input, while there is some left of a known
       `total`; else of the end where more comes through. At the end, the average of the whole. nil where neither end comes here
     * `eta_ms` - the time that the rest of the input takes at this rate; nil where that is not known

@@ -48,7 +48,10 @@ defmodule NetRunner.Collector do
       progress = Progress.start(plan, running)
 
       try do
-        collect(running, plan, deadline)
+        with {:ok, %{ok?: ok?}, _broke_off} = ended <- collect(running, plan, deadline) do
+          if ok?, do: Progress.went_well(progress)
+          ended
+        end
       after
         Running.stop(running)
         Progress.finish(progress)

@@ -12,6 +12,9 @@ defmodule NetRunner.Progress do
   alias NetRunner.Progress.{Listener, Meter, Screen}
 
   @tick 250
+  # When a file is first glanced at, for short runs; each later glance takes twice as long to come, so that one was in the
+  # second half of a run.
+  @glance 5
   # How long the end of a call waits for the last word at most,
   @last_wait 1_000
   # and for how long after it that may still be on its way.
@@ -63,6 +66,15 @@ defmodule NetRunner.Progress do
     end
   end
 
+  @doc "What ended went well: to be said before `finish/1`."
+  @spec went_well(t) :: :ok
+  def went_well(nil), do: :ok
+
+  def went_well(progress) do
+    send(progress, :went_well)
+    :ok
+  end
+
   ## The process
 
   defp init(progress, %{callers: [caller | _]} = about, meter) do
@@ -71,14 +83,20 @@ defmodule NetRunner.Progress do
     caller = Process.monitor(caller)
     {module, told} = told(progress, about)
     state = %{caller: caller, meter: Meter.open(meter), module: module, told: told}
-    loop(state, Pipe.deadline(@tick))
+    loop(state, Pipe.deadline(@tick), @glance)
   end
 
   defp told(true, about), do: {Screen, Screen.new(about)}
   defp told(fun, about), do: {Listener, Listener.new(fun, about)}
 
-  defp loop(%{caller: caller, module: module} = state, next) do
+  # `next` is the next look, of which somebody is told; `glance` how long to wait for a glance before it.
+  defp loop(%{caller: caller, module: module, meter: meter} = state, next, glance) do
+    left = Pipe.left(next)
+
     receive do
+      :went_well ->
+        loop(%{state | meter: Meter.went_well(meter)}, next, glance)
+
       :finish ->
         finish_with(state)
 
@@ -87,11 +105,16 @@ defmodule NetRunner.Progress do
 
       message ->
         with {:ok, told} <- module.heard(state.told, message),
-             do: loop(%{state | told: told}, next)
+             do: loop(%{state | told: told}, next, glance)
     after
-      Pipe.left(next) ->
-        {stats, meter} = Meter.look(state.meter, :running)
-        loop(%{state | meter: meter, told: module.tell(state.told, stats)}, Pipe.deadline(@tick))
+      min(left, glance) ->
+        if glance < left do
+          loop(%{state | meter: Meter.glance(meter)}, next, 2 * glance)
+        else
+          {stats, meter} = Meter.look(meter, :running)
+          told = module.tell(state.told, stats)
+          loop(%{state | meter: meter, told: told}, Pipe.deadline(@tick), @tick)
+        end
     end
   end
 

@@ -130,6 +130,7 @@ defmodule NetRunner.Stream do
     with :ended <- Running.await_exit(state.running, :infinity, Idle.heard(state.idle)),
          # The servers are gone.
          %{trouble: nil} = ended <- Running.conclude(state.running) do
+      if ended.ok?, do: Progress.went_well(state.progress)
       ended(state.options.exit, ended, %{state | status: :over})
     else
       :idle_timeout -> time_out(state)

@@ -447,6 +447,81 @@ defmodule NetRunner.ProgressTest do
     end
   end
 
+  describe "the end of a file" do
+    # A meter that saw these places at these times.
+    defp seen(places, opts) do
+      meter = struct!(%{meter(1_000) | file: {0, 1}}, opts)
+
+      Enum.reduce(places, meter, fn {at, place}, meter ->
+        {_stats, meter} = Meter.figures(meter, counted(nil, nil, place), at, :running)
+        meter
+      end)
+    end
+
+    defp last(meter, at) do
+      {stats, _meter} = Meter.figures(meter, counted(nil, nil, nil), at, :finished)
+      {stats.done, stats.rate}
+    end
+
+    test "is where a run that went well was, if it was on its way there" do
+      places = [{250, 300}, {500, 600}, {750, 900}]
+      assert last(seen(places, well?: true), 1_000) == {1_000, 1_000}
+      # It may have left the rest.
+      assert last(seen([{250, 10}, {500, 10}], well?: true), 1_000) == {10, 10}
+      # What failed was where it was seen.
+      assert last(seen(places, well?: false), 1_000) == {900, 900}
+      # A glance is enough; none is not.
+      assert last(seen([], well?: true, seen: 400), 50) == {1_000, 20_000}
+      assert last(seen([], well?: true), 50) == {nil, nil}
+      # What is written to stdin is counted.
+      assert last(seen(places, well?: true, file: nil), 1_000) == {900, 900}
+    end
+
+    on_backends "is told with the rate of the whole, wherever the output goes" do
+      path = tmp_path("input")
+      File.write!(path, String.duplicate("x", @large))
+      # Of what it reads behind the half, nobody may see anything.
+      half = "dd bs=#{div(@large, 2)} count=1 status=none"
+
+      for opts <- [[stdout: :discard], [stdout: {:file, tmp_path("output")}], []] do
+        {wait, open} = gate()
+
+        {script, opts} =
+          {"#{half}; #{wait}; exec cat",
+           [input: {:file, path}, backend: backend, progress: teller()] ++ opts}
+
+        run = run_aside(["sh", "-c", script], opts)
+        await_told("the half", &(&1.done == div(@large, 2)))
+        open.()
+        assert {{_output, 0}, _} = Task.await(run)
+        assert %{done: @large, total: @large, rate: rate} = finished()
+        assert rate > 0
+      end
+    end
+
+    test "is told by a stream that was read to its end, and not by one that failed" do
+      path = tmp_path("input")
+      File.write!(path, String.duplicate("x", @large))
+      half = div(@large, 2)
+
+      for {rest, done} <- [{"cat", @large}, {"exit 3", half}] do
+        {wait, open} = gate()
+        tell = teller()
+
+        progress = fn stats ->
+          if stats.done == half, do: open.()
+          tell.(stats)
+        end
+
+        ["sh", "-c", "dd bs=#{half} count=1 status=none of=/dev/null; #{wait}; #{rest}"]
+        |> NetRunner.stream!(input: {:file, path}, exit: :ignore, progress: progress)
+        |> Stream.run()
+
+        assert %{done: ^done} = finished()
+      end
+    end
+  end
+
   describe "the line" do
     @stats %{
       state: :running,

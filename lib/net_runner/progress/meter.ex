@@ -19,9 +19,12 @@ defmodule NetRunner.Progress.Meter do
     :total,
     :file,
     :rate,
+    :seen,
+    well?: false,
     counts: %{bytes_in: nil, bytes_out: nil, done: nil}
   ]
 
+  @typedoc "`seen` is the last place that was seen; `well?` whether the call is over, and went well."
   @type t :: %__MODULE__{}
   @type size :: nil | non_neg_integer | {:file, binary}
   @type counts :: %{
@@ -70,6 +73,22 @@ defmodule NetRunner.Progress.Meter do
 
   def open(meter), do: meter
 
+  @doc """
+  The place in a file is seen between two looks, too: a run may be over before the first. (At its beginning it says nothing: the command may
+  be about to take another stdin.)
+  """
+  @spec glance(t) :: t
+  def glance(%{file: nil} = meter), do: meter
+
+  def glance(meter) do
+    place = place(meter)
+    if place in [nil, 0], do: meter, else: %{meter | seen: place}
+  end
+
+  @doc "All of it ended well: what was to be read has been read, unless that cannot be."
+  @spec went_well(t) :: t
+  def went_well(meter), do: %{meter | well?: true}
+
   @doc "The figures of now, and the meter for the next look."
   @spec look(t, :running | :finished) :: {NetRunner.progress(), t}
   def look(meter, state),
@@ -111,7 +130,8 @@ defmodule NetRunner.Progress.Meter do
   @doc "The figures of what was counted at a time (monotonic milliseconds)."
   @spec figures(t, counts, integer, :running | :finished) :: {NetRunner.progress(), t}
   def figures(meter, counts, now, state) do
-    counts = %{counts | done: done(meter, counts)}
+    meter = %{meter | seen: counts.done || meter.seen}
+    counts = %{counts | done: done(meter, state)}
     elapsed = now - meter.began
     rate = rate(meter, counts, now - meter.at)
 
@@ -131,9 +151,16 @@ defmodule NetRunner.Progress.Meter do
 
   # What was known once stays: a command that has ended has no place in its file any more. Behind the end may be what
   # a file has grown by, or what ends an input on a terminal.
-  defp done(%{total: nil}, _counts), do: nil
-  defp done(meter, %{done: nil}), do: meter.counts.done
-  defp done(%{total: total}, %{done: done}), do: min(done, total)
+  defp done(%{total: nil}, _state), do: nil
+  defp done(%{seen: nil}, _state), do: nil
+
+  # Nobody sees the end of a file being read. Who reads at one speed was seen behind the first half of it, as the looks
+  # come; a third is for those who do not.
+  defp done(%{file: file, total: total, seen: seen, well?: true}, :finished)
+       when file != nil and 3 * seen >= total,
+       do: total
+
+  defp done(%{total: total, seen: seen}, _state), do: min(seen, total)
 
   defp rate(meter, counts, ms) do
     case moved(meter, counts) do
