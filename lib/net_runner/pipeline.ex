@@ -24,7 +24,7 @@ defmodule NetRunner.Pipeline do
   | `{:tee, command}` | a command that gets a copy on its stdin |
   | a `NetRunner.Pipeline` | its stages |
 
-  The first and the last are commands. With one stage it is a command like any other, but that its own options win ("Options", below).
+  The first is a command, the last a command or a tee, whose stream is the output then. With one stage it is a command like any other, but that its own options win ("Options", below).
 
   **A function** is given a lazy enumerable of what the command before it writes, in binaries as they come, and returns an
   enumerable of iodata for the next. `{fun, lines: true}` gives it lines without their ends instead (with `max_line_length:` as
@@ -44,9 +44,13 @@ defmodule NetRunner.Pipeline do
 
   **A tee** passes on what it reads and writes a copy of it, within the kernel (tee(2), splice(2)) where that can be; the slower
   of the two readers sets the pace. A command behind a tee has its stdout thrown away, unless it has `stdout: {:file, path}`
-  of its own. If it takes no more before the end, the stream goes on without it. If the copy cannot be written (a full
-  disk), the stream goes on and is whole, and the pipeline has failed with `{:file, path, posix}`. If its stdout cannot be
-  written, all ends there, with the same of that file.
+  of its own. If it takes no more before the end, the stream goes on without it; so it does without the reader of a FIFO that
+  has left, which is no failure either. If the copy cannot be written (a full disk), the stream goes on and is whole, and the pipeline
+  has failed with `{:file, path, posix}`. If its stdout cannot be written, all ends there, with the same of that file.
+
+  **A copy is no longer than the stream was read.** A tee ends as any command does when nobody reads what it passes on: where a
+  later stage has enough (`head`), or you halt the stream, the copy is a part, a command behind the tee sees an end after that part,
+  and the pipeline has not failed. Who needs all of it lets the last stage read to the end, or gives the tee the last place.
 
       iex> path = Path.join(System.tmp_dir!(), "net_runner_tee_\#{System.unique_integer([:positive])}")
       iex> {count, 0} = NetRunner.run(NetRunner.pipeline([["seq", "1000"], {:tee, path}, ["wc", "-l"]]))
