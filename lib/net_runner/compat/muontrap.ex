@@ -28,6 +28,8 @@ defmodule NetRunner.Compat.MuonTrap do
   | a cgroup that cannot be had | an exit status, and a message on stderr | raises `NetRunner.Error` with the step and the system's reason |
   | `stdio_window:` | bytes on their way | raises `ArgumentError`: the pipe is the window, 64 KiB |
   | `cgroup_controllers:`, `cgroup_sets:` (1.x) | cgroups of version 1 | raise `ArgumentError`: say `cgroup:` |
+  | `env:` with an empty value, `{"A", ""}` | unset, as by `System.cmd/3` | empty |
+  | a NUL in an argument, in `cd:` or `arg0:` | what is before it counts | raises `ArgumentError` |
   | `parallelism:` | tunes the port | is checked, and means nothing: there is no port |
   | `MuonTrap.muontrap_path/0` | its helper | is not there |
 

@@ -24,6 +24,8 @@ defmodule NetRunner.Compat.System do
   | `parallelism:` | tunes the port | is checked, and means nothing: there is no port |
   | what is there and cannot be executed (a directory, no `#!`, an argument that is too long), a `cd:` that is not there | the number of the error, as an exit status | raises: `ErlangError` with its name, `ArgumentError` for the argument |
   | `env:` with values that are no UTF-8 | raises | passed on |
+  | `env:` with an empty value, `{"A", ""}` | unset (seen with Elixir 1.14 and OTP 25) | empty |
+  | a NUL in an argument, in `cd:` or `arg0:` | what is before it counts | raises `ArgumentError` |
   | NetRunner's own helper was killed meanwhile | - | raises `NetRunner.Error` |
 
   Windows is not served. To leave this module for `NetRunner.run/2`: `docs/migration/system_cmd.md`.

@@ -308,6 +308,12 @@ defmodule NetRunner.Compat.SystemTest do
       # Elixir's own hands the part before it over.
       assert_raise ArgumentError, fn -> NetRunner.Compat.System.cmd("echo", ["a\0b"]) end
 
+      for name <- [:cd, :arg0] do
+        assert_raise ArgumentError, fn ->
+          NetRunner.Compat.System.cmd("echo", ["a"], [{name, "/\0b"}])
+        end
+      end
+
       for env <- [
             "TOKEN=secret",
             [{"TO=KEN", "secret"}],
