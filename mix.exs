@@ -55,7 +55,7 @@ defmodule NetRunner.MixProject do
             "docs/performance.md"
           ] ++
           ["ARCHITECTURE.md", "docs/shepherd.md"] ++
-          Path.wildcard("docs/decisions/0*.md") ++ ["CHANGELOG.md", "LICENSE"],
+          Path.wildcard("docs/decisions/0*.md") ++ ["CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"],
       groups_for_extras: [
         "Coming from elsewhere": ~r"docs/migration/",
         "What to expect": ~r"docs/(comparison|isolation|limits|reliability|performance)",
