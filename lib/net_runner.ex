@@ -398,7 +398,7 @@ defmodule NetRunner do
 
   defp ok!({:ok, %{result: result} = ended, broke_off}) do
     limit = if result.cause == :output_limit, do: broke_off
-    raise %{NetRunner.ExitError.of(result, ended.options) | result: result, limit: limit}
+    raise %{NetRunner.ExitError.of(ended) | result: result, limit: limit}
   end
 
   # A pipeline that was not begun is none of its commands.

@@ -46,7 +46,7 @@ defmodule NetRunner.ExitError do
     * `limit` - what a command with the cause `:output_limit` passed: `:max_output_exceeded`, `{:line_too_long, bytes}` or
       `{:frame_too_large, bytes}`.
     * `result` - the whole `NetRunner.Result`, nil for streams.
-    * `pipeline` - where it was a stage of one (`NetRunner.pipeline/1`), all of its commands; else nil.
+    * `pipeline` - where it was a stage of one (`NetRunner.pipeline/1`), all of that, as `to_string/1` says it; else nil.
 
   The message reads like a shell's report:
 
@@ -84,7 +84,7 @@ defmodule NetRunner.ExitError do
             | {:frame_too_large, pos_integer}
             | nil,
           result: NetRunner.Result.t() | nil,
-          pipeline: [[binary, ...], ...] | nil
+          pipeline: binary | nil
         }
 
   defexception [
@@ -104,9 +104,9 @@ defmodule NetRunner.ExitError do
   ]
 
   @doc false
-  # From a result and the options it was run with.
-  @spec of(NetRunner.Result.t(), NetRunner.Options.t()) :: t
-  def of(result, options) do
+  # Of what was run, and ended so.
+  @spec of(NetRunner.Running.ended()) :: t
+  def of(%{result: result, options: options, pipeline: pipeline}) do
     {env, unset} = names(options.env)
 
     %__MODULE__{
@@ -117,7 +117,7 @@ defmodule NetRunner.ExitError do
       stderr: result.stderr,
       os_pid: result.os_pid,
       duration_ms: result.duration_ms,
-      pipeline: result.stages && Enum.map(result.stages, & &1.cmd),
+      pipeline: pipeline,
       cd: options.cd || cwd(),
       env: env,
       unset: unset
@@ -186,7 +186,7 @@ defmodule NetRunner.ExitError do
   defp duration(%{duration_ms: ms}), do: " after #{Float.round(ms / 1000, 1)} s"
 
   defp pipeline(nil), do: ""
-  defp pipeline(cmds), do: "in the pipeline #{Enum.map_join(cmds, " | ", &Quote.excerpt/1)}"
+  defp pipeline(line), do: "in the pipeline #{line}"
 
   # "in /tmp, with A, B set, C unset", as far as there is something of it.
   defp surroundings(error) do

@@ -4,7 +4,7 @@ defmodule NetRunner.Running do
   # are joined here. Whoever reads what the last of them says asks this module for everything else. It belongs to
   # the process that started it.
 
-  alias NetRunner.{Cut, Idle, Nif, Pipe, Pipefail, Plan, Result, Sink, Stats}
+  alias NetRunner.{Cut, Idle, Nif, Pipe, Pipefail, Pipeline, Plan, Result, Sink, Stats}
   alias NetRunner.Pipeline.Functions
 
   @enforce_keys [:commands, :began]
@@ -293,13 +293,14 @@ defmodule NetRunner.Running do
 
   @typedoc """
   How all of it ended: the result, without stdout; what went wrong around it; whether it went well, by each command's
-  own exit codes; and the options of the command that says so.
+  own exit codes; the options of the command that says so; and what a pipeline is, for messages.
   """
   @type ended :: %{
           result: Result.t(),
           trouble: trouble,
           ok?: boolean,
-          options: NetRunner.Options.t()
+          options: NetRunner.Options.t(),
+          pipeline: nil | binary
         }
 
   @doc """
@@ -310,7 +311,7 @@ defmodule NetRunner.Running do
   def conclude(%{commands: [%{stage: stage} = command], joints: []} = running) do
     {result, trouble} = ending(command, running.began)
     ok? = trouble == nil and Result.ok?(result, stage.ok)
-    %{result: result, trouble: trouble, ok?: ok?, options: stage.options}
+    %{result: result, trouble: trouble, ok?: ok?, options: stage.options, pipeline: nil}
   end
 
   def conclude(running) do
@@ -322,9 +323,24 @@ defmodule NetRunner.Running do
       result: result,
       trouble: result.error && {result.cause, result.error},
       ok?: not failed?,
-      options: Enum.at(running.commands, index).stage.options
+      options: Enum.at(running.commands, index).stage.options,
+      pipeline: shown(running.commands)
     }
   end
+
+  # As it was written. What is behind a tee is shown with it.
+  defp shown(commands) do
+    commands
+    |> Enum.reject(&(&1.kind == :branch))
+    |> Enum.flat_map(&written(&1.stage))
+    |> Enum.map_join(" | ", &Pipeline.show/1)
+  end
+
+  defp written(%{vias: vias} = stage), do: Enum.map(vias, & &1.fun) ++ [written_last(stage)]
+
+  defp written_last(%{copy: nil, shown: cmd}), do: cmd
+  defp written_last(%{copy: {:file, path, _how, _mode}}), do: {:tee, path}
+  defp written_last(%{copy: %{shown: cmd}}), do: {:tee, cmd}
 
   # A lost guardian, for which the others were stopped, decides like what went wrong around a command.
   defp decided(stages, duration_ms) do

@@ -148,7 +148,7 @@ defmodule NetRunner.Stream do
   defp ended(:ignore, _ended, state), do: {:halt, state}
   defp ended(:element, %{result: result}, state), do: {[{:exit, result.exit}], state}
   defp ended(:raise, %{ok?: true}, state), do: {:halt, state}
-  defp ended(:raise, ended, _state), do: raise(ExitError.of(ended.result, ended.options))
+  defp ended(:raise, ended, _state), do: raise(ExitError.of(ended))
 
   defp close(state) do
     # Halted early, or the consumer raised: nobody reads the rest.

@@ -826,6 +826,13 @@ defmodule NetRunner.PipelineTest do
 
       assert Exception.message(error) =~ "in the pipeline false | cat"
 
+      # As it was written: with its functions, and what is behind a tee where it stands.
+      whole = [sh("exit 3"), & &1, {& &1, lines: true}, {:tee, ["cat", "-u"]}]
+      whole = pipeline(whole ++ [{:tee, tmp_path("a copy")}, Command.new("cat")])
+      error = assert_raise NetRunner.ExitError, fn -> run!(whole) end
+      assert Exception.message(error) =~ "\nin the pipeline #{whole}\n"
+      assert {error.cmd, error.pipeline} == {sh("exit 3"), to_string(whole)}
+
       own = Command.new("sh", ["-c", "exit 3"], cd: "/", env: [OWN: "1"])
 
       error =
