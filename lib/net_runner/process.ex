@@ -118,7 +118,7 @@ defmodule NetRunner.Process do
     began = Telemetry.clock()
 
     with {:error, reason} <- start_server(cmd, options, link?) do
-      Telemetry.failed(began, cmd, reason)
+      Telemetry.failed(began, shown(cmd, options), reason)
       {:error, reason}
     end
   end
@@ -140,7 +140,7 @@ defmodule NetRunner.Process do
       options = Map.delete(options, :env)
       options = Map.put(options, :gates, Gate.about())
 
-      args = {cmd, request, mode, options, callers, link?}
+      args = {shown(cmd, options), request, mode, options, callers, link?}
 
       case GenServer.start(Server, args, spawn_opt: [min_heap_size: @server_heap]) do
         # :shutdown keeps a start that failed from being logged as a crash.
@@ -152,6 +152,9 @@ defmodule NetRunner.Process do
       error -> error
     end
   end
+
+  # A tee is not known by its program, but by what its copy is.
+  defp shown(cmd, options), do: Map.get(options, :shown, cmd)
 
   defp request([exe | args], path, settings, options) do
     id = System.unique_integer([:positive])

@@ -101,6 +101,8 @@ defmodule NetRunner.Running do
   defp start_branch(_stage, _stderr, _deadline, running), do: {:ok, running}
 
   defp start_one(%{cmd: cmd} = stage, kind, given, source) do
+    given = if kind == :tee, do: Map.put(given, :shown, stage.shown), else: given
+
     with {:ok, process} <-
            NetRunner.Process.start_checked(cmd, Map.merge(stage.options, given), false),
          # Its server may be killed before anything of the command is known here.

@@ -158,6 +158,19 @@ defmodule NetRunner.PipelineTest do
       assert Enum.map(mine.(), & &1.cmd) == [["sleep", "60"], ["cat"]]
       Task.shutdown(task, :brutal_kill)
     end
+
+    test "that is a tee is known in list/0 by what its copy is" do
+      copy = tmp_path("copy")
+      stages = [["sleep", "60"], {:tee, copy}, {:tee, ["cat", "-u"]}]
+      task = Task.async(fn -> run(pipeline(stages), timeout: 10_000) end)
+      mine = fn -> Enum.filter(NetRunner.list(), &(&1.owner == task.pid)) end
+      eventually("all are listed", fn -> length(mine.()) == 4 end)
+
+      assert mine.() |> Enum.map(& &1.cmd) |> Enum.sort() ==
+               [["cat", "-u"], ["sleep", "60"], ["tee", copy], ["tee", ">(cat -u)"]]
+
+      Task.shutdown(task, :brutal_kill)
+    end
   end
 
   describe "its ends" do
