@@ -73,46 +73,71 @@ defmodule NetRunner.Replay.Cassette do
   # 57 bytes are 76 digits.
   defp data(bytes) do
     bytes
-    |> String.split(~r/(?<=\n)/)
-    |> Enum.reject(&(&1 == ""))
-    |> Enum.chunk_by(&text?/1)
-    |> Enum.map(fn [piece | _] = pieces ->
-      if text?(piece),
-        do: Enum.map(pieces, &["  ", quoted(&1), ?\n]),
-        else: pieces |> IO.iodata_to_binary() |> base64()
+    |> lines()
+    |> Enum.map(&{text?(&1), &1})
+    |> Enum.chunk_by(&elem(&1, 0))
+    |> Enum.map(fn
+      [{true, _line} | _] = lines -> for {true, line} <- lines, do: ["  ", quoted(line), ?\n]
+      lines -> for({false, line} <- lines, into: "", do: line) |> base64()
     end)
   end
 
-  defp base64(<<row::binary-size(57), rest::binary>>) when rest != "",
-    do: [base64(row) | base64(rest)]
+  # Each with its end. There may be millions of them.
+  defp lines(bytes), do: lines(bytes, 0, :binary.matches(bytes, "\n"))
 
-  defp base64(row), do: ["  base64 ", Base.encode64(row), ?\n]
+  defp lines(bytes, from, [{at, 1} | ends]),
+    do: [binary_part(bytes, from, at + 1 - from) | lines(bytes, at + 1, ends)]
+
+  defp lines(bytes, from, []) when from == byte_size(bytes), do: []
+  defp lines(bytes, from, []), do: [binary_part(bytes, from, byte_size(bytes) - from)]
+
+  defp base64(bytes), do: bytes |> Base.encode64() |> rows()
+
+  defp rows(<<row::binary-size(76), rest::binary>>) when rest != "",
+    do: ["  base64 ", row, ?\n | rows(rest)]
+
+  defp rows(row), do: ["  base64 ", row, ?\n]
 
   # A line of which most are control characters is none for people either.
-  defp text?(piece) do
-    String.valid?(piece) and
-      Enum.count(String.to_charlist(piece), &control?/1) * 3 <= byte_size(piece) + 3
+  defp text?(line) do
+    controls = controls(line, 0)
+    controls != nil and controls * 3 <= byte_size(line) + 3
   end
+
+  defp controls("", found), do: found
+
+  defp controls(<<char::utf8, rest::binary>>, found),
+    do: controls(rest, if(control?(char), do: found + 1, else: found))
+
+  defp controls(_no_text, _found), do: nil
 
   defp control?(char), do: char < 0x20 or char in 0x7F..0x9F
 
-  defp quoted(bytes), do: [?", escape(bytes), ?"]
+  defp quoted(bytes), do: [?", escape(bytes, bytes, 0), ?"]
 
-  defp escape(""), do: []
-  defp escape(<<?\n, rest::binary>>), do: ["\\n" | escape(rest)]
-  defp escape(<<?\r, rest::binary>>), do: ["\\r" | escape(rest)]
-  defp escape(<<?\t, rest::binary>>), do: ["\\t" | escape(rest)]
-  defp escape(<<?\e, rest::binary>>), do: ["\\e" | escape(rest)]
-  defp escape(<<?", rest::binary>>), do: ["\\\"" | escape(rest)]
-  defp escape(<<?\\, rest::binary>>), do: ["\\\\" | escape(rest)]
+  # What needs no escape stays in one piece: `size` bytes from the beginning of `piece`.
+  defp escape("", piece, size), do: [binary_part(piece, 0, size)]
 
-  defp escape(<<char::utf8, rest::binary>>) do
-    if control?(char),
-      do: [hex(<<char::utf8>>) | escape(rest)],
-      else: [<<char::utf8>> | escape(rest)]
-  end
+  defp escape(<<char, rest::binary>>, piece, size)
+       when char in 0x20..0x7E and char != ?" and char != ?\\,
+       do: escape(rest, piece, size + 1)
 
-  defp escape(<<byte, rest::binary>>), do: [hex(<<byte>>) | escape(rest)]
+  defp escape(<<char::utf8, rest::binary>>, piece, size) when char > 0x9F,
+    do: escape(rest, piece, size + byte_size(<<char::utf8>>))
+
+  defp escape(<<char::utf8, rest::binary>>, piece, size),
+    do: [binary_part(piece, 0, size), sequence(char) | escape(rest, rest, 0)]
+
+  defp escape(<<byte, rest::binary>>, piece, size),
+    do: [binary_part(piece, 0, size), hex(<<byte>>) | escape(rest, rest, 0)]
+
+  defp sequence(?\n), do: "\\n"
+  defp sequence(?\r), do: "\\r"
+  defp sequence(?\t), do: "\\t"
+  defp sequence(?\e), do: "\\e"
+  defp sequence(?"), do: "\\\""
+  defp sequence(?\\), do: "\\\\"
+  defp sequence(control), do: hex(<<control::utf8>>)
 
   defp hex(bytes), do: for(<<byte <- bytes>>, do: ["\\x", Base.encode16(<<byte>>)])
 
