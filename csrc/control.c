@@ -14,10 +14,11 @@
 #include <unistd.h>
 
 struct nr_control {
-    ErlNifMutex *mutex; /* over `open`, `selected` and any system call on fd */
+    ErlNifMutex *mutex; /* over `open`, `selected`, `owner` and any system call on fd */
     bool open;
     bool selected; /* ERTS's poll set holds fd: the stop callback closes it */
     int fd;
+    ErlNifMonitor owner;
 };
 
 static ErlNifResourceType *control_type;
@@ -60,8 +61,12 @@ static void close_control(ErlNifEnv *env, struct nr_control *control)
 static void on_owner_down(ErlNifEnv *env, void *object, ErlNifPid *pid, ErlNifMonitor *monitor)
 {
     (void)pid;
-    (void)monitor;
-    close_control(env, object);
+    struct nr_control *control = object;
+    enif_mutex_lock(control->mutex);
+    bool owns = enif_compare_monitors(monitor, &control->owner) == 0;
+    enif_mutex_unlock(control->mutex);
+    if (owns) /* else it was given away meanwhile */
+        close_control(env, control);
 }
 
 int nr_control_type_open(ErlNifEnv *env)
@@ -89,7 +94,7 @@ ERL_NIF_TERM nr_control_new_take(ErlNifEnv *env, int fd, const ErlNifPid *owner)
     control->open = true;
     control->mutex = enif_mutex_create("net_runner_control");
     ERL_NIF_TERM term = 0;
-    if (control->mutex != NULL && enif_monitor_process(env, control, owner, NULL) == 0)
+    if (control->mutex != NULL && enif_monitor_process(env, control, owner, &control->owner) == 0)
         term = enif_make_resource(env, control);
     enif_release_resource(control);
     return term;
@@ -257,6 +262,38 @@ ERL_NIF_TERM nr_nif_control_kill(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
         return result;
     int r = nr_os_kill_peer(control->fd, pid);
     unlock(control);
+    return r < 0 ? nr_term_error(env, r) : nr_atoms.ok_;
+}
+
+int nr_control_give(ErlNifEnv *env, ERL_NIF_TERM term, const ErlNifPid *owner)
+{
+    ERL_NIF_TERM unused;
+    ErlNifMonitor monitor;
+    struct nr_control *control = lock(env, term, &unused);
+    if (control == NULL)
+        return -EBADF;
+    /* A message that is on its way to the owner before is that one's to pass over. */
+    if (control->selected)
+        (void)enif_select(env, control->fd, ERL_NIF_SELECT_READ | ERL_NIF_SELECT_CANCEL, control,
+                          NULL, nr_atoms.undefined_);
+    int r = enif_monitor_process(env, control, owner, &monitor) == 0 ? 0 : -ESRCH;
+    if (r == 0) {
+        (void)enif_demonitor_process(env, control, &control->owner);
+        control->owner = monitor;
+    }
+    unlock(control);
+    return r;
+}
+
+ERL_NIF_TERM nr_nif_control_give(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    ErlNifPid owner;
+    if (get(env, argv[0]) == NULL || !enif_get_local_pid(env, argv[1], &owner))
+        return enif_make_badarg(env);
+    int r = nr_control_give(env, argv[0], &owner);
+    if (r == -EBADF)
+        return enif_make_tuple2(env, nr_atoms.error_, nr_atoms.closed_);
     return r < 0 ? nr_term_error(env, r) : nr_atoms.ok_;
 }
 

@@ -24,6 +24,10 @@ ERL_NIF_TERM nr_control_new_take(ErlNifEnv *env, int fd, const ErlNifPid *owner)
 int nr_control_send(ErlNifEnv *env, ERL_NIF_TERM term, const ErlNifBinary *frame, const int fds[],
                     size_t count);
 
+/* From now on it closes when `owner` dies, and with nobody else; nobody waits for it to become readable. 0; -EBADF: closed;
+ * -ESRCH: no such process, and nothing has changed. */
+int nr_control_give(ErlNifEnv *env, ERL_NIF_TERM term, const ErlNifPid *owner);
+
 /* control_recv(control) -> {:ok, frame} | :again | :eof | {:error, :closed | posix}
  * :again: {:select, control, :undefined, :ready_input} will come to the calling process. */
 ERL_NIF_TERM nr_nif_control_recv(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
@@ -36,6 +40,9 @@ ERL_NIF_TERM nr_nif_control_send(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
  * holds the other end, known by the pid it gave in STARTED. Only for a guardian that does not answer
  * while its zygote, whose task this is, is gone. */
 ERL_NIF_TERM nr_nif_control_kill(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
+/* control_give(control, owner) -> :ok | {:error, :closed | :esrch}: as nr_control_give. */
+ERL_NIF_TERM nr_nif_control_give(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
 /* control_close(control) -> :ok, also the second time. The peer sees a hang-up. */
 ERL_NIF_TERM nr_nif_control_close(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);

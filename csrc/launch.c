@@ -183,6 +183,15 @@ static int pass_on(struct start *start, int fd)
     return 0;
 }
 
+/* A control socket: the other end is passed on first. */
+static int add_control(struct start *start, int *ours)
+{
+    int pair[2];
+    int r = socket_pair(pair);
+    *ours = pair[0];
+    return r < 0 ? r : pass_on(start, pair[1]);
+}
+
 static enum nr_joint_end joint_end(size_t stdio)
 {
     return stdio == 0 ? NR_JOINT_READS : NR_JOINT_WRITES;
@@ -330,27 +339,26 @@ ERL_NIF_TERM nr_nif_spawn(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     if (!enif_inspect_binary(env, argv[1], &frame) || !enif_get_uint(env, argv[3], &flags) ||
         !enif_get_uint(env, argv[4], &mode) || mode > NR_MODE_RING ||
         !enif_get_local_pid(env, argv[5], &owner) ||
-        (flags & ~(NR_SPAWN_FLAGS_ALL | NR_LAUNCH_STDERR_OURS)) ||
+        (flags & ~(NR_SPAWN_FLAGS_ALL | NR_LAUNCH_STDERR_OURS | NR_LAUNCH_RESTS)) ||
         ((flags & NR_SPAWN_STRINGS) && !enif_inspect_binary(env, argv[2], &strings)) ||
         ((flags & NR_SPAWN_PTY) && ((flags & (NR_SPAWN_STDIN | NR_SPAWN_STDOUT)) ||
                                     !get_terminal(env, argv[6], &terminal))) ||
         !get_joints(env, argv[7], start.joints))
         return enif_make_badarg(env);
 
-    int pair[2];
-    int r = socket_pair(pair);
+    NR_CLEANUP_FD int ours = -EBADF;
+    int r = flags & NR_LAUNCH_RESTS ? nr_control_give(env, argv[0], &owner)
+                                    : add_control(&start, &ours);
     if (r < 0)
         return nr_term_error(env, r);
-    NR_CLEANUP_FD int ours = pair[0];
-    start.theirs[start.count++] = pair[1];
     r = start_fill(env, &start, flags, (enum nr_mode)mode, &owner, &strings, &terminal);
     if (r == 0) {
         r = nr_control_send(env, argv[0], &frame, start.theirs, start.count);
         if (r == -EBADF)
             r = -ENOTCONN;
     }
-    ERL_NIF_TERM control = 0;
-    if (r == 0) {
+    ERL_NIF_TERM control = argv[0];
+    if (r == 0 && ours >= 0) {
         control = nr_control_new_take(env, nr_fd_take(&ours), &owner);
         r = control != 0 ? 0 : -ENOMEM;
     }

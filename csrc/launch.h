@@ -20,6 +20,8 @@ ERL_NIF_TERM nr_nif_zygote_ended(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
 
 /* No flag of the wire. */
 #define NR_LAUNCH_STDERR_OURS (1U << 31)
+/* The socket is the control socket of a guardian that rests, and becomes the owner's. */
+#define NR_LAUNCH_RESTS (1U << 30)
 
 /* spawn(request_control, frame, strings, flags, mode, owner, terminal, joints) ->
  *   {:ok, {control, stdin | nil, stdout | nil, stderr | nil}} | {:error, posix | {:pty, posix}}

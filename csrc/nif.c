@@ -77,6 +77,7 @@ static ErlNifFunc functions[] = {
     {"control_recv", 1, nr_nif_control_recv, 0},
     {"control_send", 3, nr_nif_control_send, 0},
     {"control_kill", 2, nr_nif_control_kill, 0},
+    {"control_give", 2, nr_nif_control_give, 0},
     {"control_close", 1, nr_nif_control_close, 0},
     {"zygote_start", 2, nr_nif_zygote_start, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"zygote_reap", 1, nr_nif_zygote_reap, 0},

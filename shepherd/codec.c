@@ -79,6 +79,9 @@ static bool spawn_valid(const struct nr_spawn *spawn)
 
     if ((spawn->flags & ~NR_SPAWN_FLAGS_ALL) != 0)
         return false;
+    if ((spawn->flags & NR_SPAWN_REST) &&
+        (spawn->flags & (NR_SPAWN_KEEP | NR_SPAWN_CGROUP | NR_SPAWN_STRINGS)))
+        return false;
     if (!stdio_valid(spawn) || !cgroup_valid(spawn) || spawn->settings > NR_SETTINGS_MAX)
         return false;
     if (spawn->stop_signal < 1 || spawn->stop_signal > 64 || spawn->argc < 1)

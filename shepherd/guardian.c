@@ -14,6 +14,7 @@
 #include "held.h"
 #include "policy.h"
 #include "reap.h"
+#include "rest.h"
 #include "stop.h"
 #include "sys.h"
 
@@ -60,6 +61,7 @@ struct guardian {
     bool unreaped;  /* more of the family have ended than one turn reaps */
     bool confined;  /* the command lives, or has lived, in a cgroup of its own */
     bool survivors; /* somebody, or the cgroup, is left behind at the exit */
+    bool rests;     /* the BEAM was told that it may order another command */
 };
 
 /* ---- steps ---------------------------------------------------------------------------------- */
@@ -95,6 +97,13 @@ static bool family_lives(struct guardian *g)
     return nr_family_alive(&g->family) || !leave_cgroup(g);
 }
 
+/* After a command that ended by itself, with all of its family: who had more to do with one leaves with it. */
+static bool may_rest(const struct guardian *g)
+{
+    return (g->order.spawn.flags & NR_SPAWN_REST) && g->contained && !g->stopped &&
+           !g->family.condemned && !nr_sys_children_alive();
+}
+
 static void publish(struct guardian *g)
 {
     struct nr_exited exited = {0};
@@ -113,7 +122,11 @@ static void publish(struct guardian *g)
     if (r < 0) /* nobody else can have reaped it */
         return;
     exited.orphans_killed = g->family.killed;
-    exited.stopped = g->stopped;
+    if (g->stopped)
+        exited.flags |= NR_EXITED_STOPPED;
+    g->rests = may_rest(g);
+    if (g->rests)
+        exited.flags |= NR_EXITED_RESTS;
     if (nr_cgroup_is_made(&g->cgroup)) /* of those who are kept */
         nr_cgroup_usage(&g->cgroup, &g->usage);
     if (g->confined)
@@ -486,11 +499,11 @@ static int make_cgroup(struct guardian *g, const struct nr_program *program, uin
     return 0;
 }
 
-static int start(struct guardian *g, enum nr_stage *stage, uint32_t *detail)
+/* What is made once, before its first command. */
+static int settle_in(struct guardian *g)
 {
-    struct nr_program program;
-
-    *stage = NR_STAGE_SETUP;
+    if (g->signals >= 0)
+        return 0;
     g->signals = nr_sys_signals_open();
     if (g->signals < 0)
         return g->signals;
@@ -498,12 +511,12 @@ static int start(struct guardian *g, enum nr_stage *stage, uint32_t *detail)
     if (r < 0 && r != -ENOSYS && r != -EINVAL)
         return r;
     g->contained = r == 0;
+    return 0;
+}
 
-    *stage = NR_STAGE_REQUEST;
-    r = nr_order_program(&g->order, &program);
-    if (r < 0)
-        return r;
-
+static int start_program(struct guardian *g, const struct nr_program *program, enum nr_stage *stage,
+                         uint32_t *detail)
+{
     /* A request that waited while the zygote was stopped, or its BEAM dying, is not worth a fork. */
     struct pollfd listening[] = {{.fd = g->order.control}, {.fd = g->beam, .events = POLLIN}};
     if (poll(listening, 2, 0) > 0) {
@@ -512,16 +525,34 @@ static int start(struct guardian *g, enum nr_stage *stage, uint32_t *detail)
     }
     if (g->order.spawn.flags & NR_SPAWN_CGROUP) {
         *stage = NR_STAGE_CGROUP;
-        r = make_cgroup(g, &program, detail);
+        int r = make_cgroup(g, program, detail);
         if (r < 0)
             return r;
     }
-    return nr_exec(&g->order, &program, &g->family.leader, &g->exec_pipe, stage);
+    return nr_exec(&g->order, program, &g->family.leader, &g->exec_pipe, stage);
 }
 
-_Noreturn void nr_guardian_run(struct nr_order *order, int beam)
+static int start(struct guardian *g, enum nr_stage *stage, uint32_t *detail)
 {
-    struct guardian g = {
+    *stage = NR_STAGE_SETUP;
+    int r = settle_in(g);
+    if (r < 0)
+        return r;
+
+    *stage = NR_STAGE_REQUEST;
+    struct nr_program program = {0};
+    r = nr_order_program(&g->order, &program);
+    if (r < 0)
+        return r;
+    r = start_program(g, &program, stage, detail);
+    nr_program_free(&program);
+    return r;
+}
+
+/* All that belongs to one command, in the place of the one before. */
+static void begin(struct guardian *g, const struct nr_order *order)
+{
+    *g = (struct guardian){
         .order = *order,
         .family = NR_FAMILY_NONE,
         .held = NR_HELD_NONE,
@@ -530,33 +561,71 @@ _Noreturn void nr_guardian_run(struct nr_order *order, int beam)
         .deadline = NR_NEVER,
         .tick = NR_NEVER,
         .listen = NR_NEVER,
-        .beam = beam,
-        .signals = -EBADF,
+        .beam = g->beam,
+        .signals = g->signals,
         .exec_pipe = -EBADF,
         .grace_ms = order->spawn.kill_timeout_ms,
+        .contained = g->contained,
     };
+}
+
+/* From the order to the end of its family. */
+static void keep_command(struct guardian *g)
+{
     enum nr_stage stage;
     uint32_t detail = 0;
 
-    nr_sys_name("nr_guardian");
-    int r = start(&g, &stage, &detail);
+    int r = start(g, &stage, &detail);
     if (r < 0) {
-        g.failed = (struct nr_failed){.stage = (uint32_t)stage,
-                                      .error = (uint32_t)-r,
-                                      .detail = stage == NR_STAGE_CGROUP ? detail : 0};
-        take_step(&g, NR_EVENT_EXEC_FAILED);
+        g->failed = (struct nr_failed){.stage = (uint32_t)stage,
+                                       .error = (uint32_t)-r,
+                                       .detail = stage == NR_STAGE_CGROUP ? detail : 0};
+        take_step(g, NR_EVENT_EXEC_FAILED);
     }
 
-    int control = nr_fd_take(&g.order.control);
-    nr_order_close(&g.order); /* the child's ends: a pipe's end must not wait for us */
-    g.order.control = control;
+    int control = nr_fd_take(&g->order.control);
+    nr_order_close(&g->order); /* the child's ends: a pipe's end must not wait for us */
+    g->order.control = control;
 
-    while (g.state != NR_STATE_GONE)
-        turn(&g);
+    while (g->state != NR_STATE_GONE)
+        turn(g);
 
-    nr_held_close(&g.held);
-    nr_cgroup_close(&g.cgroup);
+    nr_held_close(&g->held);
+    nr_cgroup_close(&g->cgroup);
+    nr_family_close(&g->family);
+}
+
+/* Another order, once there is one. */
+static bool rest(struct guardian *g, unsigned char *frame)
+{
+    if (!g->rests || g->deaf)
+        return false;
+
+    struct nr_order next;
+    int oom_score_adj = g->order.oom_score_adj;
+    int r = nr_rest(&next, g->order.control, g->beam, &g->outbox, frame);
+    if (r < 0) {
+        struct nr_failed failed = {.stage = NR_STAGE_REQUEST, .error = (uint32_t)-r};
+        post(g, NR_FAILED, next.id, &failed, sizeof(failed));
+    }
+    if (r != 0)
+        return false;
+    next.oom_score_adj = oom_score_adj;
+    begin(g, &next);
+    return true;
+}
+
+_Noreturn void nr_guardian_run(struct nr_order *order, int beam,
+                               unsigned char frame[static NR_WIRE_FRAME_MAX])
+{
+    struct guardian g = {.beam = beam, .signals = -EBADF};
+
+    nr_sys_name("nr_guardian");
+    begin(&g, order);
+    do
+        keep_command(&g);
+    while (rest(&g, frame));
+
     say_goodbye(&g);
-    nr_family_close(&g.family);
     _exit(g.survivors ? NR_GUARDIAN_LEFT : NR_GUARDIAN_CLEAN);
 }

@@ -21,20 +21,21 @@ static bool is_seqpacket(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
 }
 
-int nr_order_take(struct nr_order *order, const struct nr_frame *frame, struct nr_message *message)
+/* `next`: the place of the first descriptor that is not the control socket. */
+static int take(struct nr_order *order, const struct nr_frame *frame, struct nr_message *message,
+                unsigned next)
 {
     struct nr_spawn spawn;
     const char *strings;
-    *order = NR_ORDER_NONE;
 
     if (nr_codec_spawn(frame, &spawn, &strings) != 0)
         return -EBADMSG;
     /* Descriptors lost with room left in our table for them: the process was out of descriptors. */
     if (message->fds_lost)
         return message->fds_count < NR_CHANNEL_FDS_MAX ? -EMFILE : -EBADMSG;
-    if (message->fds_count != nr_codec_spawn_fds(spawn.flags))
+    if (message->fds_count != nr_codec_spawn_fds(spawn.flags) - 1 + next)
         return -EBADMSG;
-    if (!is_seqpacket(message->fds[0]))
+    if (next > 0 && !is_seqpacket(message->fds[0]))
         return -ENOTSOCK;
     if (spawn.flags & NR_SPAWN_STRINGS) {
         int r = nr_sys_strings_check(message->fds[message->fds_count - 1], spawn.strings_length);
@@ -42,12 +43,12 @@ int nr_order_take(struct nr_order *order, const struct nr_frame *frame, struct n
             return r;
     }
 
-    unsigned next = 0;
     order->id = frame->id;
     order->spawn = spawn;
     order->frame = *frame;
     order->strings = strings;
-    order->control = take_next(message, &next);
+    if (next > 0)
+        order->control = nr_fd_take(&message->fds[0]);
     if (spawn.flags & NR_SPAWN_STDIN)
         order->stdio[0] = take_next(message, &next);
     if (spawn.flags & NR_SPAWN_STDOUT)
@@ -62,6 +63,27 @@ int nr_order_take(struct nr_order *order, const struct nr_frame *frame, struct n
         order->strings_fd = take_next(message, &next);
     message->fds_count = 0;
     return 0;
+}
+
+int nr_order_take(struct nr_order *order, const struct nr_frame *frame, struct nr_message *message)
+{
+    *order = NR_ORDER_NONE;
+    return take(order, frame, message, 1);
+}
+
+int nr_order_next(struct nr_order *order, int control, const struct nr_frame *frame,
+                  struct nr_message *message)
+{
+    *order = NR_ORDER_NONE;
+    order->id = frame->id;
+    int r = take(order, frame, message, 0);
+    if (r == 0 && order->spawn.flags & NR_SPAWN_CGROUP) {
+        nr_order_close(order);
+        r = -EBADMSG; /* its zygote would have to know of it, to clean up behind us */
+    }
+    if (r == 0)
+        order->control = control;
+    return r;
 }
 
 /* The string after the one at `*at`, NULL where the bytes end before it does. */
@@ -149,6 +171,13 @@ int nr_order_program(struct nr_order *order, struct nr_program *program)
         *vectors++ = next_string(&at);
     *vectors = NULL;
     return 0;
+}
+
+void nr_program_free(struct nr_program *program)
+{
+    free(program->argv); /* one piece: envp is in it */
+    program->argv = NULL;
+    program->envp = NULL;
 }
 
 void nr_order_close(struct nr_order *order)

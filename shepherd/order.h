@@ -51,6 +51,11 @@ struct nr_program {
  * On failure *order is empty; what is left in the message is its holder's to close. */
 int nr_order_take(struct nr_order *order, const struct nr_frame *frame, struct nr_message *message);
 
+/* The same for a guardian that rests, whose control socket brought the frame and is the order's: the message has one
+ * descriptor less. On failure *order has nothing but its id. */
+int nr_order_next(struct nr_order *order, int control, const struct nr_frame *frame,
+                  struct nr_message *message);
+
 /* Finds the names of the leaf's parent and of the leaf, of an order that wants one, without loading its
  * strings: they stay where they are, or are copied to `buffer`. 0 or -errno: -EBADMSG where they cannot
  * be found, which includes paths that no system call would take. */
@@ -58,9 +63,12 @@ int nr_order_take(struct nr_order *order, const struct nr_frame *frame, struct n
 int nr_order_cgroup(const struct nr_order *order, char buffer[static NR_ORDER_NAMES_ROOM],
                     const char **parent, const char **leaf);
 
-/* Loads the strings if a memfd carries them, checks those, and builds the vectors (on the heap, for
- * the life of the process). 0 or -errno. */
+/* Loads the strings if a memfd carries them, checks those, and builds the vectors, on the heap. 0
+ * or -errno. */
 int nr_order_program(struct nr_order *order, struct nr_program *program);
+
+/* Gives the vectors back. */
+void nr_program_free(struct nr_program *program);
 
 /* Closes what the order holds. Twice is fine. */
 void nr_order_close(struct nr_order *order);

@@ -3,9 +3,9 @@
  *
  * Two kinds of SOCK_SEQPACKET socket carry frames, one frame per message:
  *
- *   request socket   BEAM <-> zygote, one per zygote:     HELLO, SPAWN, REJECTED, ESCALATE
- *   control socket   BEAM <-> guardian, one per command:  STARTED, FAILED, USAGE, EXITED, UNKILLABLE,
- *                                                         KILL, KILLED, STOP, HOLD
+ *   request socket   BEAM <-> zygote, one per zygote:      HELLO, SPAWN, REJECTED, ESCALATE
+ *   control socket   BEAM <-> guardian, one per guardian:  STARTED, FAILED, USAGE, EXITED, UNKILLABLE,
+ *                                                          KILL, KILLED, STOP, HOLD, SPAWN
  *
  * A frame is a 16-byte header and a payload. All numbers are little-endian and the structs below
  * have no padding, so on the machines we support (checked here) a frame is the struct. The Elixir
@@ -24,7 +24,7 @@
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the wire format is little-endian");
 
 #define NR_WIRE_MAGIC   0x524eU /* "NR" */
-#define NR_WIRE_VERSION 2U
+#define NR_WIRE_VERSION 3U
 
 /* The largest frame either side sends or accepts, header included. unix(7) SEQPACKET carries a
  * bit under 208 KiB by default and a message above 128 KiB needs contiguous kernel memory;
@@ -38,7 +38,8 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the wire format is lit
 
 enum nr_frame_type {
     NR_HELLO = 1,      /* zygote -> BEAM: ready                                                 */
-    NR_SPAWN = 2,      /* BEAM -> zygote: start a guardian and its command                      */
+    NR_SPAWN = 2,      /* BEAM -> zygote: start a guardian and its command; or the command of a
+                        * guardian that rests                                                   */
     NR_REJECTED = 3,   /* zygote -> BEAM: the request with this id was malformed                */
     NR_ESCALATE = 4,   /* BEAM -> zygote: kill the guardian of the request with this id         */
     NR_STARTED = 5,    /* guardian -> BEAM: exec succeeded                                      */
@@ -96,8 +97,13 @@ enum nr_spawn_flag {
 
     NR_SPAWN_PTY = 1U << 12,    /* a pseudo-terminal's slave: becomes the controlling terminal */
     NR_SPAWN_CGROUP = 1U << 13, /* the command lives in a cgroup of its own: its strings follow */
+
+    /* After a command that ended by itself the guardian may rest, as EXITED then says, and take another SPAWN from its
+     * control socket (without a control among the descriptors) until that hangs up. Excludes KEEP and CGROUP, whose ends leave
+     * more to do, and STRINGS, whose memory it keeps. */
+    NR_SPAWN_REST = 1U << 14,
 };
-#define NR_SPAWN_FLAGS_ALL 0x3fffU
+#define NR_SPAWN_FLAGS_ALL 0x7fffU
 #define NR_SPAWN_FDS_MAX   7
 #define NR_SPAWN_FILES_ALL (NR_SPAWN_STDIN_FILE | NR_SPAWN_STDOUT_FILE | NR_SPAWN_STDERR_FILE)
 
@@ -226,18 +232,24 @@ struct nr_rusage {
 };
 static_assert(sizeof(struct nr_rusage) == 56, "rusage");
 
-/* EXITED is the guardian's last frame, but not under NR_SPAWN_KEEP: there it comes as soon as the leader
+/* EXITED is the last frame of its command, but not under NR_SPAWN_KEEP: there it comes as soon as the leader
  * has ended, and a KILL or STOP that crosses it is still heeded. */
 enum nr_exit_how {
     NR_EXIT_CODE = 1,   /* value is the exit code */
     NR_EXIT_SIGNAL = 2, /* value is the signal number */
 };
 
+enum nr_exited_flag {
+    NR_EXITED_STOPPED = 1U << 0, /* the stop ladder had begun before the leader ended */
+    NR_EXITED_RESTS =
+        1U << 1, /* the guardian waits for another SPAWN, or the hang-up: NR_SPAWN_REST */
+};
+
 struct nr_exited {
     uint32_t how; /* enum nr_exit_how */
     uint32_t value;
     uint32_t orphans_killed; /* members of the family that did not end by themselves */
-    uint32_t stopped;        /* 1: the stop ladder had begun before the leader ended */
+    uint32_t flags;          /* enum nr_exited_flag */
     struct nr_rusage rusage; /* of the leader and the children it waited for: getrusage(2) units */
 };
 static_assert(sizeof(struct nr_exited) == 72, "exited");

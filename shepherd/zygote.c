@@ -300,7 +300,7 @@ static void spawn(struct zygote *z, const struct nr_frame *frame, struct nr_mess
         nr_children_close(&z->children);
         (void)nr_fd_close(z->socket);
         (void)nr_fd_close(z->signals);
-        nr_guardian_run(&order, z->beam);
+        nr_guardian_run(&order, z->beam, z->frame);
     }
     if (pid < 0) {
         start_failed(&order, NR_STAGE_FORK, 0, nr_errno());

@@ -37,6 +37,7 @@ defmodule NetRunner.Nif do
   def control_send(control, frame), do: control_send(control, frame, [])
   def control_send(_control, _frame, _handles), do: :erlang.nif_error(:not_loaded)
   def control_kill(_control, _os_pid), do: :erlang.nif_error(:not_loaded)
+  def control_give(_control, _owner), do: :erlang.nif_error(:not_loaded)
   def control_close(_control), do: :erlang.nif_error(:not_loaded)
 
   def zygote_start(_path, _owner), do: :erlang.nif_error(:not_loaded)

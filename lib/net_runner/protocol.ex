@@ -9,7 +9,7 @@ defmodule NetRunner.Protocol do
   import Bitwise
 
   @magic 0x524E
-  @version 2
+  @version 3
 
   @hello 1
   @spawn 2
@@ -39,9 +39,12 @@ defmodule NetRunner.Protocol do
   @stderr_append 0x800
   @pty 0x1000
   @cgroup 0x2000
+  @rest 0x4000
 
   # NR_LAUNCH_STDERR_OURS, for the NIF only.
   @stderr_ours 0x8000_0000
+  # NR_LAUNCH_RESTS, likewise.
+  @rests 0x4000_0000
 
   # NR_WIRE_INLINE_MAX
   @inline_max 64 * 1024
@@ -125,7 +128,7 @@ defmodule NetRunner.Protocol do
 
     size = byte_size(strings)
     apart? = size > @inline_max
-    flags = flags(start) ||| if(apart?, do: @strings, else: 0)
+    flags = flags(start) ||| if(apart?, do: @strings, else: rest(start))
     ours = if start.stderr == :inherit, do: @stderr_ours, else: 0
 
     fixed =
@@ -140,6 +143,21 @@ defmodule NetRunner.Protocol do
       do: {frame(@spawn, id, fixed), strings, flags ||| ours},
       else: {frame(@spawn, id, [fixed, strings]), nil, flags ||| ours}
   end
+
+  @doc """
+  The grace that a guardian that rests must have for this request, which is the one that its zygote knows of; `nil` where only
+  a new guardian will do: the zygote has to know the cgroup, too.
+  """
+  @spec grace({binary, binary | nil, non_neg_integer}) :: non_neg_integer | nil
+  def grace({_frame, _apart, flags}) when (flags &&& @cgroup) != 0, do: nil
+
+  def grace({<<_header::binary-size(16), _::64, grace::little-32, _::binary>>, _apart, _flags}),
+    do: grace
+
+  @doc "The same request, to such a guardian."
+  @spec to_resting({binary, binary | nil, non_neg_integer}) ::
+          {binary, binary | nil, non_neg_integer}
+  def to_resting({frame, apart, flags}), do: {frame, apart, flags ||| @rests}
 
   defp cgroup(nil), do: []
 
@@ -222,6 +240,10 @@ defmodule NetRunner.Protocol do
       @cwd
   end
 
+  # Of a guardian that has more to do than that, nothing is kept.
+  defp rest(%{orphans: :kill, cgroup: nil}), do: @rest
+  defp rest(_start), do: 0
+
   @spec escalate(non_neg_integer) :: binary
   def escalate(id), do: frame(@escalate, id, "")
 
@@ -277,7 +299,7 @@ defmodule NetRunner.Protocol do
   defp payload(
          @exited,
          _id,
-         <<how::little-32, value::little-32, orphans::little-32, stopped::little-32,
+         <<how::little-32, value::little-32, orphans::little-32, flags::little-32,
            user_us::little-64, system_us::little-64, max_rss_kb::little-64, minflt::little-64,
            majflt::little-64, nvcsw::little-64, nivcsw::little-64>>
        ) do
@@ -286,7 +308,8 @@ defmodule NetRunner.Protocol do
        {:exited, exit,
         %{
           orphans_killed: orphans,
-          stopped: stopped == 1,
+          stopped: (flags &&& 1) != 0,
+          rests: (flags &&& 2) != 0,
           rusage: %{
             user_us: user_us,
             system_us: system_us,

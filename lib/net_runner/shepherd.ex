@@ -30,6 +30,9 @@ defmodule NetRunner.Shepherd do
   @verdict_wait 500
   # When the socket is full though nobody is on the way: somebody stopped the zygote.
   @full_retry 20
+  # How many guardians may rest, and for how long (once to twice that).
+  @resting_max 16
+  @rest_ms 100
 
   def start_link(_arg), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
 
@@ -72,7 +75,24 @@ defmodule NetRunner.Shepherd do
   """
   @spec runs(start, non_neg_integer) :: :ok
   def runs(start, grace) do
-    GenServer.cast(__MODULE__, {:runs, start.ticket, {start.id, start.zygote, grace}})
+    control = elem(start.handles, 0)
+    GenServer.cast(__MODULE__, {:runs, start.ticket, {start.id, start.zygote, grace, control}})
+  end
+
+  @doc """
+  A command has ended, and its guardian, with the grace that it had, would take another: the calling process gives it
+  up, its control socket included.
+  """
+  @spec rests(start, non_neg_integer) :: :ok
+  def rests(%{ticket: ticket, id: id, zygote: zygote, handles: handles}, grace) do
+    control = elem(handles, 0)
+
+    with shepherd when is_pid(shepherd) <- Process.whereis(__MODULE__),
+         :ok <- Nif.control_give(control, shepherd) do
+      GenServer.cast(shepherd, {:rests, ticket, {grace, control, id, :new}, zygote})
+    else
+      _gone -> Nif.control_close(control)
+    end
   end
 
   @doc """
@@ -97,16 +117,32 @@ defmodule NetRunner.Shepherd do
     :exit, _reason -> :gone
   end
 
+  @doc "Lets the guardians that rest leave, which they do by themselves a moment later."
+  @spec dismiss :: :ok
+  def dismiss do
+    GenServer.call(__MODULE__, :dismiss)
+  catch
+    :exit, _reason -> :ok
+  end
+
   @doc """
-  What is known of the zygote: `%{os_pid:, features:, starts:, in_flight:, queued:, window:}`, the last
-  being how many starts may be on their way now.
+  What is known of the zygote: `%{os_pid:, features:, starts:, in_flight:, queued:, window:, resting:}`: how many starts may be
+  on their way now, and how many guardians rest.
   """
   @spec info :: map
   def info do
     GenServer.call(__MODULE__, :info)
   catch
     :exit, _reason ->
-      %{os_pid: nil, features: [], starts: 0, in_flight: 0, queued: 0, window: @window}
+      %{
+        os_pid: nil,
+        features: [],
+        starts: 0,
+        in_flight: 0,
+        queued: 0,
+        window: @window,
+        resting: 0
+      }
   end
 
   @impl true
@@ -129,7 +165,9 @@ defmodule NetRunner.Shepherd do
       window: @window,
       watch: nil,
       answered: 0,
-      running: %{}
+      running: %{},
+      resting: [],
+      tick: nil
     }
 
     {:ok, start_zygote(state)}
@@ -166,6 +204,11 @@ defmodule NetRunner.Shepherd do
 
   def handle_call({:escalate, _id, _zygote}, _from, state), do: {:reply, :gone, state}
 
+  def handle_call(:dismiss, _from, state) do
+    let_leave(state.resting)
+    {:reply, :ok, %{state | resting: []}}
+  end
+
   # Before HELLO there is nothing to tell; without a zygote there is nothing to wait for.
   def handle_call(:info, from, %{ready?: false, request: request} = state) when request != nil,
     do: {:noreply, %{state | asking: [from | state.asking]}}
@@ -181,10 +224,26 @@ defmodule NetRunner.Shepherd do
     {:noreply, %{state | running: running} |> answered(ticket) |> pump()}
   end
 
+  # Of a zygote that is gone: nobody could be asked to kill it.
+  def handle_cast({:rests, ticket, guardian, zygote}, state) do
+    Process.demonitor(ticket, [:flush])
+    state = %{state | running: Map.delete(state.running, ticket)}
+
+    if zygote == state.os_pid and length(state.resting) < @resting_max do
+      {:noreply, tick(%{state | resting: [guardian | state.resting]})}
+    else
+      let_leave([guardian])
+      {:noreply, state}
+    end
+  end
+
   @impl true
   def handle_info({:DOWN, ticket, :process, _pid, reason}, %{running: running} = state)
       when is_map_key(running, ticket) do
-    {{id, zygote, grace}, running} = Map.pop!(running, ticket)
+    {{id, zygote, grace, control}, running} = Map.pop!(running, ticket)
+
+    # Killed after it gave the control socket to us, and before it said so (rests/2)? Else this has been done.
+    Nif.control_close(control)
 
     # Who ends in good order has seen its guardian leave, or had it killed.
     if reason == :killed,
@@ -228,6 +287,14 @@ defmodule NetRunner.Shepherd do
     if state.answered == answered,
       do: {:noreply, pump(%{state | window: min(2 * state.window, @window - 1)})},
       else: {:noreply, state}
+  end
+
+  # Who was there at the last tick, too, has rested long enough.
+  def handle_info(:tick, state) do
+    {new, old} = Enum.split_with(state.resting, &(elem(&1, 3) == :new))
+    let_leave(old)
+    resting = Enum.map(new, &put_elem(&1, 3, :old))
+    {:noreply, tick(%{state | resting: resting, tick: nil})}
   end
 
   def handle_info(:retry, state), do: {:noreply, pump(%{state | retry: nil})}
@@ -317,7 +384,8 @@ defmodule NetRunner.Shepherd do
       Log.metadata(os_pid: state.os_pid)
     )
 
-    state = tell(%{state | request: nil, os_pid: nil, ready?: false})
+    let_leave(state.resting)
+    state = tell(%{state | request: nil, os_pid: nil, ready?: false, resting: []})
     state = decide(state, fn _ticket -> true end)
 
     if lived >= @healthy_ms or state.backoff == 0,
@@ -358,7 +426,8 @@ defmodule NetRunner.Shepherd do
       starts: state.starts,
       in_flight: map_size(state.in_flight),
       queued: state.queued,
-      window: state.window
+      window: state.window,
+      resting: length(state.resting)
     }
   end
 
@@ -407,7 +476,44 @@ defmodule NetRunner.Shepherd do
   defp put_back(entry, state),
     do: %{state | queue: :queue.in_r(entry, state.queue), queued: state.queued + 1}
 
-  defp send_request(entry, state) do
+  defp tick(%{tick: nil, resting: [_ | _]} = state),
+    do: %{state | tick: Process.send_after(self(), :tick, @rest_ms)}
+
+  defp tick(state), do: state
+
+  defp let_leave(resting),
+    do: Enum.each(resting, fn {_grace, control, _id, _age} -> Nif.control_close(control) end)
+
+  defp send_request({_ticket, _from, _id, request, _how} = entry, %{resting: [_ | _]} = state) do
+    case List.keytake(state.resting, Protocol.grace(request.()), 0) do
+      {guardian, resting} -> send_to_resting(guardian, entry, %{state | resting: resting})
+      nil -> send_to_new(entry, state)
+    end
+  end
+
+  defp send_request(entry, state), do: send_to_new(entry, state)
+
+  # One that was killed meanwhile is passed over; other errors the next one will have, too.
+  defp send_to_resting({_grace, control, id, _age}, entry, state) do
+    {_ticket, {pid, _tag}, _id, request, how} = entry
+
+    case nif_spawn(control, Protocol.to_resting(request.()), how, pid) do
+      {:ok, handles} ->
+        sent(entry, id, handles, state)
+
+      {:error, _reason} ->
+        Nif.control_close(control)
+        send_request(entry, state)
+    end
+  end
+
+  defp sent({ticket, from, _id, _request, _how}, guardian_id, handles, state) do
+    start = %{ticket: ticket, id: guardian_id, zygote: state.os_pid, handles: handles}
+    GenServer.reply(from, {:ok, start})
+    pump(%{state | in_flight: Map.put(state.in_flight, ticket, guardian_id)})
+  end
+
+  defp send_to_new(entry, state) do
     if Nif.zygote_ended(state.os_pid),
       do: entry |> put_back(state) |> bury() |> pump(),
       else: send_to_zygote(entry, state)
@@ -416,9 +522,7 @@ defmodule NetRunner.Shepherd do
   defp send_to_zygote({ticket, {pid, _tag} = from, id, request, how} = entry, state) do
     case nif_spawn(state.request, request.(), how, pid) do
       {:ok, handles} ->
-        start = %{ticket: ticket, id: id, zygote: state.os_pid, handles: handles}
-        GenServer.reply(from, {:ok, start})
-        pump(%{state | in_flight: Map.put(state.in_flight, ticket, id)})
+        sent(entry, id, handles, state)
 
       # Nothing was sent: wait for room, in order.
       {:error, reason} when reason in [:eagain, :etoomanyrefs, :enobufs] ->

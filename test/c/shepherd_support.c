@@ -230,19 +230,18 @@ static int make_pipe(int *fds, unsigned *count, int theirs)
     return ends[1 - theirs];
 }
 
-struct command spawn(struct shepherd *shepherd, const struct order *order)
+/* Sends the order over `socket`; `control`: the end of the control socket that travels, -1 where the guardian has it. */
+static struct command send_order(int socket, int control, const struct order *order)
 {
     static unsigned char bytes[NR_WIRE_FRAME_MAX];
     struct command command = {.id = ++last_id, .control = -1, .in = -1, .out = -1, .err = -1};
     int fds[NR_SPAWN_FDS_MAX];
     unsigned count = 0;
-    unsigned ours = 0; /* those we keep */
-    int control[2];
+    int ours = -1; /* the one we keep */
     size_t length;
 
-    ck_assert_sys(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control));
-    command.control = control[0];
-    fds[count++] = control[1];
+    if (control >= 0)
+        fds[count++] = control;
     if (order->flags & NR_SPAWN_STDIN)
         command.in = make_pipe(fds, &count, 0);
     if (order->flags & NR_SPAWN_STDOUT)
@@ -250,7 +249,7 @@ struct command spawn(struct shepherd *shepherd, const struct order *order)
     if (order->flags & NR_SPAWN_STDERR)
         command.err = make_pipe(fds, &count, 1);
     if (order->cwd > 0) {
-        ours = count;
+        ours = order->cwd;
         fds[count++] = order->cwd;
     }
     if (order->pty > 0) {
@@ -271,20 +270,50 @@ struct command spawn(struct shepherd *shepherd, const struct order *order)
     } else {
         length = spawn_frame(order, command.id, bytes, sizeof(bytes));
     }
-    send_message(shepherd->socket, bytes, length, fds, count);
+    send_message(socket, bytes, length, fds, count);
     for (unsigned i = 0; i < count; i++)
-        if (ours == 0 || i != ours)
+        if (fds[i] != ours)
             (void)close(fds[i]);
     return command;
+}
+
+struct command spawn(struct shepherd *shepherd, const struct order *order)
+{
+    int control[2];
+    ck_assert_sys(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control));
+    struct command command = send_order(shepherd->socket, control[1], order);
+    command.control = control[0];
+    return command;
+}
+
+struct command spawn_again(struct command *rested, const struct order *order)
+{
+    struct command command = send_order(rested->control, -1, order);
+    command.control = rested->control;
+    rested->control = -1;
+    drop(rested);
+    return command;
+}
+
+static void expect_started(struct command *command)
+{
+    struct nr_started started;
+    expect_frame(command->control, NR_STARTED, command->id, &started, sizeof(started));
+    command->pid = (pid_t)started.pid;
+    command->guardian = (pid_t)started.guardian_pid;
 }
 
 struct command start(struct shepherd *shepherd, const struct order *order)
 {
     struct command command = spawn(shepherd, order);
-    struct nr_started started;
-    expect_frame(command.control, NR_STARTED, command.id, &started, sizeof(started));
-    command.pid = (pid_t)started.pid;
-    command.guardian = (pid_t)started.guardian_pid;
+    expect_started(&command);
+    return command;
+}
+
+struct command start_again(struct command *rested, const struct order *order)
+{
+    struct command command = spawn_again(rested, order);
+    expect_started(&command);
     return command;
 }
 

@@ -85,6 +85,10 @@ struct command spawn(struct shepherd *shepherd, const struct order *order);
 /* spawn() and STARTED. */
 struct command start(struct shepherd *shepherd, const struct order *order);
 
+/* The same of the guardian of a command that has ended, which rests; the control socket changes hands. */
+struct command spawn_again(struct command *rested, const struct order *order);
+struct command start_again(struct command *rested, const struct order *order);
+
 /* spawn() and FAILED; asserts that a hang-up follows. */
 struct nr_failed start_and_fail(struct shepherd *shepherd, const struct order *order);
 

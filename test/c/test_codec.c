@@ -96,7 +96,7 @@ START_TEST(a_spawn_decodes_to_its_fields)
     ck_assert_int_eq(nr_codec_open(bytes, length, &frame), 0);
     ck_assert_uint_eq(frame.id, 0x1122334455667788U);
     ck_assert_int_eq(nr_codec_spawn(&frame, &spawn, &strings), 0);
-    ck_assert_uint_eq(spawn.flags, 0x0f);
+    ck_assert_uint_eq(spawn.flags, 0x400f);
     ck_assert_uint_eq(spawn.stop_signal, 15);
     ck_assert_uint_eq(spawn.kill_timeout_ms, 5000);
     ck_assert_uint_eq(spawn.drain_timeout_ms, 1000);
@@ -108,7 +108,7 @@ START_TEST(a_spawn_decodes_to_its_fields)
     length = read_file("spawn_files", bytes, sizeof(bytes));
     ck_assert_int_eq(nr_codec_open(bytes, length, &frame), 0);
     ck_assert_int_eq(nr_codec_spawn(&frame, &spawn, &strings), 0);
-    ck_assert_uint_eq(spawn.flags, 0x788);
+    ck_assert_uint_eq(spawn.flags, 0x4788);
     ck_assert_uint_eq(spawn.stdout_mode, 0644);
     ck_assert_uint_eq(spawn.stderr_mode, 0600);
     ck_assert_uint_eq(nr_codec_spawn_strings(&spawn), 6);

@@ -948,6 +948,7 @@ static const struct {
     {"clock_gettime", "the monotonic clock is always there"},
     {"getpgid", "it fails only where nobody has the pid: test_pidref.c asks for such a one"},
     {"munmap", "of what was mapped; there would be nothing to do about it"},
+    {"free", "it cannot fail"},
     {"syscall", "by number: FAILING_SYSCALLS"},
     {"waitid",
      "with WNOHANG it fails only where there is no such child, which is an answer: test_reap.c, "

@@ -72,7 +72,7 @@ START_TEST(output_comes_and_then_the_exit)
     ck_assert_uint_eq(exited.how, NR_EXIT_CODE);
     ck_assert_uint_eq(exited.value, 0);
     ck_assert_uint_eq(exited.orphans_killed, 0);
-    ck_assert_uint_eq(exited.stopped, 0);
+    ck_assert_uint_eq(exited.flags & NR_EXITED_STOPPED, 0);
     expect_hangup(command.control);
     drop(&command);
 }
@@ -354,7 +354,7 @@ START_TEST(a_signal_reaches_the_leader_or_the_group)
     struct nr_exited exited = expect_exited(&command);
     ck_assert_uint_eq(exited.how, NR_EXIT_SIGNAL);
     ck_assert_uint_eq(exited.value, SIGKILL);
-    ck_assert_uint_eq(exited.stopped, 0);
+    ck_assert_uint_eq(exited.flags & NR_EXITED_STOPPED, 0);
     drop(&command);
 }
 END_TEST
@@ -392,7 +392,7 @@ START_TEST(once_the_leader_has_ended_there_is_nobody_to_signal)
     ck_assert_uint_eq(exited.how, NR_EXIT_CODE);
     ck_assert_uint_eq(exited.value, 0);
     ck_assert_uint_eq(exited.orphans_killed, 1);
-    ck_assert_uint_eq(exited.stopped, 0);
+    ck_assert_uint_eq(exited.flags & NR_EXITED_STOPPED, 0);
     ck_assert(!is_locked(lock));
     drop(&command);
 }
@@ -525,7 +525,7 @@ START_TEST(the_stop_ladder_begins_politely)
     struct nr_exited exited = expect_exited(&command);
     ck_assert_uint_eq(exited.how, NR_EXIT_SIGNAL);
     ck_assert_uint_eq(exited.value, SIGTERM);
-    ck_assert_uint_eq(exited.stopped, 1);
+    ck_assert_uint_eq(exited.flags & NR_EXITED_STOPPED, 1);
     ck_assert_uint_lt(now_ms() - begin_ms, 2000);
     drop(&command);
 }
@@ -572,7 +572,7 @@ START_TEST(who_ignores_the_stop_signal_is_killed_after_the_grace)
     uint64_t took = now_ms() - begin_ms;
     ck_assert_uint_eq(exited.how, NR_EXIT_SIGNAL);
     ck_assert_uint_eq(exited.value, SIGKILL);
-    ck_assert_uint_eq(exited.stopped, 1);
+    ck_assert_uint_eq(exited.flags & NR_EXITED_STOPPED, 1);
     ck_assert_uint_ge(took, 400);
     ck_assert_uint_lt(took, 1400);
     drop(&command);
@@ -624,7 +624,7 @@ START_TEST(members_that_outlive_the_leaders_stop_are_killed_at_once)
     send_stop(&command, 60000);
     struct nr_exited exited = expect_exited(&command);
     ck_assert_uint_eq(exited.value, SIGTERM);
-    ck_assert_uint_eq(exited.stopped, 1);
+    ck_assert_uint_eq(exited.flags & NR_EXITED_STOPPED, 1);
 #ifndef NR_PORTABLE
     ck_assert_uint_eq(exited.orphans_killed, 1);
 #endif
@@ -731,7 +731,7 @@ START_TEST(a_background_job_is_killed_after_the_drain)
     ck_assert_uint_eq(exited.how, NR_EXIT_CODE);
     ck_assert_uint_eq(exited.value, 0);
     ck_assert_uint_eq(exited.orphans_killed, 1);
-    ck_assert_uint_eq(exited.stopped, 0);
+    ck_assert_uint_eq(exited.flags & NR_EXITED_STOPPED, 0);
     ck_assert_uint_ge(took, 250);
     ck_assert_uint_lt(took, 1300);
     ck_assert(!is_locked(lock));
@@ -1040,7 +1040,7 @@ START_TEST(survivors_of_sigkill_are_reported_and_awaited)
         ask_root(tell[1], command.pid, SIGUSR1);
         struct nr_exited exited = expect_exited(&command);
         ck_assert_uint_eq(exited.value, SIGUSR1);
-        ck_assert_uint_eq(exited.stopped, 1);
+        ck_assert_uint_eq(exited.flags & NR_EXITED_STOPPED, 1);
 
         /* Who can be killed later is killed later. */
         command = start(&unprivileged, &order);

@@ -17,6 +17,7 @@ void nr_beam_begin(bool keep)
 {
     memset(&nr_beam, 0, sizeof(nr_beam));
     nr_beam.keep = keep;
+    nr_beam.id = NR_BEAM_ID;
     nr_beam.control = nr_kernel_open(NR_FD_CONTROL);
 }
 
@@ -61,6 +62,22 @@ short nr_beam_ready(short events)
     return nr_beam.hung_up ? ready | POLLHUP : ready;
 }
 
+/* The order is read. */
+static void next_command(const struct nr_frame *frame)
+{
+    struct nr_spawn spawn;
+    const char *strings;
+
+    nr_tell("%8llu: another SPAWN is read", (unsigned long long)nr_world.now);
+    nr_beam.started = nr_beam.failed = nr_beam.exited = nr_beam.rests = nr_beam.stop_read = false;
+    nr_beam.unkillable = 0;
+    nr_beam.asked_count = 0;
+    nr_beam.id = frame->id;
+    nr_beam.may_rest =
+        nr_codec_spawn(frame, &spawn, &strings) == 0 && (spawn.flags & NR_SPAWN_REST);
+    nr_kernel_next_command();
+}
+
 /* What the message asks for, if the guardian heeds it. */
 static void note(const void *bytes, size_t length)
 {
@@ -68,7 +85,13 @@ static void note(const void *bytes, size_t length)
     struct nr_stop stop;
     struct nr_kill kill;
 
-    if (nr_codec_open(bytes, length, &frame) != 0)
+    int r = nr_codec_open(bytes, length, &frame);
+    if (nr_beam.rests) {
+        if (r != NR_FRAME_UNREADABLE && frame.type == NR_SPAWN)
+            next_command(&frame);
+        return; /* what else it reads was meant for the command before */
+    }
+    if (r != 0)
         return;
     if (nr_codec_payload(&frame, NR_STOP, &stop, sizeof(stop)) == 0) {
         uint64_t due = nr_world.now + stop.grace_ms;
@@ -185,6 +208,11 @@ static void judge_exited(const struct nr_exited *exited)
     INVARIANT(exited->orphans_killed <= nr_world.by_sigkill,
               "EXITED counts %u killed, %u ended by SIGKILL", exited->orphans_killed,
               nr_world.by_sigkill);
+    if (exited->flags & NR_EXITED_RESTS)
+        INVARIANT(nr_beam.may_rest && !(exited->flags & NR_EXITED_STOPPED) && nr_world.subreaper &&
+                      nr_world_family() == 0,
+                  "a guardian rests that must not");
+    nr_beam.rests = exited->flags & NR_EXITED_RESTS;
     nr_beam.exited = true;
 }
 
@@ -242,7 +270,7 @@ static void judge(const void *bytes, size_t length)
         judge_killed(frame.id, &is.killed);
         return;
     }
-    INVARIANT(frame.id == NR_BEAM_ID, "the id of another request");
+    INVARIANT(frame.id == nr_beam.id, "the id of another request");
     if (nr_codec_payload(&frame, NR_STARTED, &is.started, sizeof(is.started)) == 0)
         judge_started(&is.started);
     else if (nr_codec_payload(&frame, NR_FAILED, &is.failed, sizeof(is.failed)) == 0)

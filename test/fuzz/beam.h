@@ -1,7 +1,8 @@
 /*
  * The BEAM as a guardian sees it: the other end of the control socket, and the process behind the
  * pidfd. It sends frames (and worse), stops reading, hangs up, dies; and it judges each frame it gets:
- * STARTED or FAILED first and once, EXITED once, last and true, an answer for each KILL.
+ * STARTED or FAILED first and once, EXITED once, last and true, an answer for each KILL. Of a guardian that
+ * rests it orders another command.
  */
 #ifndef NR_FUZZ_BEAM_H
 #define NR_FUZZ_BEAM_H
@@ -14,6 +15,7 @@
 
 struct nr_beam {
     int control; /* the guardian's end */
+    uint64_t id; /* of the order */
     bool keep;   /* orphans: :keep was ordered */
     bool hung_up;
     bool dead;
@@ -37,6 +39,8 @@ struct nr_beam {
     unsigned asked_count;
 
     bool started, failed, exited;
+    bool may_rest; /* it was asked to */
+    bool rests;    /* EXITED said that it does; until it has read another SPAWN */
     unsigned unkillable;
     bool stop_read;
     uint64_t stop_due; /* the earliest end of a grace that a STOP gave */

@@ -10,7 +10,7 @@
  *
  *   - with nobody listening it ends within the grace and the sweep's limit;
  *   - a STOP ends the family within its grace and that limit, or the survivors are reported;
- *   - it waits for nothing once nobody of the family lives;
+ *   - it waits for nothing once nobody of the family lives, unless it rests, and then for another order;
  *   - it leaves with CLEAN only then, and with LEFT only if nobody listens and somebody lives;
  *   - it never turns round and round without waiting;
  *   - none of the command's descriptors is open in it while it waits.
@@ -43,6 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* Turns without waiting and without anything new. */
 #define SPIN_MAX 200
 
+static const char strings[] = "/bin/true\0\0true\0A=1";
 static const uint32_t spans[] = {0, 1, 10, 100, 1000, 5000, 60000, UINT32_MAX};
 
 /* How a run ends. */
@@ -66,6 +67,7 @@ struct run {
 };
 
 static struct run run;
+static unsigned char frame[NR_WIRE_FRAME_MAX];
 
 /* ---- what happens --------------------------------------------------------------------------- */
 
@@ -179,8 +181,31 @@ static void stop_order(void)
     nr_beam_send_frame(NR_STOP, 0, &stop, sizeof(stop));
 }
 
+/* Another command, of a guardian that rests: the same but for its descriptors, of which there may be one too many. */
+static void another_order(void)
+{
+    uint8_t byte = nr_script_byte(&run.script);
+    uint8_t bytes[128];
+    uint8_t payload[sizeof(struct nr_spawn) + sizeof(strings)];
+    struct nr_spawn spawn = run.order.spawn;
+
+    spawn.flags = byte & (NR_SPAWN_STDIN | NR_SPAWN_STDOUT | NR_SPAWN_STDERR | NR_SPAWN_CWD);
+    if (byte & 16)
+        spawn.flags |= NR_SPAWN_REST;
+    memcpy(payload, &spawn, sizeof(spawn));
+    memcpy(payload + sizeof(spawn), strings, sizeof(strings));
+    nr_kernel.leader = temper(nr_script_byte(&run.script));
+    size_t length = nr_codec_write(bytes, sizeof(bytes), NR_SPAWN, byte, payload, sizeof(payload));
+    nr_beam_send(bytes, length, nr_codec_spawn_fds(spawn.flags) - 1 + (byte >= 248), false);
+}
+
 static void kill_order(void)
 {
+    if (nr_beam.rests) {
+        another_order();
+        return;
+    }
+
     uint8_t signal = nr_script_byte(&run.script);
     uint8_t byte = nr_script_byte(&run.script);
     struct nr_kill kill = {.signal = signal % 66U, .scope = byte % 3U};
@@ -376,7 +401,7 @@ static void waiting_is_right(void)
     INVARIANT(nr_kernel_count(NR_FD_GIVEN) == 0, "it waits with descriptors of the command open");
     INVARIANT(nr_kernel_count(NR_FD_GIFT) <= (nr_beam.keep ? NR_HELD_MAX : 0),
               "it waits with %u descriptors that it was sent", nr_kernel_count(NR_FD_GIFT));
-    INVARIANT(nr_world_family() > 0 || (nr_beam.blocked && nr_beam_listens()),
+    INVARIANT(nr_world_family() > 0 || ((nr_beam.blocked || nr_beam.rests) && nr_beam_listens()),
               "it waits, and nobody of the family lives");
 }
 
@@ -398,6 +423,7 @@ static void the_end_is_right(void)
     INVARIANT(run.exit_status == NR_GUARDIAN_CLEAN, "exit status %d", run.exit_status);
     INVARIANT(nr_world_family() == 0, "it leaves %u alive", nr_world_family());
     INVARIANT(nr_world_children(children, NR_WORLD_MAX) == 0, "it leaves a zombie");
+    INVARIANT(!nr_beam.rests || !listens, "it said that it rests, and leaves");
     if (listens)
         INVARIANT(nr_beam.failed || (nr_beam.started && nr_beam.exited),
                   "it leaves without FAILED or EXITED");
@@ -493,7 +519,6 @@ static struct nr_refusals refusals(uint8_t byte, uint8_t fault)
 
 static void place_order(uint8_t byte)
 {
-    static const char strings[] = "/bin/true\0\0true\0A=1";
     static const uint32_t signals[] = {SIGTERM, SIGINT, SIGKILL, SIGWINCH};
     struct nr_order *order = &run.order;
 
@@ -501,7 +526,9 @@ static void place_order(uint8_t byte)
     order->id = NR_BEAM_ID;
     order->strings = strings;
     order->spawn = (struct nr_spawn){
-        .flags = byte & 1 ? NR_SPAWN_KEEP : 0,
+        .flags = byte & 1     ? NR_SPAWN_KEEP
+                 : byte & 128 ? NR_SPAWN_REST
+                              : 0,
         .stop_signal = signals[(byte >> 1) % 4],
         .kill_timeout_ms = spans[nr_script_byte(&run.script) % 8],
         .drain_timeout_ms = spans[nr_script_byte(&run.script) % 8],
@@ -529,12 +556,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     nr_kernel.leader = temper(nr_script_byte(&run.script));
     place_order(nr_script_byte(&run.script));
     nr_beam_begin(run.order.spawn.flags & NR_SPAWN_KEEP);
+    nr_beam.may_rest = run.order.spawn.flags & NR_SPAWN_REST;
     run.order.control = nr_beam.control;
     int beam = fault & 32 ? -EBADF : nr_kernel_open(NR_FD_BEAM);
 
     switch (setjmp(run.end)) {
     case 0:
-        nr_guardian_run(&run.order, beam);
+        nr_guardian_run(&run.order, beam, frame);
     case LEFT_BY_ITSELF:
         the_end_is_right();
         break;

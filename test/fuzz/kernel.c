@@ -43,6 +43,18 @@ void *__wrap_malloc(size_t size)
     return block;
 }
 
+void __real_free(void *block);
+void __wrap_free(void *block);
+void __wrap_free(void *block)
+{
+    for (unsigned i = 0; i < heap_count; i++)
+        if (heap[i] == block) {
+            heap[i] = heap[--heap_count];
+            break;
+        }
+    __real_free(block);
+}
+
 void nr_kernel_begin(void)
 {
     memset(&nr_kernel, 0, sizeof(nr_kernel));
@@ -50,10 +62,18 @@ void nr_kernel_begin(void)
     nr_kernel.running = true;
 }
 
+void nr_kernel_next_command(void)
+{
+    nr_kernel.exec = NR_EXEC_OPEN;
+    nr_kernel.forked = false;
+    nr_world.watched = 0;
+    nr_world.watched_ended = false;
+}
+
 void nr_kernel_free_heap(void)
 {
     while (heap_count > 0)
-        free(heap[--heap_count]);
+        __real_free(heap[--heap_count]);
 }
 
 void nr_kernel_end(void)

@@ -73,6 +73,8 @@ extern struct nr_kernel nr_kernel;
 void nr_kernel_begin(void);
 /* The input is over. */
 void nr_kernel_end(void);
+/* The next child that we fork is another command. */
+void nr_kernel_next_command(void);
 /* What processes under test allocated for their life is given back: theirs is over. */
 void nr_kernel_free_heap(void);
 

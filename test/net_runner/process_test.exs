@@ -781,7 +781,8 @@ defmodule NetRunner.ProcessTest do
 
         pids = for {_id, p, _type, _modules} <- Supervisor.which_children(supervisor), do: p
         assert Enum.all?(pids, &P.alive?/1)
-        assert length(tagged(tag)) == 2
+        # Their environment is to be read a moment after their execve.
+        eventually("both run", fn -> length(tagged(tag)) == 2 end)
         Supervisor.stop(supervisor)
         assert_gone(tag)
       end)

@@ -47,11 +47,11 @@ defmodule NetRunner.ProtocolTest do
           stderr: :pipe
       }
 
-      assert Protocol.spawn(0x1122334455667788, start) == {golden("spawn_inline"), nil, 0x0F}
+      assert Protocol.spawn(0x1122334455667788, start) == {golden("spawn_inline"), nil, 0x400F}
     end
 
     test "minimal" do
-      assert {frame, nil, 0x08} = Protocol.spawn(1, @minimal)
+      assert {frame, nil, 0x4008} = Protocol.spawn(1, @minimal)
       assert without_cwd(frame) == golden("spawn_minimal")
     end
 
@@ -82,7 +82,7 @@ defmodule NetRunner.ProtocolTest do
           stderr: {:file, "err", :truncate, 0o600}
       }
 
-      assert Protocol.spawn(4, start) == {golden("spawn_files"), nil, 0x788}
+      assert Protocol.spawn(4, start) == {golden("spawn_files"), nil, 0x4788}
     end
 
     test "with settings, a terminal and a cgroup" do
@@ -116,15 +116,15 @@ defmodule NetRunner.ProtocolTest do
 
       for [_, name, number] <- named do
         limit = {:rlimit, name |> String.downcase() |> String.to_existing_atom(), 1, 2}
-        {frame, nil, 0x08} = Protocol.spawn(1, %{@minimal | settings: [limit]})
+        {frame, nil, 0x4008} = Protocol.spawn(1, %{@minimal | settings: [limit]})
         <<_::binary-size(16 + 36), 4::little-32, which::little-32, _::binary>> = frame
         assert which == String.to_integer(number)
       end
     end
 
     test "with the BEAM's own stderr, which the NIF is told and the wire is not" do
-      assert {frame, nil, 0x8000_000C} = Protocol.spawn(1, %{@minimal | stderr: :inherit})
-      assert {^frame, nil, 0x0C} = Protocol.spawn(1, %{@minimal | stderr: :pipe})
+      assert {frame, nil, 0x8000_400C} = Protocol.spawn(1, %{@minimal | stderr: :inherit})
+      assert {^frame, nil, 0x400C} = Protocol.spawn(1, %{@minimal | stderr: :pipe})
     end
 
     test "with the strings apart, above 64 KiB" do
@@ -154,7 +154,7 @@ defmodule NetRunner.ProtocolTest do
         Protocol.spawn(1, %{@minimal | argv: [String.duplicate("x", size - 12)]})
       end
 
-      assert {frame, nil, 0x08} = with_strings.(65_536)
+      assert {frame, nil, 0x4008} = with_strings.(65_536)
       assert byte_size(frame) == 16 + 36 + 65_536
       assert {frame, strings, 0x18} = with_strings.(65_537)
       assert {byte_size(frame), byte_size(strings)} == {16 + 36, 65_537}
@@ -228,6 +228,7 @@ defmodule NetRunner.ProtocolTest do
                %{
                  orphans_killed: 0,
                  stopped: false,
+                 rests: true,
                  rusage: %{
                    user_us: 1_500_000,
                    system_us: 250_000,
@@ -240,7 +241,9 @@ defmodule NetRunner.ProtocolTest do
                }}}
 
     assert {:ok, {:exited, {:signaled, 15}, info}} = Protocol.decode(golden("exited_signal"))
-    assert %{orphans_killed: 2, stopped: true, rusage: %{user_us: 4_294_967_296}} = info
+
+    assert %{orphans_killed: 2, stopped: true, rests: false, rusage: %{user_us: 4_294_967_296}} =
+             info
   end
 
   describe "decode/1 gives :error" do

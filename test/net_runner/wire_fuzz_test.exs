@@ -146,12 +146,15 @@ defmodule NetRunner.WireFuzzTest do
     {:ok, {:failed, Enum.at(stages, stage - 1), Protocol.posix(error)}}
   end
 
-  defp term(7, [_id, how, value, orphans, stopped | usage])
+  defp term(7, [_id, how, value, orphans, flags | usage])
        when (how == 1 and value in 0..255) or (how == 2 and value in 1..64) do
     names = ~w(user_us system_us max_rss_kb minflt majflt nvcsw nivcsw)a
     exit = if how == 1, do: {:exited, value}, else: {:signaled, value}
     rusage = names |> Enum.zip(usage) |> Map.new()
-    {:ok, {:exited, exit, %{orphans_killed: orphans, stopped: stopped == 1, rusage: rusage}}}
+    {stopped, rests} = {(flags &&& 1) != 0, (flags &&& 2) != 0}
+
+    {:ok,
+     {:exited, exit, %{orphans_killed: orphans, stopped: stopped, rests: rests, rusage: rusage}}}
   end
 
   defp term(8, [_id, count | pids]),

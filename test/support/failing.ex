@@ -156,13 +156,15 @@ defmodule NetRunner.Test.Failing do
 
   @calls_of_a_terminal ~w(grantpt ioctl,ptsname_r malloc posix_openpt tcgetattr tcsetattr unlockpt)
   @calls_of_somebody ~w(getgrnam_r getgrouplist getgroups getpwnam_r getpwuid_r)
-  @calls_of_any_start ~w(faccessat shutdown stat)
+  @calls_of_any_start ~w(faccessat stat)
   @enfile 23
 
   # Only those lives that show something: there are thousands of them as it is.
   defp lives(call, _errno) when call in @calls_of_a_terminal, do: lives(["terminal"])
   defp lives(call, _errno) when call in @calls_of_somebody, do: lives(["somebody"])
   defp lives(call, _errno) when call in @calls_of_any_start, do: lives(["run"])
+  # A guardian that may rest keeps its socket, and is dismissed once the life is over.
+  defp lives("shutdown", _errno), do: lives(["many strings"])
   defp lives("close", _errno), do: lives(["stream", "terminal"])
   # Everywhere the same as EMFILE, which all lives meet.
   defp lives(_call, @enfile), do: lives(["many strings", "terminal"])
@@ -174,6 +176,7 @@ defmodule NetRunner.Test.Failing do
   defp lives do
     [
       {"run", &run/1},
+      {"run again", &run_again/1},
       {"many strings", &many_strings/1},
       {"stream", &stream/1},
       {"late answers", &late_answers/1},
@@ -193,6 +196,14 @@ defmodule NetRunner.Test.Failing do
       NetRunner.run(["sh", "-c", "sleep 0.02; exec cat"], opts),
       {IO.iodata_to_binary(input), 0}
     )
+  rescue
+    error in NetRunner.Error -> {:error, error.reason}
+  end
+
+  # By the guardian of the first.
+  defp run_again(backend) do
+    with {"", 0} <- NetRunner.run(["true"], backend: backend),
+         do: expected(NetRunner.run(["cat"], input: "on", backend: backend), {"on", 0})
   rescue
     error in NetRunner.Error -> {:error, error.reason}
   end

@@ -68,6 +68,7 @@ defmodule NetRunner.Test.World do
 
   @doc "Runs a function while the zygote is stopped; whatever happens in it, the zygote goes on."
   def with_frozen_zygote(fun) do
+    NetRunner.Shepherd.dismiss()
     zygote = to_string(NetRunner.Shepherd.info().os_pid)
     {_, 0} = System.cmd("kill", ["-STOP", zygote])
 
@@ -413,6 +414,7 @@ defmodule NetRunner.Test.World do
 
   # What is seen without a look at everybody's processes.
   defp own_baseline do
+    NetRunner.Shepherd.dismiss()
     shepherd = NetRunner.Shepherd.info()
     if shepherd.os_pid, do: own_baseline(shepherd)
   rescue

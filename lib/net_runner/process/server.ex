@@ -427,7 +427,7 @@ defmodule NetRunner.Process.Server do
     state = tell_end(state)
     if state.options.orphans == :keep, do: hand_over(state)
     for end_name <- [:stdin, :stdout, :stderr], do: close(Map.fetch!(state, end_name))
-    Nif.control_close(state.control)
+    if state.control, do: Nif.control_close(state.control)
   end
 
   defp end_feeder(%{feeder: nil}), do: :ok
@@ -648,13 +648,22 @@ defmodule NetRunner.Process.Server do
     # Whoever still holds the other end is not the command: readers get what is there, then :eof.
     if state.stdout, do: Nif.finish(state.stdout)
     if state.stderr, do: Nif.finish(state.stderr)
-    state = read_stderr_now(%{state | exit: exit, exit_info: info, kills: %{}})
+    state = let_rest(%{state | exit: exit, exit_info: info, kills: %{}})
+    state = read_stderr_now(state)
     Stats.now(:ended)
     state = %{state | span: Telemetry.over(state.span), result: report(state)}
     state = if state.awaiting == [] and state.options.concludes?, do: state, else: tell_end(state)
     for waiting <- Enum.reverse(state.awaiting), do: answer(waiting, outcome(state), state)
     %{state | awaiting: [], leaving?: state.leaving? or leave?(state.awaiting)}
   end
+
+  # Before anybody hears of the end: who starts commands one after the other has the same guardian for all of them.
+  defp let_rest(%{exit_info: %{rests: true}} = state) do
+    Shepherd.rests(state.start, state.options.kill_timeout)
+    %{state | control: nil}
+  end
+
+  defp let_rest(state), do: state
 
   defp await(%{exit: nil, unkillable: nil} = state, waiting),
     do: %{state | awaiting: [waiting | state.awaiting]}

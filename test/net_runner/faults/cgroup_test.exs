@@ -152,6 +152,8 @@ defmodule NetRunner.Faults.CgroupTest do
       thaw.()
       assert {:ok, 137} = NetRunner.Process.await_exit(other)
       eventually("the leaf is removed", 3_000, fn -> cgroups_below(parent) == [] end)
+      # Which comes right before its guardian says that all is over.
+      eventually("its end is told", fn -> NetRunner.Process.await_exit(p) == {:ok, 143} end)
       for p <- [p, other], do: :ok = NetRunner.Process.stop(p)
     end
 

@@ -116,7 +116,8 @@ defmodule NetRunner.Faults.ChildTest do
         import NetRunner.Test.World
         {"", 0} = NetRunner.run(["true"])
         before = settled_baseline()
-        {:ok, p} = NetRunner.Process.start("cat", [], kill_timeout: 100)
+        # So that its guardian does not rest.
+        {:ok, p} = NetRunner.Process.start("cat", [], kill_timeout: 100, orphans: :keep)
         {:ok, os_pid} = NetRunner.Process.os_pid(p)
         %{control: control, guardian_pid: guardian, start: start} = :sys.get_state(p)
         NetRunner.Process.close_stdin(p)

@@ -158,8 +158,9 @@ defmodule NetRunner.Faults.FailingTest do
        "seconds; leg fallbacks of ci/test refuses pidfd_open to a whole BEAM"}
   ]
 
-  # Of ERTS: types are asked, terms are built (without memory ERTS itself ends), locks and counts.
-  @exempt_of_erts ~r/^enif_(clear|compare|consume|free|get|inspect|is|keep|make|monotonic|mutex_(destroy|lock|unlock)|release|self|send|thread)/
+  # Of ERTS: types are asked, terms are built (without memory ERTS itself ends), locks and counts; a monitor that is given up is there, or
+  # has been told.
+  @exempt_of_erts ~r/^enif_(clear|compare|consume|demonitor|free|get|inspect|is|keep|make|monotonic|mutex_(destroy|lock|unlock)|release|self|send|thread)/
 
   test "each call that the NIF makes fails in a test here, or says why it cannot (18)" do
     nif = Application.app_dir(:net_runner, ["priv", "net_runner.so"])
