@@ -101,6 +101,10 @@ defmodule NetRunner.Options do
     end
   end
 
+  @doc "What is wrong with `packet:` and a merged stderr, for who sees only later that both were given."
+  @spec merged_frames :: String.t()
+  def merged_frames, do: "merged into stdout it would be in the midst of frames"
+
   @doc "Those of one call's validated options that another call has, too."
   @spec take(t, :run | :stream | :process | :daemon) :: t
   def take(options, call), do: Map.take(options, Map.keys(defaults(call)))
@@ -142,7 +146,7 @@ defmodule NetRunner.Options do
     do: {:error, {:invalid, :packet, "a terminal is for text: it changes bytes on their way"}}
 
   defp cross_check({:ok, %{packet: header, stderr: :merge}}, _call) when header != nil,
-    do: {:error, {:invalid, :stderr, "merged into stdout it would be in the midst of frames"}}
+    do: {:error, {:invalid, :stderr, merged_frames()}}
 
   defp cross_check({:ok, %{packet: header, overflow: :tail}}, _call) when header != nil,
     do: {:error, {:invalid, :overflow, "the last bytes of an output do not begin with a frame"}}

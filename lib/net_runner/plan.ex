@@ -273,6 +273,7 @@ defmodule NetRunner.Plan do
     given = Keyword.drop(own, [:input, :input_buffer, :stdout])
 
     with :ok <- check_stderr(own[:stderr]),
+         :ok <- check_merge(own[:stderr], place, whole),
          {:ok, options} <- Options.validate(shared ++ given, call) do
       stderr =
         if Keyword.has_key?(own, :stderr), do: options.stderr, else: stderr(whole.stderr, place)
@@ -303,6 +304,12 @@ defmodule NetRunner.Plan do
     do: invalid(:stderr, ":pipe is for NetRunner.Process and NetRunner.Daemon")
 
   defp check_stderr(_other), do: :ok
+
+  # `packet:` is the whole's: that the last one says something between its frames can only be seen here.
+  defp check_merge(:merge, %{final?: true}, %{packet: header}) when header != nil,
+    do: invalid(:stderr, Options.merged_frames())
+
+  defp check_merge(_stderr, _place, _whole), do: :ok
 
   defp stderr(:merge, %{final?: false}), do: :consume
   defp stderr(stderr, _place), do: stderr

@@ -148,6 +148,20 @@ defmodule NetRunner.FramingTest do
       assert File.read!(copy) == <<3, "one">>
     end
 
+    on_backends "have nothing between them that the last command says on stderr, whoever merges it" do
+      merges = NetRunner.Command.new("sh", ["-c", "echo oops >&2; exec cat"], stderr: :merge)
+      opts = [packet: 4, input: ["one"], backend: backend]
+
+      for stages <- [[["cat"], merges], [["cat"], merges, {:tee, "/dev/null"}]] do
+        assert {:error, {:invalid, :stderr, "stage 2: merged into stdout" <> _}} =
+                 NetRunner.run(NetRunner.pipeline(stages), opts)
+      end
+
+      # Of another command it is what the next one reads, as with `|&` of a shell.
+      counts = ["sh", "-c", "printf '\\0\\0\\0\\1'; head -c 1"]
+      assert NetRunner.run(NetRunner.pipeline([merges, counts]), opts) == {["o"], 0}
+    end
+
     on_backends "are tagged beside a stderr that is bytes" do
       cmd = sh("printf '\\003one'; printf oops >&2; printf '\\001'; printf 2")
       opts = [packet: 1, stderr: :tagged, backend: backend]
