@@ -101,7 +101,12 @@ defmodule NetRunner.Options do
     end
   end
 
-  @doc "What is wrong with `packet:` and a merged stderr, for who sees only later that both were given."
+  # For who sees only later that both were given.
+  @doc "What is wrong with `idle_timeout:` where no output comes here."
+  @spec unseen_idle :: String.t()
+  def unseen_idle, do: "nobody sees whether an output that goes elsewhere is idle"
+
+  @doc "What is wrong with `packet:` and a stderr that is merged."
   @spec merged_frames :: String.t()
   def merged_frames, do: "merged into stdout it would be in the midst of frames"
 
@@ -124,8 +129,7 @@ defmodule NetRunner.Options do
               not (is_tuple(elsewhere) and elem(elsewhere, 0) == :tee) and
               stderr != :capture and not is_tagged(stderr) and
               (stderr != :consume or pty != false) do
-    {:error,
-     {:invalid, :idle_timeout, "nobody sees whether an output that goes elsewhere is idle"}}
+    {:error, {:invalid, :idle_timeout, unseen_idle()}}
   end
 
   defp cross_check({:ok, %{lines: nil, max_line_length: {_, _}}}, _call),

@@ -60,7 +60,9 @@ defmodule NetRunner.Plan do
     with {:ok, links} <- Link.all(stages),
          {:ok, whole} <- whole(links, opts, call),
          {:ok, stages} <- stages(links, {Keyword.take(opts, @shared), whole, call}),
-         do: {:ok, tee_stdout(stages, whole)}
+         %__MODULE__{} = plan <- tee_stdout(stages, whole),
+         :ok <- check_idle(plan),
+         do: {:ok, plan}
   end
 
   def new(cmd, opts, call) do
@@ -143,6 +145,18 @@ defmodule NetRunner.Plan do
   end
 
   defp check_whole(_links, options), do: {:ok, options}
+
+  # What the call says of stderr may be said otherwise by each of its commands.
+  defp check_idle(%{options: %{idle_timeout: ms, stdout: stdout}} = plan)
+       when ms != :infinity and stdout != :pipe do
+    if Enum.any?(commands(plan), &(&1.copy == nil and comes_here?(&1.options.stderr))),
+      do: :ok,
+      else: invalid(:idle_timeout, Options.unseen_idle())
+  end
+
+  defp check_idle(_plan), do: :ok
+
+  defp comes_here?(stderr), do: stderr == :consume or is_apart(stderr)
 
   defp command?({:command, _cmd, _own}), do: true
   defp command?({:tee, target}), do: command?(target)

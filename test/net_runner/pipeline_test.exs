@@ -999,6 +999,25 @@ defmodule NetRunner.PipelineTest do
       assert Executable.check_cmd(whole) == {:error, {:invalid_cmd, message}}
     end
 
+    test "is an idle time-out that sees no output, whoever sent that elsewhere" do
+      quiet = Command.new("cat", [], stderr: :discard)
+
+      for elsewhere <- [[stdout: :discard], [stdout: {:file, "/dev/null"}]],
+          stages <- [[quiet, quiet], [quiet, {:tee, quiet}], [quiet, {:tee, "/dev/null"}]],
+          opts = [idle_timeout: 10_000] ++ elsewhere do
+        assert {:error, {:invalid, :idle_timeout, "nobody sees" <> _}} =
+                 run(pipeline(stages), opts)
+
+        assert {:error, {:invalid, :idle_timeout, _}} = NetRunner.stream(pipeline(stages), opts)
+        # One that is heard will do.
+        assert run(pipeline([["cat"] | stages]), opts) == {"", 0}
+        assert run(pipeline(stages ++ [{:tee, ["cat"]}]), opts) == {"", 0}
+      end
+
+      for copied <- [[], [stdout: {:tee, "/dev/null"}]],
+          do: assert(run(pipeline([quiet, quiet]), [idle_timeout: 10_000] ++ copied) == {"", 0})
+    end
+
     test "raises where the type is wrong" do
       assert_raise ArgumentError, ~r/made of a list of stages/, fn -> pipeline("cat") end
 
