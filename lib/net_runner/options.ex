@@ -71,10 +71,13 @@ defmodule NetRunner.Options do
   @spec ignored?(atom, call) :: boolean
   def ignored?(name, call), do: name == :ok and call not in @judging
 
-  @doc "`{:ok, options}` with every option of the call present; see the module's first lines."
-  @spec validate(keyword, call) ::
+  @doc """
+  `{:ok, options}` with every option of the call present; see the module's first lines. What is raised for a wrong type
+  begins with `whose`.
+  """
+  @spec validate(keyword, call, String.t()) ::
           {:ok, t} | {:error, {:invalid, atom, String.t()}}
-  def validate(given, call) do
+  def validate(given, call, whose \\ "") do
     # What else it is, is not shown: there may be an environment in it.
     unless Keyword.keyword?(given), do: raise(ArgumentError, "options must be a keyword list")
 
@@ -85,7 +88,7 @@ defmodule NetRunner.Options do
         :ok -> {:cont, {:ok, Map.put(options, name, value)}}
         {:ok, value} -> {:cont, {:ok, Map.put(options, name, value)}}
         {:invalid, message} -> {:halt, {:error, {:invalid, given_name, message}}}
-        {:wrong, expected} -> wrong!(given_name, expected, value)
+        {:wrong, expected} -> wrong!(given_name, expected, value, whose)
       end
     end)
     |> cross_check(call)
@@ -215,10 +218,10 @@ defmodule NetRunner.Options do
   def call_name(:redirect), do: "NetRunner.Test.with_cassettes/3"
   def call_name(:replays), do: "NetRunner.Test.start/1"
 
-  @spec wrong!(atom, String.t(), term) :: no_return
-  defp wrong!(name, expected, value) do
+  @spec wrong!(atom, String.t(), term, String.t()) :: no_return
+  defp wrong!(name, expected, value, whose \\ "") do
     raise ArgumentError,
-          "invalid value for #{inspect(name)}: expected #{expected}, got: #{shown(name, value)}"
+          "#{whose}invalid value for #{inspect(name)}: expected #{expected}, got: #{shown(name, value)}"
   end
 
   @doc "What may be shown of a variable's name: nothing after a `=`, which would be a value."

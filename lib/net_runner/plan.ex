@@ -14,11 +14,12 @@ defmodule NetRunner.Plan do
   defstruct [:stages, :options]
 
   @typedoc """
-  One command. `shown` is what results and messages call it, `ok` its exit codes that are no failure, `vias` the functions
+  One command. `own` are the options that it has as a stage of a pipeline, and which stage it is; `shown` is what results and messages call it, `ok` its exit codes that are no failure, `vias` the functions
   between the command before it and this one. `copy` makes it a tee: where its stderr, the copy, goes.
   """
   @type stage :: %{
           cmd: [binary, ...],
+          own: {[atom], pos_integer} | nil,
           shown: [binary, ...],
           options: Options.t(),
           ok: [0..255],
@@ -110,25 +111,49 @@ defmodule NetRunner.Plan do
            {:ok, _settings} <- Settings.resolve(options) do
         nil
       else
-        {:error, reason} -> {:error, reason, stage.shown}
+        {:error, reason} -> {:error, whose(reason, stage.own), stage.shown}
       end
     end)
   end
 
+  defp whose({:invalid, option, _what} = reason, {own, number}),
+    do: if(option in own, do: Link.of_stage(reason, number), else: reason)
+
+  defp whose(reason, _own), do: reason
+
   defp program(%{copy: nil} = stage), do: Replay.peek(stage.cmd, stage.options)
   defp program(tee), do: {:ok, tee.cmd, tee.options}
 
-  defp stage(cmd, options, ok),
-    do: %{cmd: cmd, shown: cmd, options: options, ok: ok, vias: [], copy: nil}
+  defp stage(cmd, options, ok, own \\ nil),
+    do: %{cmd: cmd, own: own, shown: cmd, options: options, ok: ok, vias: [], copy: nil}
 
   ## The options of a pipeline as a whole
 
   # Its ends may have been given to the commands there.
   defp whole([{:command, _cmd, first} | _] = links, opts, call) do
     last = with {:command, _cmd, own} <- List.last(links), do: own, else: (_tee -> [])
+    input = Keyword.take(first, [:input, :input_buffer])
+    stdout = Keyword.take(last, [:stdout])
 
-    own = Keyword.take(first, [:input, :input_buffer]) ++ Keyword.take(last, [:stdout])
-    with {:ok, options} <- Options.validate(own ++ opts, call), do: check_whole(links, options)
+    with :ok <- check_end(input, 1, call),
+         :ok <- check_end(stdout, length(links), call),
+         {:ok, options} <- validate_ends(input, stdout, opts, length(links), call),
+         do: check_whole(links, options)
+  end
+
+  # What is wrong with one of them beside the call's other options is the stage's, too.
+  defp validate_ends(input, stdout, opts, last, call) do
+    with {:error, reason} <- Options.validate(input ++ stdout ++ opts, call) do
+      own = &(Keyword.keys(&1) -- Keyword.keys(opts))
+      {:error, reason |> whose({own.(input), 1}) |> whose({own.(stdout), last})}
+    end
+  end
+
+  defp check_end(own, number, call) do
+    case Options.validate(own, call, Link.in_stage(number)) do
+      {:ok, _options} -> :ok
+      {:error, reason} -> {:error, Link.of_stage(reason, number)}
+    end
   end
 
   defp check_whole(_links, %{pty: pty}) when pty != false,
@@ -236,7 +261,7 @@ defmodule NetRunner.Plan do
         if(place.last?, do: [:stdout], else: [])
 
     with {:ok, options, ok} <- own(own, @own ++ at_ends, place, of_call),
-         do: {:ok, stage(cmd, ends(options, place, whole), ok)}
+         do: {:ok, stage(cmd, ends(options, place, whole), ok, named(own, place))}
   end
 
   defp place({:tee, {:file, _path, _how, _mode} = file}, place, {shared, whole, call}) do
@@ -248,14 +273,16 @@ defmodule NetRunner.Plan do
     stdout = Keyword.get(own, :stdout, :discard)
 
     with {:ok, options} <- Options.validate(shared, call),
-         {:ok, stdout} <- branch_stdout(stdout),
+         {:ok, stdout} <- branch_stdout(stdout, place.number),
          {:ok, branch, ok} <- own(own, [:stdout | @own], place, of_call) do
-      branch = stage(cmd, %{branch | stdout: stdout}, ok)
+      branch = stage(cmd, %{branch | stdout: stdout}, ok, named(own, place))
       {:ok, tee(branch, ends(options, place, whole))}
     end
   end
 
-  defp branch_stdout(stdout) do
+  defp named(own, place), do: {own |> Options.named() |> Keyword.keys(), place.number}
+
+  defp branch_stdout(stdout, number) do
     case Type.check({:stdio, [:discard]}, stdout) do
       :ok ->
         {:ok, stdout}
@@ -264,10 +291,10 @@ defmodule NetRunner.Plan do
         {:ok, file}
 
       {:invalid, what} ->
-        invalid(:stdout, what)
+        refuse(:stdout, what, number)
 
       {:wrong, expected} ->
-        raise ArgumentError, "stdout of a command behind a tee must be #{expected}"
+        Link.wrong!(number, "stdout of a command behind a tee must be #{expected}")
     end
   end
 
@@ -288,11 +315,11 @@ defmodule NetRunner.Plan do
 
     with :ok <- check_stderr(own[:stderr]),
          :ok <- check_merge(own[:stderr], place, whole),
-         {:ok, options} <- Options.validate(shared ++ given, call) do
+         {:ok, options} <- Options.validate(shared ++ given, call, Link.in_stage(place.number)) do
       stderr =
         if Keyword.has_key?(own, :stderr), do: options.stderr, else: stderr(whole.stderr, place)
 
-      {:ok, %{options | stderr: stderr}, check_ok(ok)}
+      {:ok, %{options | stderr: stderr}, check_ok(ok, place.number)}
     else
       # The call's options have been looked at.
       {:error, reason} -> {:error, Link.of_stage(reason, place.number)}
@@ -314,9 +341,6 @@ defmodule NetRunner.Plan do
   defp check_stderr(apart) when is_apart(apart),
     do: invalid(:stderr, "#{inspect(apart)} is for all commands, give it to the call")
 
-  defp check_stderr(:pipe),
-    do: invalid(:stderr, ":pipe is for NetRunner.Process and NetRunner.Daemon")
-
   defp check_stderr(_other), do: :ok
 
   # `packet:` is the whole's: that the last one says something between its frames can only be seen here.
@@ -328,10 +352,10 @@ defmodule NetRunner.Plan do
   defp stderr(:merge, %{final?: false}), do: :consume
   defp stderr(stderr, _place), do: stderr
 
-  defp check_ok(ok) do
+  defp check_ok(ok, number) do
     case Type.check(:exit_codes, ok) do
       :ok -> ok
-      {:wrong, expected} -> raise ArgumentError, "ok must be #{expected}"
+      {:wrong, expected} -> Link.wrong!(number, "ok must be #{expected}")
     end
   end
 

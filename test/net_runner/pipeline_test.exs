@@ -979,9 +979,6 @@ defmodule NetRunner.PipelineTest do
       assert {:error, {:invalid, :stderr, "stage 2: :capture is for all commands" <> _}} =
                run(pipeline([["cat"], Command.new("cat", [], stderr: :capture)]))
 
-      assert {:error, {:invalid, :stderr, "stage 2: :pipe is for NetRunner.Process" <> _}} =
-               run(pipeline([["cat"], Command.new("cat", [], stderr: :pipe)]))
-
       # Of functions in a row, only the first reads a pipe, and only the last one's elements are written.
       assert run(pipeline([["cat"], & &1, {& &1, max_chunk_size: 3}, ["cat"]])) ==
                {:error,
@@ -997,6 +994,57 @@ defmodule NetRunner.PipelineTest do
       whole = pipeline([["cat"], ["cat"]])
       assert NetRunner.Process.start(whole) == {:error, {:invalid_cmd, message}}
       assert Executable.check_cmd(whole) == {:error, {:invalid_cmd, message}}
+    end
+
+    test "names the stage whose own option it is, and none for what the call has given" do
+      cat = &Command.new("cat", [], &1)
+      nobody = "no-such-user-\n"
+
+      for {stages, opts, option, what} <- [
+            {[["cat"], cat.(user: nobody)], [], :user, "stage 2: there is no user"},
+            {[["cat"], {:tee, cat.(user: nobody)}], [], :user, "stage 2: there is no user"},
+            {[["cat"], cat.(group: nobody)], [user: 0], :user, "is user 0"},
+            {[["cat"], ["cat"]], [user: nobody], :user, "there is no user"},
+            {[cat.(input: {:file, "a\0"}), ["cat"]], [], :input, "stage 1: the path contains"},
+            {[["cat"], ["cat"]], [input: {:file, "a\0"}], :input, "the path contains"},
+            {[cat.(input: <<0::2048>>), ["cat"]], [packet: 1], :input, "stage 1: 256 bytes"},
+            {[["cat"], ["cat"]], [packet: 1, input: <<0::2048>>], :input, "256 bytes"},
+            {[["cat"], cat.(stdout: {:file, ""})], [], :stdout, "stage 2: the path is empty"},
+            {[["cat"], {:tee, cat.(stdout: {:file, ""})}], [], :stdout,
+             "stage 2: the path is empty"},
+            {[["cat"], {& &1, lines: ""}, ["cat"]], [], :lines, "stage 2: the separator is empty"}
+          ] do
+        assert {:error, {:invalid, ^option, said}} = run(pipeline(stages), opts)
+        assert String.starts_with?(said, what)
+      end
+
+      # Also what is raised, for its type is wrong.
+      for {stages, place, what} <- [
+            {[["cat"], cat.(kill_timeout: -1)], 2, "invalid value for :kill_timeout"},
+            {[cat.(input: 5), ["cat"]], 1, "invalid value for :input"},
+            {[["cat"], cat.(stdout: :x)], 2, "invalid value for :stdout"},
+            {[["cat"], cat.(stderr: :pipe)], 2, "invalid value for :stderr"},
+            {[["cat"], cat.(ok: 5)], 2, "ok must be"},
+            {[["cat"], {:tee, cat.(stdout: :pipe)}], 2, "stdout of a command behind a tee must"},
+            {[["cat"], {& &1, 5}, ["cat"]], 2, "the options of a function must be a keyword"},
+            {[["cat"], %Command{exe: "cat", opts: 5}], 2, "options must be a keyword list"}
+          ] do
+        message = ~r/^stage #{place} of the pipeline: #{what}/
+        assert_raise ArgumentError, message, fn -> run(pipeline(stages)) end
+      end
+
+      assert_raise ArgumentError, ~r/^invalid value for :kill_timeout/, fn ->
+        run(pipeline([["cat"], ["cat"]]), kill_timeout: -1)
+      end
+
+      # One stage is a command like any other.
+      for stages <- [[cat.(stderr: :pipe)], [cat.(kill_timeout: -1)]] do
+        assert_raise ArgumentError, ~r/^invalid value for/, fn -> run(pipeline(stages)) end
+      end
+
+      env = [cat.(env: [{"A", :secret}]), ["cat"]]
+      error = assert_raise ArgumentError, fn -> run(pipeline(env)) end
+      refute Exception.message(error) =~ "secret"
     end
 
     test "is an idle time-out that sees no output, whoever sent that elsewhere" do
@@ -1056,14 +1104,18 @@ defmodule NetRunner.PipelineTest do
         assert_raise ArgumentError, message, fn -> stream!(stages) end
       end
 
-      assert_raise ArgumentError, ~r/unknown option :bad for a function/, fn ->
-        run(pipeline([["cat"], {& &1, bad: 1}, ["cat"]]))
-      end
+      assert_raise ArgumentError,
+                   ~r/^stage 2 of the pipeline: unknown option :bad for a function$/,
+                   fn ->
+                     run(pipeline([["cat"], {& &1, bad: 1}, ["cat"]]))
+                   end
 
       for bad <- [-1, 16_777_217, :infinity] do
-        assert_raise ArgumentError, ~r/^buffer of a function in a pipeline must be/, fn ->
-          run(pipeline([["cat"], {& &1, buffer: bad}, ["cat"]]))
-        end
+        assert_raise ArgumentError,
+                     ~r/^stage 2 of the pipeline: buffer of a function must be/,
+                     fn ->
+                       run(pipeline([["cat"], {& &1, buffer: bad}, ["cat"]]))
+                     end
       end
 
       assert_raise ArgumentError, ~r/unknown option :bad for NetRunner.run/, fn ->

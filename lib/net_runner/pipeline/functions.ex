@@ -30,7 +30,7 @@ defmodule NetRunner.Pipeline.Functions do
     given
   end
 
-  defp said_of(via), do: "stage #{via.number} of the pipeline: "
+  defp said_of(via), do: Link.in_stage(via.number)
 
   # What one asks for that reads another one's elements. Only where there is something to cut do they have to be iodata.
   defp cut(elements, before, via) do

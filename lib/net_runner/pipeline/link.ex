@@ -38,8 +38,7 @@ defmodule NetRunner.Pipeline.Link do
     stages
     |> Enum.with_index(1)
     |> Enum.reduce_while([], fn {stage, number}, links ->
-      case one(stage) do
-        {:ok, {:via, via}} -> {:cont, [{:via, Map.put(via, :number, number)} | links]}
+      case one(stage, number) do
         {:ok, link} -> {:cont, [link | links]}
         {:error, reason} -> {:halt, {:error, of_stage(reason, number)}}
       end
@@ -57,6 +56,13 @@ defmodule NetRunner.Pipeline.Link do
   def of_stage({:invalid, option, what}, number),
     do: {:invalid, option, "stage #{number}: #{what}"}
 
+  @doc "The same of what is of a wrong type, which is raised."
+  @spec in_stage(pos_integer) :: String.t()
+  def in_stage(number), do: "stage #{number} of the pipeline: "
+
+  @spec wrong!(pos_integer, String.t()) :: no_return
+  def wrong!(number, what), do: raise(ArgumentError, in_stage(number) <> what)
+
   defp check_ends([], nil), do: invalid("a pipeline without a stage")
 
   defp check_ends(_links, {:via, _via}),
@@ -70,35 +76,35 @@ defmodule NetRunner.Pipeline.Link do
 
   defp invalid(what), do: {:error, {:invalid_cmd, what}}
 
-  defp one(fun) when is_function(fun, 1), do: one({fun, []})
+  defp one(fun, number) when is_function(fun, 1), do: one({fun, []}, number)
 
-  defp one({fun, opts}) when is_function(fun, 1) do
+  defp one({fun, opts}, number) when is_function(fun, 1) do
     unless Keyword.keyword?(opts),
-      do: raise(ArgumentError, "options of a function in a pipeline must be a keyword list")
+      do: wrong!(number, "the options of a function must be a keyword list")
 
-    via(opts, Map.put(@nothing_asked, :fun, fun))
+    via(opts, Map.merge(@nothing_asked, %{fun: fun, number: number}))
   end
 
-  defp one({:tee, path}) when is_binary(path), do: one({:tee, path, []})
+  defp one({:tee, path}, number) when is_binary(path), do: one({:tee, path, []}, number)
 
-  defp one({:tee, _path, _opts} = tee) do
+  defp one({:tee, _path, _opts} = tee, number) do
     case Type.check({:stdio_or_tee, []}, tee) do
       {:ok, tee} -> {:ok, tee}
       {:invalid, what} -> invalid(what)
-      {:wrong, expected} -> raise ArgumentError, "a tee is #{expected}"
+      {:wrong, expected} -> wrong!(number, "a tee is #{expected}")
     end
   end
 
-  defp one({:tee, command}) do
-    with {:ok, command} <- command(command), do: {:ok, {:tee, command}}
+  defp one({:tee, command}, number) do
+    with {:ok, command} <- command(command, number), do: {:ok, {:tee, command}}
   end
 
-  defp one(command), do: command(command)
+  defp one(command, number), do: command(command, number)
 
-  defp command(command) do
+  defp command(command, number) do
     {cmd, own} = Command.resolve(command, [])
 
-    unless Keyword.keyword?(own), do: raise(ArgumentError, "options must be a keyword list")
+    unless Keyword.keyword?(own), do: wrong!(number, "options must be a keyword list")
 
     with {:ok, cmd} <- Executable.check_cmd(cmd), do: {:ok, {:command, cmd, own}}
   end
@@ -108,9 +114,9 @@ defmodule NetRunner.Pipeline.Link do
 
   defp via([], via), do: {:ok, {:via, via}}
 
-  defp via([{name, value} | rest], via) do
+  defp via([{name, value} | rest], %{number: number} = via) do
     unless is_map_key(@via, name),
-      do: raise(ArgumentError, "unknown option #{inspect(name)} for a function in a pipeline")
+      do: wrong!(number, "unknown option #{inspect(name)} for a function")
 
     case Type.check(@via[name], value) do
       :ok ->
@@ -123,7 +129,7 @@ defmodule NetRunner.Pipeline.Link do
         {:error, {:invalid, name, what}}
 
       {:wrong, expected} ->
-        raise ArgumentError, "#{name} of a function in a pipeline must be #{expected}"
+        wrong!(number, "#{name} of a function must be #{expected}")
     end
   end
 end
