@@ -14,7 +14,7 @@ defmodule NetRunner.Compat do
 
   # What the modules have in common.
 
-  alias NetRunner.{Output, Pipe}
+  alias NetRunner.{Executable, Options, Output, Pipe}
 
   @doc false
   # Nobody's words but binaries without NUL; they are not shown, secrets may be in them.
@@ -30,19 +30,19 @@ defmodule NetRunner.Compat do
   end
 
   @doc false
-  # [exe | args] as a port would take them.
-  @spec cmd!(binary, [binary], String.t()) :: [binary, ...]
-  def cmd!(command, args, call) do
-    check_words!([command | args], call)
-    [executable(command) || :erlang.error(:enoent) | args]
+  # As NetRunner.Process.start/3, of words that were checked.
+  @spec start([binary, ...], keyword, boolean) ::
+          {:ok, NetRunner.Process.t()} | {:error, NetRunner.Error.reason()}
+  def start(cmd, options, link?) do
+    with {:ok, options} <- Options.validate(options, :process),
+         {:ok, cmd} <- Executable.check_cmd(cmd),
+         do: NetRunner.Process.start_checked(cmd, as_theirs(options), link?)
   end
 
   @doc false
-  # A bare name is looked for in the BEAM's PATH, whatever `env:` says.
-  @spec executable(binary) :: binary | nil
-  def executable(command) do
-    if Path.type(command) == :absolute, do: command, else: System.find_executable(command)
-  end
+  # The options of a start that looks for a name where a port would: in the BEAM's PATH, whatever `env:` says.
+  @spec as_theirs(Options.t()) :: Options.t()
+  def as_theirs(options), do: Map.put(options, :look_in, :beam)
 
   @doc false
   # Any enumerable of pairs. What else it is, is not shown: there may be secrets in it.
@@ -97,10 +97,10 @@ defmodule NetRunner.Compat do
   # `read` is a function of the process and milliseconds.
   @spec run!([binary, ...], keyword, Collectable.t(), function, timeout) ::
           {term, non_neg_integer | :timeout}
-  def run!([exe | args] = cmd, options, into, read, timeout) do
+  def run!(cmd, options, into, read, timeout) do
     deadline = Pipe.deadline(timeout)
 
-    case NetRunner.Process.start(exe, args, options) do
+    case start(cmd, options, false) do
       {:ok, process} ->
         try do
           output = Output.new(into, %{stdout: nil}, :plain, :infinity, :kill)
@@ -159,8 +159,10 @@ defmodule NetRunner.Compat do
     raise ArgumentError, "invalid option #{inspect(option)}: #{message}"
   end
 
-  defp failed!({invalid, message}, _cmd) when invalid in [:invalid_cmd, :invalid_args],
-    do: raise(ArgumentError, message)
+  # Of words that were checked only an empty name is left to be refused.
+  defp failed!({:invalid_cmd, _empty}, _cmd), do: :erlang.error(:enoent)
+
+  defp failed!({:invalid_args, message}, _cmd), do: raise(ArgumentError, message)
 
   defp failed!({:cd, posix}, _cmd), do: :erlang.error(posix)
 

@@ -92,6 +92,21 @@ defmodule NetRunner.Executable do
     end
   end
 
+  @doc """
+  What is executed. A name is the command's own affair (`resolve/2`), but for who serves another library's users
+  (NetRunner.Compat): there it is looked for in the BEAM's PATH, whatever `env:` says, and what was found is what the
+  command is told its name is. Not before it is known whether something else stands in for it.
+  """
+  @spec found([binary, ...], map) :: {:ok, [binary, ...]} | {:error, :enoent}
+  def found([exe | args], %{look_in: :beam}) do
+    case if(Path.type(exe) == :absolute, do: exe, else: System.find_executable(exe)) do
+      nil -> {:error, :enoent}
+      path -> {:ok, [path | args]}
+    end
+  end
+
+  def found(cmd, _options), do: {:ok, cmd}
+
   @doc "As `resolve/2`, and makes sure that it can be executed, as far as that can be seen."
   @spec check(binary, path :: binary | nil) :: {:ok, binary} | {:error, atom}
   def check(exe, path) do

@@ -129,6 +129,7 @@ defmodule NetRunner.Process do
     options = Map.put_new_lazy(options, :owner, &self/0)
 
     with {:ok, program, options} <- Replay.program(cmd, options),
+         {:ok, program} <- Executable.found(program, options),
          {:ok, mode} <- Terminal.mode(options),
          {:ok, path} <- Executable.resolve(hd(program), Environment.path(options.env)),
          {:ok, settings} <- Settings.resolve(options),

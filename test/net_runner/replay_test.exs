@@ -432,16 +432,55 @@ defmodule NetRunner.ReplayTest do
       end)
     end
 
-    test "serves NetRunner.Compat, which looks for the executable itself" do
-      Kit.with_cassettes([Kit.fake(["ls", "-x"], stdout: "faked"), fake(stdout: "too")], fn ->
-        assert NetRunner.Compat.System.cmd("ls", ["-x"]) == {"faked", 0}
-        assert NetRunner.Compat.MuonTrap.cmd("ls", ["-x"]) == {"faked", 0}
-
-        assert NetRunner.Compat.Exile.stream(["ls", "-x"]) |> Enum.to_list() == [
-                 "faked",
-                 {:exit, {:status, 0}}
+    test "serves NetRunner.Compat without the program, whose command is the one that was written" do
+      alias NetRunner.Compat
+      me = self()
+      # Installed, too: it is not the path where it was found.
+      for name <- [@missing, "ls"],
+          pattern <- [name, [name, "-x"], ~r/^#{name} -x$/, &match?([^name, "-x"], &1)],
+          {says, run} <- [
+            {{"faked", 3}, fn -> Compat.System.cmd(name, ["-x"]) end},
+            {{"faked", 3}, fn -> Compat.MuonTrap.cmd(name, ["-x"]) end},
+            {["faked", {:exit, {:status, 3}}],
+             fn -> Enum.to_list(Compat.Exile.stream([name, "-x"])) end},
+            {{:ok, 3},
+             fn ->
+               {:ok, p} = Compat.Exile.Process.start_link([name, "-x"])
+               {:ok, "faked"} = Compat.Exile.Process.read(p)
+               Compat.Exile.Process.await_exit(p)
+             end},
+            {:ended,
+             fn ->
+               opts = [
+                 logger_fun: &send(me, {:line, &1}),
+                 exit_status_to_reason: fn 3 -> :normal end
                ]
-      end)
+
+               {:ok, daemon} = Compat.MuonTrap.Daemon.start_link(name, ["-x"], opts)
+               monitor = Process.monitor(daemon)
+               assert_receive {:line, "faked"}, 5_000
+               assert_receive {:DOWN, ^monitor, :process, _pid, _reason}, 5_000
+               :ended
+             end}
+          ] do
+        scope = Kit.redirect(Kit.fake(pattern, stdout: "faked", exit: 3))
+        assert run.() == says
+        assert Kit.calls(scope) == [[name, "-x"]]
+        Kit.verify!(scope)
+      end
+
+      # What nothing stands in for is an error here, too, and where it may run it is looked for as ever.
+      for cmd <- [&Compat.System.cmd/2, &Compat.MuonTrap.cmd/2] do
+        scope = Kit.redirect(fake([]))
+        error = assert_raise NetRunner.Error, fn -> cmd.("ls", ["-x"]) end
+        assert {{:not_recorded, _}, ["ls", "-x"]} = {error.reason, error.cmd}
+        assert_raise Kit.Error, ~r/: ls -x$/, fn -> Kit.verify!(scope) end
+
+        Kit.with_cassettes([], [otherwise: :run], fn ->
+          assert_raise ErlangError, ~r/:enoent/, fn -> cmd.(@missing, []) end
+          assert cmd.("echo", ["hi"]) == {"hi\n", 0}
+        end)
+      end
     end
 
     test "needs none of the privileges that the command would" do

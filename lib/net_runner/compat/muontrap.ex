@@ -65,7 +65,8 @@ defmodule NetRunner.Compat.MuonTrap do
   @spec cmd(binary, [binary], keyword) ::
           {Collectable.t(), exit_status :: non_neg_integer | :timeout}
   def cmd(command, args, opts \\ []) when is_binary(command) and is_list(args) do
-    cmd = Compat.cmd!(command, args, @call)
+    cmd = [command | args]
+    Compat.check_words!(cmd, @call)
     {own, options} = Options.take!(opts, @call, &own/1)
     Options.enable_controllers(options)
 

@@ -104,7 +104,8 @@ defmodule NetRunner.Compat.System do
   """
   @spec cmd(binary, [binary], keyword) :: {Collectable.t(), exit_status :: non_neg_integer}
   def cmd(command, args, opts \\ []) when is_binary(command) and is_list(args) do
-    cmd = Compat.cmd!(command, args, @call)
+    cmd = [command | args]
+    Compat.check_words!(cmd, @call)
     unless Keyword.keyword?(opts), do: Compat.invalid_option!(opts, @call)
 
     asked = {%{into: "", lines?: false}, [stderr: :inherit]}

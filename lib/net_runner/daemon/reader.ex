@@ -57,7 +57,8 @@ defmodule NetRunner.Daemon.Reader do
 
   # It is the server whose death stops the command.
   defp launch(cmd, options, server) do
-    options = options |> Options.take(:process) |> Map.put(:owner, server)
+    look_in = Map.take(options, [:look_in])
+    options = options |> Options.take(:process) |> Map.merge(look_in) |> Map.put(:owner, server)
 
     with {:ok, process} <- NetRunner.Process.start_checked(cmd, options, false),
          {:ok, os_pid} <- NetRunner.Process.os_pid(process),

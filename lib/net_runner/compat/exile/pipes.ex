@@ -50,8 +50,8 @@ defmodule NetRunner.Compat.Exile.Pipes do
   end
 
   @impl true
-  def init({owner, [exe | args], options}) do
-    case NetRunner.Process.start_link(Compat.executable(exe) || exe, args, options) do
+  def init({owner, cmd, options}) do
+    case Compat.start(cmd, options, true) do
       {:ok, process} ->
         names = [:stdin, :stdout] ++ if(options[:stderr] == :pipe, do: [:stderr], else: [])
         pipes = Map.new(names, &{&1, {owner, Process.monitor(owner)}})

@@ -49,12 +49,12 @@ defmodule NetRunner.Compat.Exile.Stream do
     end
   end
 
-  defp start([exe | args] = cmd, options, own) do
+  defp start(cmd, options, own) do
     # What became of the input: in a table of its own, for messages could be taken for the consumer's.
     notes = :ets.new(__MODULE__, [:public])
     options = Keyword.put(options, :input, input(own.input, notes))
 
-    case NetRunner.Process.start(Compat.executable(exe) || exe, args, options) do
+    case Compat.start(cmd, options, false) do
       {:ok, process} ->
         %{
           cmd: cmd,

@@ -272,21 +272,19 @@ defmodule NetRunner.Compat.MuonTrap.Daemon do
   defp reason(0), do: :normal
   defp reason(_failed), do: :error_exit_status
 
-  defp launch(%{cmd: [command | args], options: options} = state) do
+  defp launch(%{cmd: cmd, options: options} = state) do
     Options.enable_controllers(options)
-    # One that is not there is an error of NetRunner's.
-    cmd = [Compat.executable(command) || command | args]
 
     # How the command ended comes as an exit signal that nobody logs: this server is who tells of it.
-    options = [cmd: cmd, input: :pipe, exit_reason: &{:shutdown, {__MODULE__, &1}}] ++ options
+    told = [cmd: cmd, input: :pipe, exit_reason: &{:shutdown, {__MODULE__, &1}}]
 
-    case NetRunner.Daemon.start_link(options) do
-      {:ok, daemon} ->
-        # Its environment is nobody's business any more.
-        {:ok, %{state | daemon: daemon, options: [], cgroup: leaf(daemon, options)}}
-
-      {:error, reason} ->
-        {:stop, reason}
+    with {:ok, options} <- NetRunner.Options.validate(told ++ options, :daemon),
+         {:ok, cmd} <- NetRunner.Executable.check_cmd(cmd),
+         {:ok, daemon} <- NetRunner.Daemon.Server.start_link(cmd, Compat.as_theirs(options)) do
+      # Its environment is nobody's business any more.
+      {:ok, %{state | daemon: daemon, options: [], cgroup: leaf(daemon, options)}}
+    else
+      {:error, reason} -> {:stop, reason}
     end
   end
 
