@@ -87,6 +87,27 @@ defmodule NetRunner.Compat do
   end
 
   @doc false
+  @spec invalid!({:invalid, atom, String.t()}) :: no_return
+  def invalid!(reason) do
+    {:invalid, option, message} = in_their_words(reason)
+    raise ArgumentError, "invalid option #{inspect(option)}: #{message}"
+  end
+
+  @doc false
+  # As MuonTrap calls them.
+  @spec in_their_words(NetRunner.Error.reason()) :: NetRunner.Error.reason()
+  def in_their_words({:invalid, option, message}) when option in [:user, :group] do
+    message =
+      message
+      |> String.replace("leave user: out", "leave uid: out")
+      |> String.replace("give group:", "give gid:")
+
+    {:invalid, if(option == :user, do: :uid, else: :gid), message}
+  end
+
+  def in_their_words(reason), do: reason
+
+  @doc false
   @spec not_served!(atom, String.t(), String.t()) :: no_return
   def not_served!(option, call, instead),
     do: raise(ArgumentError, "#{call} does not serve #{inspect(option)}: #{instead}")
@@ -153,11 +174,7 @@ defmodule NetRunner.Compat do
   # Why nothing ran, raised as System.cmd/3 does: an ErlangError with the POSIX reason, an ArgumentError for what
   # cannot be. A NetRunner.Error is left for what it does not know.
   @spec failed!(NetRunner.Error.reason(), [binary, ...]) :: no_return
-  defp failed!({:invalid, option, message}, _cmd) do
-    # As MuonTrap calls them.
-    option = Map.get(%{user: :uid, group: :gid}, option, option)
-    raise ArgumentError, "invalid option #{inspect(option)}: #{message}"
-  end
+  defp failed!({:invalid, _option, _message} = reason, _cmd), do: invalid!(reason)
 
   # Of words that were checked only an empty name is left to be refused.
   defp failed!({:invalid_cmd, _empty}, _cmd), do: :erlang.error(:enoent)

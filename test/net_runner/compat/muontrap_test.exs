@@ -156,6 +156,50 @@ defmodule NetRunner.Compat.MuonTrapTest do
     end
   end
 
+  describe "an option that cannot be" do
+    test "raises in the caller, under the name and in the words that it has there" do
+      Process.flag(:trap_exit, true)
+      base = [cgroup_base: "x"]
+
+      for {opts, said} <- [
+            {[groups: [:a]], ~r/:groups/},
+            {[env: [5]], ~r/:env/},
+            {[env: [{"A", :secret}]], ~r/:env/},
+            {[env: [{"A=", "secret"}]], ~r/:env/},
+            {[cd: "a\0b"], ~r/:cd/},
+            {base ++ [cgroup: %{memory_max: :foo}], ~r/:cgroup .*memory_max: a number or :max$/},
+            {base ++ [cgroup: %{memory_max: -1}], ~r/:cgroup .*memory_max: .* or :max$/},
+            {base ++ [cgroup: %{memory_oom_group: 5}], ~r/ memory_oom_group: true or false$/},
+            {base ++ [cgroup: %{cpu_max: 5}], ~r/ cpu_max: .* or :max$/},
+            {[cgroup_base: "a\0b"], ~r/:cgroup_base .*NUL/},
+            {[cgroup_path: "a/.b"], ~r/:cgroup_path .* begins with a dot$/}
+          ],
+          call <- [&MuonTrap.cmd("true", [], &1), &Daemon.start_link("true", [], &1)] do
+        error = assert_raise ArgumentError, fn -> call.(opts) end
+        assert error.message =~ said
+        refute error.message =~ "secret"
+        refute_received {:EXIT, _server, _reason}
+      end
+    end
+
+    test "and is seen when the system is asked is told under that name, too" do
+      Process.flag(:trap_exit, true)
+
+      for {opts, option, said} <- [
+            {[uid: ""], :uid, "there is no user"},
+            {[uid: 0], :uid, "is user 0: leave uid: out to stay root"},
+            {[uid: 0x7FFF_FFF0], :uid, ~r/ give gid:$/},
+            {[gid: ""], :gid, "there is no group"}
+          ] do
+        error = assert_raise ArgumentError, fn -> MuonTrap.cmd("true", [], opts) end
+        assert error.message =~ "invalid option #{inspect(option)}: "
+        assert error.message =~ said
+        assert {:error, {:invalid, ^option, message}} = Daemon.start_link("true", [], opts)
+        assert message =~ said
+      end
+    end
+  end
+
   describe "cgroups" do
     @describetag :cgroup
 

@@ -79,7 +79,8 @@ defmodule NetRunner.Compat.MuonTrap.Daemon do
 
   @doc """
   Starts a daemon, linked to the caller. `{:error, reason}` if the command cannot be started: a reason of
-  `NetRunner.Error`; an `ArgumentError` for options that are not right.
+  `NetRunner.Error`; an `ArgumentError` for options that are not right. (That there is no such user or group, the start
+  finds: `{:error, {:invalid, :uid, message}}`.)
 
       iex> {:ok, daemon} = NetRunner.Compat.MuonTrap.Daemon.start_link("sleep", ["60"])
       iex> is_integer(NetRunner.Compat.MuonTrap.Daemon.os_pid(daemon))
@@ -112,6 +113,10 @@ defmodule NetRunner.Compat.MuonTrap.Daemon do
     logged = if options[:stdout] == :discard, do: [stderr: :pipe], else: []
     options = Keyword.merge(options, logged) ++ [on_output: on_output(own, command, args)]
     name = Keyword.take(own, [:name])
+
+    # Before there is a server that would crash of them.
+    with {:error, reason} <- NetRunner.Options.validate(options, :daemon),
+         do: Compat.invalid!(reason)
 
     GenServer.start_link(__MODULE__, {[command | args], options, own}, name)
   end
@@ -284,7 +289,7 @@ defmodule NetRunner.Compat.MuonTrap.Daemon do
       # Its environment is nobody's business any more.
       {:ok, %{state | daemon: daemon, options: [], cgroup: leaf(daemon, options)}}
     else
-      {:error, reason} -> {:stop, reason}
+      {:error, reason} -> {:stop, Compat.in_their_words(reason)}
     end
   end
 

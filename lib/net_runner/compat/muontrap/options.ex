@@ -2,7 +2,7 @@ defmodule NetRunner.Compat.MuonTrap.Options do
   @moduledoc false
   # MuonTrap's options in NetRunner's words, for cmd/3 and for Daemon.
 
-  alias NetRunner.Compat
+  alias NetRunner.{Cgroup, Compat}
 
   @mount "/sys/fs/cgroup"
   # The most milliseconds that NetRunner's kill_timeout: takes.
@@ -79,13 +79,14 @@ defmodule NetRunner.Compat.MuonTrap.Options do
   defp cgroup!(given, call) do
     limits = given |> Keyword.get(:cgroup, %{}) |> limits!(call)
 
-    where =
+    {option, where} =
       case {given[:cgroup_base], given[:cgroup_path]} do
         {base, nil} when is_binary(base) ->
-          [parent: absolute(base)]
+          {:cgroup_base, [parent: absolute(base)]}
 
         {nil, path} when is_binary(path) ->
-          [parent: path |> absolute() |> Path.dirname(), name: Path.basename(path)]
+          {:cgroup_path,
+           [parent: path |> absolute() |> Path.dirname(), name: Path.basename(path)]}
 
         {nil, nil} ->
           raise ArgumentError, "#{call}: cgroup: needs a cgroup_base: (or a cgroup_path:)"
@@ -94,7 +95,13 @@ defmodule NetRunner.Compat.MuonTrap.Options do
           raise ArgumentError, "#{call}: one of cgroup_base: and cgroup_path:, a path as a binary"
       end
 
-    [cgroup: where ++ limits]
+    case Cgroup.check(where) do
+      {:ok, _checked} ->
+        [cgroup: where ++ limits]
+
+      {:invalid, what} ->
+        raise ArgumentError, "invalid option #{inspect(option)} of #{call}: #{what}"
+    end
   end
 
   # A path that begins with / stays what it is.
@@ -104,7 +111,7 @@ defmodule NetRunner.Compat.MuonTrap.Options do
     for {key, value} <- limits do
       case List.keyfind(@cgroup, key, 0) do
         {_key, _file, ours, _controller} ->
-          {ours, limit(ours, value)}
+          {ours, checked!(key, ours, limit(ours, value), call)}
 
         nil when key in @only_theirs ->
           Compat.not_served!(
@@ -120,6 +127,22 @@ defmodule NetRunner.Compat.MuonTrap.Options do
   end
 
   defp limits!(limits, call), do: Compat.invalid_option!({:cgroup, limits}, call)
+
+  # In the words that a limit has there.
+  defp checked!(key, ours, value, call) do
+    case Cgroup.check_limits([{ours, value}]) do
+      {:ok, _checked} ->
+        value
+
+      {_wrong_or_invalid, what} ->
+        what =
+          what
+          |> String.replace_prefix("#{ours}", "#{key}")
+          |> String.replace(":infinity", ":max")
+
+        raise ArgumentError, "invalid option :cgroup of #{call}: #{what}"
+    end
+  end
 
   # The kernel's own period.
   defp limit(:cpu_max, :max), do: {:infinity, 100_000}
