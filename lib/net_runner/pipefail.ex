@@ -3,7 +3,7 @@ defmodule NetRunner.Pipefail do
   # How a pipeline ended, from how each of its commands did: pure. One decides, and the result of the whole is that
   # command's: the first that something went wrong around (nobody can kill it, its pipes failed), else the last that
   # has failed, as a shell with `pipefail` says it, else the last. A tee, which nobody asked for as a command, only if nobody else has
-  # failed.
+  # failed but by SIGPIPE: where the tee has, that is what it did to those before it.
 
   alias NetRunner.Result
 
@@ -40,29 +40,31 @@ defmodule NetRunner.Pipefail do
 
   defp decisive(stages) do
     failed = failed(stages)
-    {tees, commands} = Enum.split_with(failed, fn {stage, _index} -> stage.tee? end)
 
-    with nil <- Enum.find(Enum.reverse(failed), fn {stage, _index} -> stage.result.error end),
-         [] <- commands,
-         [] <- tees do
-      {last_command(stages), false}
-    else
-      {_stage, index} -> {index, true}
-      [{_stage, index} | _] -> {index, true}
+    error =
+      Enum.find(Enum.reverse(failed), fn {stage, _index, _unread?} -> stage.result.error end)
+
+    # Who was not read by one that has failed is not why: the other is in the list, too.
+    read = Enum.reject(failed, fn {_stage, _index, unread?} -> unread? end)
+
+    case error || Enum.find(read, List.first(read), fn {stage, _, _} -> not stage.tee? end) do
+      nil -> {last_command(stages), false}
+      {_stage, index, _unread?} -> {index, true}
     end
   end
 
-  # Those that have, the last one first. From the right: whether what is written to has failed is known before its
-  # writer is judged.
+  # Those that have, the last one first, each with whether it ended by SIGPIPE as its reader had. From the right: whether
+  # what is written to has failed is known before its writer is judged.
   defp failed(stages) do
     {failed, _reader_failed?} =
       stages
       |> Enum.with_index()
       |> Enum.reverse()
-      |> Enum.flat_map_reduce(true, fn {stage, _index} = placed, reader_failed? ->
+      |> Enum.flat_map_reduce(:we_read, fn {stage, index}, reader_failed? ->
         failed? = failed?(stage, reader_failed?)
+        unread? = reader_failed? == true and sigpipe?(stage)
         # Nobody writes to what is behind a tee but the tee, which goes on without it.
-        {if(failed?, do: [placed], else: []),
+        {if(failed?, do: [{stage, index, unread?}], else: []),
          if(stage.branch?, do: reader_failed?, else: failed?)}
       end)
 
@@ -80,11 +82,11 @@ defmodule NetRunner.Pipefail do
   end
 
   # Nobody reads the last one's output but us: to it, SIGPIPE is a failure.
-  defp failed?(%{branch?: false, result: %{cause: cause, exit: exit}}, false)
-       when cause in [:exited, :signaled] and exit in @sigpipe,
-       do: false
+  defp failed?(%{result: result, ok: ok} = stage, reader_failed?),
+    do: not (reader_failed? == false and sigpipe?(stage)) and not Result.ok?(result, ok)
 
-  defp failed?(%{result: result, ok: ok}, _reader_failed?), do: not Result.ok?(result, ok)
+  defp sigpipe?(%{branch?: branch?, result: %{cause: cause, exit: exit}}),
+    do: not branch? and cause in [:exited, :signaled] and exit in @sigpipe
 
   # None where one is not known: a sum of the others would look like all.
   defp rusage(results) do

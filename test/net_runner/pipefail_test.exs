@@ -101,6 +101,17 @@ defmodule NetRunner.PipefailTest do
              {0, true}
   end
 
+  test "a tee that was killed decides, and none of those that it then left unread" do
+    killed = stage({:signaled, :sigkill}, tee?: true)
+    assert verdict([stage(@pipe), killed, stage(@ok)]) == {1, true}
+    assert verdict([stage(@pipe), stage({:exited, 141}), killed]) == {2, true}
+    assert verdict([stage(@pipe), killed, stage(@ok, branch?: true), stage(@ok)]) == {1, true}
+    # Who has failed otherwise is a command.
+    assert verdict([stage(@one), stage(@pipe), killed, stage(@ok)]) == {0, true}
+    assert verdict([stage(@pipe), killed, stage(@one)]) == {2, true}
+    assert verdict([stage(@pipe), stage(@ok, tee?: true), stage(@pipe)]) == {2, true}
+  end
+
   test "one behind a tee is one more, which nobody reads" do
     behind = &stage(&1, branch?: true)
     tee = &stage(&1, tee?: true)

@@ -93,6 +93,26 @@ defmodule NetRunner.TeeTest do
       Task.shutdown(task, :brutal_kill)
     end
 
+    on_backends "that somebody kills is who is named" do
+      back_at_baseline(fn ->
+        path = tmp_path("copy")
+        stages = pipeline([["yes"], {:tee, path}, ["cat"]])
+        opts = [stdout: :discard, backend: backend]
+
+        task =
+          Task.async(fn -> assert_raise(NetRunner.ExitError, fn -> run!(stages, opts) end) end)
+
+        tee? = &(&1.owner == task.pid and Path.basename(hd(&1.cmd)) == "tee")
+
+        [tee] =
+          eventually("it runs", fn -> with [] <- Enum.filter(NetRunner.list(), tee?), do: nil end)
+
+        eventually("it is fed", fn -> match?({:ok, %{size: n}} when n > 0, File.stat(path)) end)
+        {_, 0} = System.cmd("kill", ["-KILL", "#{tee.os_pid}"])
+        assert Exception.message(Task.await(task)) =~ ~r/^tee .*copy.* was ended by SIGKILL/
+      end)
+    end
+
     on_backends "that cannot be opened keeps all from running" do
       path = "/no-such-directory/copy"
 
