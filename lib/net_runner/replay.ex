@@ -12,12 +12,15 @@ defmodule NetRunner.Replay do
   #     {{:covered, pid}, [scope]}                 the latest first
   #     {{:scope, scope}, [{index, recording}], options}
   #     {{:left, scope, index}, times}             how often it may still be played; not of one for any times
-  #     {{:call, scope, number}, cmd, shown | nil} what was called, and what was played for it
+  #     {{:call, scope, number}, cmd, played}      what was called, and what became of it
 
   alias NetRunner.{Quote, Options}
   alias NetRunner.Replay.Recording
 
   @on __MODULE__
+
+  @typedoc "What was played for a command; that nothing matched it; or why what did could not be played."
+  @type played :: {:ok, shown :: String.t()} | :nothing | {:error, String.t()}
 
   @typedoc "Names what was redirected together."
   @type scope :: reference
@@ -109,8 +112,9 @@ defmodule NetRunner.Replay do
     do: redirect(table, names(scopes), cmd, options, &play/3)
 
   defp played({:error, why}, {scope, _index, recording}, table, _scopes, cmd, _options) do
-    note(table, scope, cmd, nil)
-    not_recorded("#{recording.shown}: #{why}")
+    why = "#{recording.shown}: #{why}"
+    note(table, scope, cmd, {:error, why})
+    not_recorded(why)
   end
 
   defp names(entries), do: for({{:scope, scope}, _recordings, _options} <- entries, do: scope)
@@ -140,7 +144,7 @@ defmodule NetRunner.Replay do
   defp play(table, {scope, index, recording}, cmd) do
     if take?(table, scope, index, recording) do
       with {:ok, program} <- Recording.program(recording, cmd) do
-        note(table, scope, cmd, recording.shown)
+        note(table, scope, cmd, {:ok, recording.shown})
         {:ok, program}
       end
     else
@@ -181,7 +185,7 @@ defmodule NetRunner.Replay do
     if runs?(otherwise, cmd) do
       {:ok, cmd, options}
     else
-      note(table, scope, cmd, nil)
+      note(table, scope, cmd, :nothing)
       not_recorded("NetRunner.Test has nothing for it. #{there_is(table, scopes)}")
     end
   end
@@ -205,9 +209,9 @@ defmodule NetRunner.Replay do
   defp of_times(:any, :any), do: ""
   defp of_times(left, times), do: ", played #{times - left} of #{times} times"
 
-  defp note(table, scope, cmd, shown) do
+  defp note(table, scope, cmd, played) do
     number = :erlang.unique_integer([:monotonic])
-    :ets.insert(table, {{:call, scope, number}, cmd, shown})
+    :ets.insert(table, {{:call, scope, number}, cmd, played})
   end
 
   defp not_recorded(text), do: {:error, {:not_recorded, text}}
@@ -218,13 +222,13 @@ defmodule NetRunner.Replay do
   @spec mine :: [scope]
   def mine, do: scopes(table!())
 
-  @doc "Its calls, in their order, each with what was played for it, nil for none."
-  @spec calls(scope) :: [{[binary, ...], String.t() | nil}]
+  @doc "Its calls, in their order, each with what became of it."
+  @spec calls(scope) :: [{[binary, ...], played}]
   def calls(scope) do
     table!()
     |> :ets.select([{{{:call, scope, :"$1"}, :"$2", :"$3"}, [], [{{:"$1", :"$2", :"$3"}}]}])
     |> Enum.sort()
-    |> Enum.map(fn {_number, cmd, shown} -> {cmd, shown} end)
+    |> Enum.map(fn {_number, cmd, played} -> {cmd, played} end)
   end
 
   @doc "What may still be played, of those that were to be played a number of times."

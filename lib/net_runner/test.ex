@@ -302,23 +302,26 @@ defmodule NetRunner.Test do
   The commands that were called in a scope, in their order: also those that nothing matched, but not those that were let run.
   """
   @spec calls(scope) :: [[binary, ...]]
-  def calls(scope), do: for({cmd, _shown} <- Replay.calls(scope), do: cmd)
+  def calls(scope), do: for({cmd, _played} <- Replay.calls(scope), do: cmd)
 
   @doc """
-  Ends a scope, and raises `NetRunner.Test.Error` where a command was called that nothing matched; with `unused: :raise`, also where something
-  is left that was to be played.
+  Ends a scope, and raises `NetRunner.Test.Error` where a command was called that nothing matched, or that a fake was for which could not be
+  played (its function raised, say: the message has why); with `unused: :raise`, also where something is left that was to be played.
   """
   @spec verify!(scope) :: :ok
   def verify!(scope) do
     Server.close(scope)
     options = Replay.options(scope)
-    missed = for {cmd, nil} <- Replay.calls(scope), do: Replay.shown(cmd)
+    calls = Replay.calls(scope)
+    missed = for {cmd, :nothing} <- calls, do: Replay.shown(cmd)
+    failed = for {cmd, {:error, why}} <- calls, do: "#{Replay.shown(cmd)} (#{why})"
     left = if options[:unused] == :raise, do: Replay.unused(scope), else: []
     Server.forget(scope)
 
     complaints =
       for {what, [_ | _] = list} <- [
             {"called, and nothing stood in for it", missed},
+            {"called, and what was to stand in for it could not", failed},
             {"not played as often as it was to be", left}
           ],
           do: "#{what}: #{Enum.join(list, "; ")}"

@@ -747,6 +747,30 @@ defmodule NetRunner.ReplayTest do
       assert NetRunner.run(["echo", "real"]) == {"real\n", 0}
     end
 
+    test "says in the end why what matched it could not stand in for it, where that was why" do
+      whole = NetRunner.pipeline([["echo"], ["a", "b"]])
+
+      for {double, why} <- [
+            {Kit.fake("a", fn _cmd -> raise "my bug" end),
+             "a fake of a ...: its function failed: my bug"},
+            {Kit.fake("a", fn _cmd -> :x end),
+             "its function failed: options must be a keyword list"},
+            {Kit.fake(&raise(inspect(&1))), ~S(its match failed: ["a", "b"])},
+            {Kit.fake("a", stdout: String.duplicate("x", 1_500_000)), "it is too long: a fake's"}
+          ] do
+        scope = Kit.redirect([Kit.fake("echo"), double])
+        assert {:error, {:not_recorded, _}} = NetRunner.run(["a", "b"])
+        error = assert_raise Kit.Error, fn -> Kit.verify!(scope) end
+        assert error.message =~ "called, and what was to stand in for it could not: a b ("
+        assert error.message =~ why
+        refute error.message =~ "nothing stood in"
+
+        assert_raise Kit.Error, ~r/#{Regex.escape(why)}/, fn ->
+          Kit.with_cassettes([Kit.fake(["echo"]), double], fn -> NetRunner.run(whole) end)
+        end
+      end
+    end
+
     test "may run itself, if it is told so" do
       Kit.with_cassettes(fake([]), [otherwise: :run], fn ->
         assert {"x\n", 0} = NetRunner.run(["echo", "x"])
