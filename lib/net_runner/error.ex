@@ -169,7 +169,7 @@ defmodule NetRunner.ExitError do
 
   defp passed(nil), do: "wrote too much"
   defp passed(:max_output_exceeded), do: Reason.text({:max_output_exceeded, ""})
-  defp passed({:line_too_long, _bytes} = reason), do: Reason.text(reason)
+  defp passed({:line_too_long, bytes}), do: "wrote a line of more than #{bytes} bytes"
 
   defp passed({:frame_too_large, bytes}),
     do: "wrote a frame of #{bytes} bytes (more than max_frame_size:)"

@@ -74,7 +74,7 @@ defmodule NetRunner.Reason do
      "`max_output_size:`, and what came before", {:max_output_exceeded, "abc"},
      "wrote more than max_output_size: allows"},
     {quote(do: {:line_too_long, max_bytes :: pos_integer}), "`max_line_length:`",
-     {:line_too_long, 80}, "wrote a line of more than 80 bytes"},
+     {:line_too_long, 80}, "a line has more than 80 bytes"},
     {quote(do: {:frame_too_large, bytes :: pos_integer}),
      "`packet:`: more than `max_frame_size:` was announced, or more was to be written than a header can say",
      {:frame_too_large, 1_000_000_000}, "a frame of 1000000000 bytes is too large"},
@@ -87,7 +87,7 @@ defmodule NetRunner.Reason do
      {:unkillable, [12, 13]}, "cannot be killed: pid 12, pid 13"},
     {quote(do: :not_running), "a signal after the end", :not_running, "is not running"},
     {quote(do: :closed), "there is no such pipe, or no such `NetRunner.Process`, any more",
-     :closed, "is closed"},
+     :closed, "there is no such pipe, or no such process, any more"},
     {quote(do: :busy), "another process reads, or writes, this pipe", :busy,
      "another process uses this end already"},
     {quote(do: :no_match), "`NetRunner.Process.await_output/3`", :no_match,
@@ -156,7 +156,7 @@ defmodule NetRunner.Reason do
   def text(:timeout), do: "timed out"
   def text({:timeout, bytes}), do: "writing timed out after #{bytes} bytes"
   def text({:max_output_exceeded, _partial}), do: "wrote more than max_output_size: allows"
-  def text({:line_too_long, max}), do: "wrote a line of more than #{max} bytes"
+  def text({:line_too_long, max}), do: "a line has more than #{max} bytes"
 
   def text({:frame_too_large, bytes}), do: "a frame of #{bytes} bytes is too large"
 
@@ -169,7 +169,7 @@ defmodule NetRunner.Reason do
     do: "cannot be killed: #{Enum.map_join(pids, ", ", &"pid #{&1}")}"
 
   def text(:not_running), do: "is not running"
-  def text(:closed), do: "is closed"
+  def text(:closed), do: "there is no such pipe, or no such process, any more"
   def text(:busy), do: "another process uses this end already"
   def text(:no_match), do: "the output ended without what was awaited"
   def text(posix) when posix in @posix, do: posix_text(posix)

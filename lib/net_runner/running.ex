@@ -164,23 +164,26 @@ defmodule NetRunner.Running do
 
   defp read_next(_before, _max, :over), do: {:halt, :over}
 
-  defp read_next(_before, _max, {:failed, reason}),
-    do: raise(NetRunner.Error, reason: reason)
+  defp read_next(before, _max, {:failed, reason}), do: fail(reason, before)
 
   defp read_next(before, max, {:cut, cut}) do
     case Pipe.read(before.pipes.stdout, max, :infinity) do
       {:ok, chunk} -> split(chunk, cut)
-      :eof -> last_line(cut)
-      {:error, reason} -> stop_reading(reason, before.process)
+      :eof -> last_line(cut, before)
+      {:error, reason} -> stop_reading(reason, before)
     end
   end
 
   # The command that is fed has ended, and let_go/1 has closed it: nobody wants the rest. Else it is a cut, not an end.
-  defp stop_reading(reason, server) do
-    if reason == :closed and Process.alive?(server),
+  defp stop_reading(reason, before) do
+    if reason == :closed and Process.alive?(before.process),
       do: throw(@left),
-      else: raise(NetRunner.Error, reason: reason)
+      else: fail(reason, before)
   end
+
+  @spec fail(NetRunner.Error.reason(), command) :: no_return
+  defp fail(reason, before),
+    do: raise(NetRunner.Error, reason: reason, cmd: before.stage.shown)
 
   defp split(chunk, cut) do
     case Cut.feed(cut, chunk) do
@@ -189,9 +192,9 @@ defmodule NetRunner.Running do
     end
   end
 
-  defp last_line(cut) do
+  defp last_line(cut, before) do
     case Cut.finish(cut) do
-      {:error, too_long, _found} -> raise NetRunner.Error, reason: too_long
+      {:error, too_long, _found} -> fail(too_long, before)
       found -> {found, :over}
     end
   end

@@ -1000,6 +1000,18 @@ defmodule NetRunner.ProcessTest do
       NetRunner.Process.stop(p)
     end
 
+    test "of one that is gone is an error that says so, and whose it was where that was known" do
+      {:ok, p} = NetRunner.Process.start("cat")
+      before = NetRunner.Process.stdin(p)
+      :ok = NetRunner.Process.stop(p)
+      gone = "there is no such pipe, or no such process, any more"
+
+      for {stdin, said} <- [{before, "cat: #{gone}"}, {NetRunner.Process.stdin(p), gone}] do
+        error = assert_raise NetRunner.Error, fn -> Enum.into(["x"], stdin) end
+        assert {error.reason, Exception.message(error)} == {:closed, said}
+      end
+    end
+
     on_backends "raises what write/3 says" do
       {:ok, p} = NetRunner.Process.start("true", [], backend: backend)
       assert {:ok, 0} = NetRunner.Process.await_exit(p)

@@ -4,16 +4,24 @@ defmodule NetRunner.Process.Stdin do
   """
 
   @enforce_keys [:process]
-  defstruct [:process, close: false, timeout: :infinity]
+  defstruct [:process, :cmd, close: false, timeout: :infinity]
 
-  @opaque t :: %__MODULE__{process: pid, close: boolean, timeout: timeout}
+  # Nobody tells the command of a process that has ended.
+  @opaque t :: %__MODULE__{
+            process: pid,
+            cmd: [binary, ...] | nil,
+            close: boolean,
+            timeout: timeout
+          }
 
   @doc false
   @spec new(pid, keyword) :: t
   def new(process, opts) do
     unless Keyword.keyword?(opts), do: raise(ArgumentError, "options must be a keyword list")
 
-    Enum.reduce(opts, %__MODULE__{process: process}, fn
+    stdin = %__MODULE__{process: process, cmd: NetRunner.Stats.cmd(process)}
+
+    Enum.reduce(opts, stdin, fn
       {:close, close}, stdin when is_boolean(close) ->
         %{stdin | close: close}
 
@@ -44,8 +52,7 @@ defmodule NetRunner.Process.Stdin do
   end
 
   @spec fail(NetRunner.Error.reason(), t) :: no_return
-  defp fail(reason, stdin),
-    do: raise(NetRunner.Error, reason: reason, cmd: NetRunner.Stats.cmd(stdin.process))
+  defp fail(reason, stdin), do: raise(NetRunner.Error, reason: reason, cmd: stdin.cmd)
 
   @doc false
   @spec done(t) :: t
