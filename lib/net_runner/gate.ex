@@ -145,6 +145,7 @@ defmodule NetRunner.Gate do
   # Unlike GenServer.call/3 it exits nobody.
   defp call(gate, request) do
     with server when server != nil <- GenServer.whereis(gate),
+         :ok <- another!(server, gate),
          request = :gen_server.send_request(server, request),
          {:reply, answer} <- :gen_server.receive_response(request, :infinity) do
       answer
@@ -152,6 +153,14 @@ defmodule NetRunner.Gate do
       _none_or_down -> {:error, :no_gate}
     end
   end
+
+  # It would wait for an answer of its own, with the question in its mailbox.
+  defp another!(pid, gate) when pid == self() do
+    raise ArgumentError,
+          "#{inspect(gate)} is the calling process itself, and no gate: start one by NetRunner.Gate.start_link/1"
+  end
+
+  defp another!(_server, _gate), do: :ok
 
   ## For the calls with `gate:`
 
@@ -172,8 +181,12 @@ defmodule NetRunner.Gate do
 
   def enter(gate, deadline) do
     case GenServer.whereis(gate) do
-      pid when is_pid(pid) and node(pid) == node() -> ask(pid, gate, deadline)
-      _none_here -> {:error, :no_gate}
+      pid when is_pid(pid) and node(pid) == node() ->
+        another!(pid, gate)
+        ask(pid, gate, deadline)
+
+      _none_here ->
+        {:error, :no_gate}
     end
   end
 

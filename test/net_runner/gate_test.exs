@@ -574,6 +574,26 @@ defmodule NetRunner.GateTest do
       assert NetRunner.run(["true"], gate: nil) == {"", 0}
     end
 
+    test "is never who asks: that is an error at once, and nothing is left in its mailbox" do
+      me = self()
+      name = __MODULE__.Asker
+      true = Process.register(me, name)
+
+      for gate <- [me, name],
+          ask <- [
+            &NetRunner.run(["true"], gate: &1, timeout: 100),
+            &NetRunner.exec(NetRunner.pipeline([["true"], ["cat"]]), gate: &1, timeout: 100),
+            &Enum.to_list(NetRunner.stream!(["true"], gate: &1)),
+            &Gate.with_place(&1, 100, fn -> :never end),
+            &Gate.info/1,
+            &Gate.set_limit(&1, 1)
+          ] do
+        error = assert_raise ArgumentError, fn -> ask.(gate) end
+        assert error.message =~ "#{inspect(gate)} is the calling process itself, and no gate"
+        assert Process.info(me, :messages) == {:messages, []}
+      end
+    end
+
     test "that ends takes nobody with it: those inside go on, those who wait are told" do
       start_supervised!({Gate, name: __MODULE__.Gate, limit: 1})
       first = inside(__MODULE__.Gate)
