@@ -94,8 +94,13 @@ ERL_NIF_TERM nr_control_new_take(ErlNifEnv *env, int fd, const ErlNifPid *owner)
     control->open = true;
     control->mutex = enif_mutex_create("net_runner_control");
     ERL_NIF_TERM term = 0;
-    if (control->mutex != NULL && enif_monitor_process(env, control, owner, &control->owner) == 0)
-        term = enif_make_resource(env, control);
+    if (control->mutex != NULL) {
+        /* The owner may be told dead before ERTS has written down which monitor that is. */
+        enif_mutex_lock(control->mutex);
+        if (enif_monitor_process(env, control, owner, &control->owner) == 0)
+            term = enif_make_resource(env, control);
+        enif_mutex_unlock(control->mutex);
+    }
     enif_release_resource(control);
     return term;
 }

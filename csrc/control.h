@@ -1,7 +1,7 @@
 /*
  * A control socket: our end of a SOCK_SEQPACKET pair, as a NIF resource. The request socket to the
- * zygote (owned by NetRunner.Shepherd) and the control socket of each command (owned by its
- * NetRunner.Process) are both one of these.
+ * zygote (owned by NetRunner.Shepherd) and the control socket of each guardian (owned by the server of its
+ * command, or by NetRunner.Shepherd while it rests) are both one of these.
  *
  * It is never on a ring: a hang-up through a pending ring read arrives 10 to 60 times later
  * (design.md, section 1). It closes itself when its owner dies, which is what ends a command whose
@@ -25,7 +25,7 @@ int nr_control_send(ErlNifEnv *env, ERL_NIF_TERM term, const ErlNifBinary *frame
                     size_t count);
 
 /* From now on it closes when `owner` dies, and with nobody else; nobody waits for it to become readable. 0; -EBADF: closed;
- * -ESRCH: no such process, and nothing has changed. */
+ * -ESRCH: no such process, and it is still the owner's before. */
 int nr_control_give(ErlNifEnv *env, ERL_NIF_TERM term, const ErlNifPid *owner);
 
 /* control_recv(control) -> {:ok, frame} | :again | :eof | {:error, :closed | posix}

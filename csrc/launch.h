@@ -32,6 +32,7 @@ ERL_NIF_TERM nr_nif_zygote_ended(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
  * unless that is a file.
  * joints: nil, or {stdin, stdout, stderr}: where one is a joint (joint.h), its end is passed on in place of a new
  * pipe's, and given away if all goes well; there is no handle of it.
+ * With NR_LAUNCH_RESTS the control that is answered is the one that was given; after an error it is to be closed, whosever it is.
  * Normal scheduler; `spawn_large` is the same on a dirty one, for strings in a memfd. */
 ERL_NIF_TERM nr_nif_spawn(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 

@@ -1,5 +1,5 @@
 /*
- * See guardian.h. One poll over {control, BEAM, leader, signals, exec pipe, cgroup, held pipes}; what it finds
+ * See guardian.h. One poll (and rest.c's between two commands) over {control, BEAM, leader, signals, exec pipe, cgroup, held pipes}; what it finds
  * becomes events, policy.c says which step follows, the steps are the functions below. It never sleeps, never
  * blocks in a call that a frozen BEAM or a hung child could hold, and keeps no policy of its own.
  */
@@ -603,7 +603,8 @@ static bool rest(struct guardian *g, unsigned char *frame)
 
     struct nr_order next;
     int oom_score_adj = g->order.oom_score_adj;
-    int r = nr_rest(&next, g->order.control, g->beam, &g->outbox, frame);
+    size_t used = sizeof(struct nr_header) + g->order.frame.length;
+    int r = nr_rest(&next, g->order.control, g->beam, &g->outbox, frame, used);
     if (r < 0) {
         struct nr_failed failed = {.stage = NR_STAGE_REQUEST, .error = (uint32_t)-r};
         post(g, NR_FAILED, next.id, &failed, sizeof(failed));

@@ -14,7 +14,7 @@
     X(KILLING)  /* SIGKILL and sweep, until nobody is left or S is over                 */         \
     X(REAPING)  /* survivors of SIGKILL were reported: wait for their end               */         \
     X(KEEPING)  /* orphans: :keep, the leader's end is published, others live on        */         \
-    X(GONE)     /* nothing left to do but send what is queued and exit                  */
+    X(GONE)     /* nothing left to do but send what is queued, and exit or rest         */
 
 #define NR_POLICY_EVENTS(X)                                                                        \
     X(EXECED)      /* the exec pipe closed without a word                               */         \

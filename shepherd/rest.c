@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 
 /* What nr_rest goes on after. */
 #define NOTHING 5
@@ -44,9 +45,10 @@ static int hear(struct nr_order *order, int control, bool hung_up, unsigned char
 }
 
 int nr_rest(struct nr_order *order, int control, int beam, struct nr_outbox *outbox,
-            unsigned char frame[static NR_WIRE_FRAME_MAX])
+            unsigned char frame[static NR_WIRE_FRAME_MAX], size_t used)
 {
     uint64_t listen = NR_NEVER; /* the control socket is left alone until then */
+    memset(frame, 0, used);     /* no environment of one command is in the guardian of another */
     int r = NOTHING;
 
     while (r == NOTHING) {

@@ -205,7 +205,7 @@ defmodule NetRunner.Shepherd do
   def handle_call({:escalate, _id, _zygote}, _from, state), do: {:reply, :gone, state}
 
   def handle_call(:dismiss, _from, state) do
-    let_leave(state.resting)
+    let_leave(state.resting, state)
     {:reply, :ok, %{state | resting: []}}
   end
 
@@ -232,7 +232,7 @@ defmodule NetRunner.Shepherd do
     if zygote == state.os_pid and length(state.resting) < @resting_max do
       {:noreply, tick(%{state | resting: [guardian | state.resting]})}
     else
-      let_leave([guardian])
+      let_leave([guardian], state)
       {:noreply, state}
     end
   end
@@ -292,7 +292,7 @@ defmodule NetRunner.Shepherd do
   # Who was there at the last tick, too, has rested long enough.
   def handle_info(:tick, state) do
     {new, old} = Enum.split_with(state.resting, &(elem(&1, 3) == :new))
-    let_leave(old)
+    let_leave(old, state)
     resting = Enum.map(new, &put_elem(&1, 3, :old))
     {:noreply, tick(%{state | resting: resting, tick: nil})}
   end
@@ -384,7 +384,7 @@ defmodule NetRunner.Shepherd do
       Log.metadata(os_pid: state.os_pid)
     )
 
-    let_leave(state.resting)
+    let_leave(state.resting, %{os_pid: nil})
     state = tell(%{state | request: nil, os_pid: nil, ready?: false, resting: []})
     state = decide(state, fn _ticket -> true end)
 
@@ -481,8 +481,13 @@ defmodule NetRunner.Shepherd do
 
   defp tick(state), do: state
 
-  defp let_leave(resting),
-    do: Enum.each(resting, fn {_grace, control, _id, _age} -> Nif.control_close(control) end)
+  # One that was stopped does not leave: its zygote is asked to see to it, if there still is one.
+  defp let_leave(resting, %{os_pid: zygote}) do
+    for {_grace, control, id, _age} <- resting do
+      Nif.control_close(control)
+      if zygote, do: Process.send_after(self(), {:overdue, id, zygote}, @overdue)
+    end
+  end
 
   defp send_request({_ticket, _from, _id, request, _how} = entry, %{resting: [_ | _]} = state) do
     case List.keytake(state.resting, Protocol.grace(request.()), 0) do
@@ -493,7 +498,7 @@ defmodule NetRunner.Shepherd do
 
   defp send_request(entry, state), do: send_to_new(entry, state)
 
-  # One that was killed meanwhile is passed over; other errors the next one will have, too.
+  # One that was killed meanwhile is passed over. Whatever else it is, with another one of them it would be the same.
   defp send_to_resting({_grace, control, id, _age}, entry, state) do
     {_ticket, {pid, _tag}, _id, request, how} = entry
 
@@ -501,9 +506,13 @@ defmodule NetRunner.Shepherd do
       {:ok, handles} ->
         sent(entry, id, handles, state)
 
-      {:error, _reason} ->
+      {:error, reason} when reason in [:epipe, :econnreset, :enotconn] ->
         Nif.control_close(control)
         send_request(entry, state)
+
+      {:error, _reason} ->
+        Nif.control_close(control)
+        send_to_new(entry, state)
     end
   end
 

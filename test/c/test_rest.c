@@ -354,6 +354,7 @@ START_TEST(the_end_of_one_whom_nobody_reads_waits_and_then_it_rests)
     unsigned sent = 0;
     while (sent < 5000 && poll(&wait, 1, 100) == 1 && (wait.revents & POLLOUT))
         send_kill(&command, ++sent, SIGCONT, NR_SCOPE_LEADER);
+    ck_assert_uint_lt(sent, 5000); /* it has answers that it cannot send, and reads no more */
     command.in = nr_fd_close(command.in); /* the end, behind answers that nobody reads */
     await_gone(command.pid, WAIT_MS);
     uint64_t before = cpu_ms(command.guardian);

@@ -239,8 +239,8 @@ defmodule NetRunner.Process.Server do
 
   defp called_off?(control, deadline) do
     case Nif.control_recv(control) do
-      {:ok, _too_late} ->
-        called_off?(control, deadline)
+      {:ok, frame} ->
+        rests?(Protocol.decode(frame)) or called_off?(control, deadline)
 
       :again ->
         receive do
@@ -254,6 +254,10 @@ defmodule NetRunner.Process.Server do
         ended == :eof
     end
   end
+
+  # It had ended by itself, with nobody left, before it heard of that: then its guardian waits for the hang-up.
+  defp rests?({:ok, {:exited, _exit, %{rests: rests?}}}), do: rests?
+  defp rests?(_too_late), do: false
 
   defp feed(%{stdin: nil} = state, _callers), do: state
   defp feed(%{options: %{input: :pipe}} = state, _callers), do: state

@@ -4,6 +4,33 @@ defmodule NetRunner.Faults.RestTest do
 
   @moduletag :subreaper
 
+  # A busy machine may take longer between two lines of a test than a guardian rests: here they rest until they are dismissed, but
+  # where that is what is tested.
+  setup context do
+    unless context[:they_leave] do
+      hold(true)
+      on_exit(fn -> hold(false) end)
+    end
+
+    :ok
+  end
+
+  defp hold(hold?) do
+    NetRunner.Shepherd.dismiss()
+
+    :sys.replace_state(NetRunner.Shepherd, fn state ->
+      if is_reference(state.tick), do: Process.cancel_timer(state.tick)
+
+      receive do
+        :tick -> :ok
+      after
+        0 -> :ok
+      end
+
+      %{state | tick: if(hold?, do: :held)}
+    end)
+  end
+
   @minimal %{
     exe: "/bin/true",
     cd: "",
@@ -54,8 +81,10 @@ defmodule NetRunner.Faults.RestTest do
   end
 
   test "a hundred commands of every kind, and it holds as many descriptors as before" do
+    beam = String.to_integer(System.pid())
+    ours = fd_count(beam)
     first = guardian()
-    {fds, ours} = {fd_count(first), fd_count(String.to_integer(System.pid()))}
+    fds = fd_count(first)
 
     for _ <- 1..20 do
       assert NetRunner.run(["cat"], input: "x") == {"x", 0}
@@ -67,10 +96,12 @@ defmodule NetRunner.Faults.RestTest do
 
     assert fd_count(first) == fds
     assert resting() == 1
+    NetRunner.Shepherd.dismiss()
     # Those that ERTS lets go of a little later.
-    eventually("our descriptors", fn -> fd_count(String.to_integer(System.pid())) == ours end)
+    eventually("our descriptors", fn -> fd_count(beam) == ours end)
   end
 
+  @tag :they_leave
   test "nobody orders anything: it leaves within a second" do
     first = guardian()
     assert running?(first)
@@ -78,12 +109,12 @@ defmodule NetRunner.Faults.RestTest do
     assert resting() == 0
   end
 
-  test "as many rest as may" do
+  test "sixteen rest at most" do
     1..40 |> Enum.map(fn _ -> fn -> NetRunner.run(["sleep", "0.2"]) end end) |> at_once()
     assert resting() in 2..16
     zygote = NetRunner.Shepherd.info().os_pid
     eventually("the others have left", fn -> length(children(zygote)) <= 16 end)
-    eventually("all have left", fn -> children(zygote) == [] end)
+    assert length(children(zygote)) >= 2
   end
 
   test "it is for one with the same grace, which is what the zygote knows of it" do
@@ -138,6 +169,13 @@ defmodule NetRunner.Faults.RestTest do
     end
 
     assert NetRunner.run(["echo", "on"]) == {"on\n", 0}
+  end
+
+  test "it is stopped while it rests, and dismissed: the zygote ends it" do
+    first = guardian()
+    freeze(first)
+    NetRunner.Shepherd.dismiss()
+    eventually("it is dead", 4_000 + k(), fn -> not running?(first) end)
   end
 
   test "it is stopped while it rests: the start is called off in its time, and the next has another" do
@@ -198,8 +236,6 @@ defmodule NetRunner.Faults.RestTest do
   end
 
   test "the zygote is killed: those of its guardians that rest leave, and the next has another's" do
-    # Else it would have to be waited for while one rests.
-    await_healthy_zygote()
     first = guardian()
     kill_zygote()
     other = guardian()
@@ -232,6 +268,7 @@ defmodule NetRunner.Faults.RestTest do
     beam =
       OtherBeam.start("""
       {line, 0} = NetRunner.run(["sh", "-c", "echo $PPID"]);
+      :sys.replace_state(NetRunner.Shepherd, fn state -> Process.cancel_timer(state.tick); state end);
       Application.stop(:net_runner);
       IO.write("guardian " <> line);
       IO.puts("up");
