@@ -66,6 +66,35 @@ static unsigned long field_kb(pid_t pid, const char *name)
     return kb;
 }
 
+/* Whether what a process may write to holds these bytes. */
+static bool holds(pid_t pid, const char *text)
+{
+    char path[64];
+    char line[512];
+    static char bytes[8192 + 64];
+    size_t length = strlen(text);
+    bool found = false;
+    (void)snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+    int memory = open(path, O_RDONLY | O_CLOEXEC);
+    ck_assert_sys(memory);
+    (void)snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+    FILE *maps = fopen(path, "re");
+    ck_assert_ptr_nonnull(maps);
+    while (!found && fgets(line, sizeof(line), maps) != NULL) {
+        unsigned long from, to;
+        char mode[8];
+        if (sscanf(line, "%lx-%lx %7s", &from, &to, mode) != 3 || mode[1] != 'w')
+            continue;
+        for (; from < to && to - from < (16UL << 20) && !found; from += 8192) {
+            ssize_t got = pread(memory, bytes, 8192 + length, (off_t)from);
+            found = got > 0 && memmem(bytes, (size_t)got, text, length) != NULL;
+        }
+    }
+    (void)fclose(maps);
+    (void)close(memory);
+    return found;
+}
+
 /* ---- one after the other -------------------------------------------------------------------- */
 
 START_TEST(one_guardian_keeps_one_command_after_the_other)
@@ -128,6 +157,28 @@ START_TEST(each_starts_as_the_first_did)
     ck_assert_str_eq(state_line(text, "sid"), want);
     (void)snprintf(want, sizeof(want), "ppid %d", command.guardian);
     ck_assert_str_eq(state_line(text, "ppid"), want);
+    ck_assert(rests(&command));
+    drop(&command);
+}
+END_TEST
+
+START_TEST(nothing_of_one_is_in_the_guardian_of_the_next)
+{
+    struct order order = ORDER(.argv = ARGV("/bin/cat"),
+                               .env = (const char *const[]){"SECRET=neverto"
+                                                            "bereadagain",
+                                                            NULL},
+                               .flags = NR_SPAWN_STDIN | NR_SPAWN_REST);
+    struct command command = start(&shepherd, &order);
+    ck_assert(holds(command.guardian, "SECRET=nevertobereadagain"));
+    command.in = nr_fd_close(command.in);
+    ck_assert(rests(&command));
+    /* That it says so comes right before it. */
+    struct order next = ORDER(.argv = ARGV("/bin/cat"), .flags = NR_SPAWN_STDIN | NR_SPAWN_REST);
+    command = start_again(&command, &next);
+    ck_assert(!holds(command.guardian, "SECRET=neverto"));
+    ck_assert(!holds(command.guardian, "bereadagain"));
+    command.in = nr_fd_close(command.in);
     ck_assert(rests(&command));
     drop(&command);
 }
@@ -408,6 +459,7 @@ int main(void)
 #ifndef NR_PORTABLE
     tcase_add_test(tcase, one_guardian_keeps_one_command_after_the_other);
     tcase_add_test(tcase, each_starts_as_the_first_did);
+    tcase_add_test(tcase, nothing_of_one_is_in_the_guardian_of_the_next);
     tcase_add_test(tcase, it_grows_no_larger_with_them);
     tcase_add_test(tcase, the_next_is_stopped_and_killed_as_ever);
     tcase_add_test(tcase, an_orphan_of_the_next_is_found);
