@@ -55,8 +55,8 @@ defmodule NetRunner.Replay.Server do
     :ets.insert(table, [{:others, others}, {:global, []}])
     :persistent_term.put(Replay, table)
 
-    # `left` has the scopes that end with a process: its own, each with who started it, or nil where that is the process itself.
-    {:ok, %{table: table, monitors: %{}, left: %{}}}
+    # `ending` has the scopes that end with a process: its own, each with who started it, or nil where that is the process itself.
+    {:ok, %{table: table, monitors: %{}, ending: %{}}}
   end
 
   @impl true
@@ -85,14 +85,14 @@ defmodule NetRunner.Replay.Server do
   def handle_call({:forget, scope}, _from, %{table: table} = state) do
     forget(table, scope)
 
-    left =
-      for {pid, scopes} <- state.left,
+    ending =
+      for {pid, scopes} <- state.ending,
           rest = List.keydelete(scopes, scope, 0),
           rest != [],
           into: %{},
           do: {pid, rest}
 
-    {:reply, :ok, %{state | left: left}}
+    {:reply, :ok, %{state | ending: ending}}
   end
 
   def handle_call({:allow, owner, pid}, _from, %{table: table} = state) do
@@ -111,8 +111,8 @@ defmodule NetRunner.Replay.Server do
     case Map.pop(state.monitors, pid) do
       {^monitor, monitors} ->
         :ets.delete(state.table, {:covered, pid})
-        {scopes, left} = Map.pop(state.left, pid, [])
-        state = %{state | monitors: monitors, left: left}
+        {scopes, ending} = Map.pop(state.ending, pid, [])
+        state = %{state | monitors: monitors, ending: ending}
         {:noreply, Enum.reduce(scopes, state, &ended/2)}
 
       _other ->
@@ -167,7 +167,7 @@ defmodule NetRunner.Replay.Server do
   # One that has ended already is told of by its monitor.
   defp ends_with(state, pid, scopes) do
     state = monitored(state, pid)
-    %{state | left: Map.update(state.left, pid, scopes, &(scopes ++ &1))}
+    %{state | ending: Map.update(state.ending, pid, scopes, &(scopes ++ &1))}
   end
 
   defp parent(pid) do
