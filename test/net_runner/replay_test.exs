@@ -1070,7 +1070,7 @@ defmodule NetRunner.ReplayTest do
     send(runner, :go)
     assert_receive {:DOWN, ^of_runner, :process, ^runner, :normal}, 5_000
     eventually("it is forgotten", fn -> :ets.info(table, :size) == before end)
-    assert %{left: left} = :sys.get_state(Replay.Server)
-    assert left == %{}
+    assert %{ending: ending} = :sys.get_state(Replay.Server)
+    assert ending == %{}
   end
 end
