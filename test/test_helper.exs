@@ -74,4 +74,9 @@ ExUnit.after_suite(fn %{excluded: excluded} ->
   for {tag, why} <- left_out, do: IO.puts("  #{tag}: #{why}")
 end)
 
-ExUnit.start(capture_log: true, exclude: Keyword.keys(left_out))
+# What comes takes as long as a busy machine makes it take; how quickly it has to come, a test says itself.
+ExUnit.start(
+  capture_log: true,
+  assert_receive_timeout: 5_000,
+  exclude: Keyword.keys(left_out)
+)

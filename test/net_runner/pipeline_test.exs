@@ -98,7 +98,9 @@ defmodule NetRunner.PipelineTest do
 
     test "has a session and a guardian of its own" do
       ids = sh("cat; ps -o sid=,ppid= -p $$")
-      {said, 0} = run(pipeline([ids, ids, ids]))
+
+      # The first waits for an input, too, which comes when all of them run: one that has ended leaves its guardian to the next.
+      {said, 0} = run(pipeline([ids, ids, ids]), input: ["\n"])
       [a, b, c, d, e, f] = said |> String.split() |> Enum.map(&String.to_integer/1)
       assert length(Enum.uniq([a, b, c, d, e, f])) == 6
     end
