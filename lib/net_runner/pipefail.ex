@@ -1,7 +1,7 @@
 defmodule NetRunner.Pipefail do
   @moduledoc false
   # How a pipeline ended, from how each of its commands did: pure. One decides, and the result of the whole is that
-  # command's: the first that something went wrong around (nobody can kill it, its pipes failed), else the last that
+  # command's: the first that something went wrong around (nobody can kill it, its pipes failed, its guardian was lost), else the last that
   # has failed, as a shell with `pipefail` says it, else the last. A tee, which nobody asked for as a command, only if nobody else has
   # failed but by SIGPIPE: where the tee has, that is what it did to those before it.
 
@@ -42,7 +42,9 @@ defmodule NetRunner.Pipefail do
     failed = failed(stages)
 
     error =
-      Enum.find(Enum.reverse(failed), fn {stage, _index, _unread?} -> stage.result.error end)
+      Enum.find(Enum.reverse(failed), fn {stage, _index, _unread?} ->
+        wrong_around?(stage.result)
+      end)
 
     # Who was not read by one that has failed is not why: the other is in the list, too.
     read = Enum.reject(failed, fn {_stage, _index, unread?} -> unread? end)
@@ -52,6 +54,9 @@ defmodule NetRunner.Pipefail do
       {_stage, index, _unread?} -> {index, true}
     end
   end
+
+  # Others were stopped for it.
+  defp wrong_around?(%{error: error, cause: cause}), do: error != nil or cause == :guardian_lost
 
   # Those that have, the last one first, each with whether it ended by SIGPIPE as its reader had. From the right: whether
   # what is written to has failed is known before its writer is judged.

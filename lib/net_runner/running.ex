@@ -322,7 +322,7 @@ defmodule NetRunner.Running do
   def conclude(running) do
     endings = running.commands |> Enum.reverse() |> conclude_each(running, [])
     stages = Enum.zip_with(running.commands, endings, &told/2)
-    {result, index, failed?} = decided(stages, now() - running.began)
+    {result, index, failed?} = Pipefail.result(stages, now() - running.began)
 
     %{
       result: result,
@@ -346,18 +346,6 @@ defmodule NetRunner.Running do
   defp written_last(%{copy: nil, shown: cmd}), do: cmd
   defp written_last(%{copy: {:file, path, _how, _mode}}), do: {:tee, path}
   defp written_last(%{copy: %{shown: cmd}}), do: {:tee, cmd}
-
-  # A lost guardian, for which the others were stopped, decides like what went wrong around a command.
-  defp decided(stages, duration_ms) do
-    {result, index, failed?} = stages |> Enum.map(&lost/1) |> Pipefail.result(duration_ms)
-    results = Enum.map(stages, & &1.result)
-    {%{result | error: Enum.at(results, index).error, stages: results}, index, failed?}
-  end
-
-  defp lost(%{result: %{cause: :guardian_lost, error: nil} = result} = stage),
-    do: %{stage | result: %{result | error: :guardian_lost}}
-
-  defp lost(stage), do: stage
 
   # From the last on: one that reads by a function has to see all that the one before it wrote.
   defp conclude_each([], _running, endings), do: endings
