@@ -1,6 +1,6 @@
 /*
- * See guardian.h. One poll (and rest.c's between two commands) over {control, BEAM, leader, signals, exec pipe, cgroup, held pipes}; what it finds
- * becomes events, policy.c says which step follows, the steps are the functions below. It never sleeps, never
+ * See guardian.h. One poll over {control, BEAM, leader, signals, exec pipe, cgroup, held pipes}, but between two
+ * commands, which is rest.c's; what it finds becomes events, policy.c says which step follows, the steps are the functions below. It never sleeps, never
  * blocks in a call that a frozen BEAM or a hung child could hold, and keeps no policy of its own.
  */
 #include "guardian.h"

@@ -77,6 +77,18 @@ struct shepherd shepherd_start(const char *const *wrapper)
     return shepherd;
 }
 
+struct shepherd shepherd_begin(const char *const *wrapper)
+{
+    become_subreaper();
+    return shepherd_start(wrapper);
+}
+
+void shepherd_finish(struct shepherd *shepherd)
+{
+    shepherd_end(shepherd);
+    expect_no_children();
+}
+
 int shepherd_await_end(struct shepherd *shepherd)
 {
     int status;

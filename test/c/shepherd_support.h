@@ -40,6 +40,10 @@ struct shepherd shepherd_start(const char *const *wrapper);
 /* Hangs up and waits until the zygote has ended; asserts that it was with 0. */
 void shepherd_end(struct shepherd *shepherd);
 
+/* The two with become_subreaper() and expect_no_children(): what a test begins and ends with. */
+struct shepherd shepherd_begin(const char *const *wrapper);
+void shepherd_finish(struct shepherd *shepherd);
+
 /* Waits for the zygote's end. Its wait status. */
 int shepherd_await_end(struct shepherd *shepherd);
 

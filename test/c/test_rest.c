@@ -19,15 +19,13 @@ static char folder[TEMPORARY_MAX];
 
 static void begin(void)
 {
-    become_subreaper();
     make_folder(folder);
-    shepherd = shepherd_start(NULL);
+    shepherd = shepherd_begin(NULL);
 }
 
 static void end(void)
 {
-    shepherd_end(&shepherd);
-    expect_no_children();
+    shepherd_finish(&shepherd);
 }
 
 #define ORDER(...) ((struct order){.kill_timeout_ms = 2000, .drain_timeout_ms = 1000, __VA_ARGS__})

@@ -20,9 +20,8 @@ static char folder[TEMPORARY_MAX];
 
 static void begin(void)
 {
-    become_subreaper();
     make_folder(folder);
-    shepherd = shepherd_start(NULL);
+    shepherd = shepherd_begin(NULL);
 }
 
 #ifndef NR_PORTABLE
@@ -31,16 +30,14 @@ static const char *const no_new_calls[] = {FIXTURE("refuse_calls"), "clone3,pidf
 
 static void begin_without_new_calls(void)
 {
-    become_subreaper();
     make_folder(folder);
-    shepherd = shepherd_start(no_new_calls);
+    shepherd = shepherd_begin(no_new_calls);
 }
 #endif
 
 static void end(void)
 {
-    shepherd_end(&shepherd);
-    expect_no_children();
+    shepherd_finish(&shepherd);
 }
 
 #define ORDER(...) ((struct order){.kill_timeout_ms = 2000, .drain_timeout_ms = 1000, __VA_ARGS__})

@@ -26,14 +26,12 @@ static unsigned char frame[NR_WIRE_FRAME_MAX + 4096];
 
 static void begin(void)
 {
-    become_subreaper();
-    shepherd = shepherd_start(NULL);
+    shepherd = shepherd_begin(NULL);
 }
 
 static void end(void)
 {
-    shepherd_end(&shepherd);
-    expect_no_children();
+    shepherd_finish(&shepherd);
 }
 
 /* ---- being started -------------------------------------------------------------------------- */

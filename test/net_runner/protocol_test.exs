@@ -8,22 +8,7 @@ defmodule NetRunner.ProtocolTest do
 
   defp golden(name), do: File.read!(Path.join(@wire, name <> ".bin"))
 
-  @minimal %{
-    exe: "/bin/true",
-    cd: "",
-    argv: ["true"],
-    env: {0, []},
-    stop_signal: 9,
-    kill_timeout: 0,
-    drain_timeout: 0,
-    stdin: :null,
-    stdout: :null,
-    stderr: :null,
-    orphans: :kill,
-    pty: false,
-    settings: [],
-    cgroup: nil
-  }
+  @minimal NetRunner.Test.World.minimal_start()
 
   # The golden minimal frame sends no directory descriptor; the NIF always does, so the encoder
   # always sets its flag (8).

@@ -66,6 +66,26 @@ defmodule NetRunner.Test.World do
     end
   end
 
+  @doc "The smallest start that `NetRunner.Protocol.spawn/2` takes: /bin/true, with nothing."
+  def minimal_start do
+    %{
+      exe: "/bin/true",
+      cd: "",
+      argv: ["true"],
+      env: {0, []},
+      stop_signal: 9,
+      kill_timeout: 0,
+      drain_timeout: 0,
+      stdin: :null,
+      stdout: :null,
+      stderr: :null,
+      orphans: :kill,
+      pty: false,
+      settings: [],
+      cgroup: nil
+    }
+  end
+
   @doc "Runs a function while the zygote is stopped; whatever happens in it, the zygote goes on."
   def with_frozen_zygote(fun) do
     NetRunner.Shepherd.dismiss()

@@ -31,23 +31,6 @@ defmodule NetRunner.Faults.RestTest do
     end)
   end
 
-  @minimal %{
-    exe: "/bin/true",
-    cd: "",
-    argv: ["true"],
-    env: {0, []},
-    stop_signal: 15,
-    kill_timeout: 5_000,
-    drain_timeout: 0,
-    stdin: :null,
-    stdout: :null,
-    stderr: :null,
-    orphans: :kill,
-    pty: false,
-    settings: [],
-    cgroup: nil
-  }
-
   # Whose guardian it was.
   defp guardian(opts \\ []) do
     {line, 0} = NetRunner.run(["sh", "-c", "echo $PPID"], opts)
@@ -204,7 +187,7 @@ defmodule NetRunner.Faults.RestTest do
 
     server =
       spawn(fn ->
-        request = NetRunner.Protocol.spawn(1_234_567, @minimal)
+        request = NetRunner.Protocol.spawn(1_234_567, %{minimal_start() | kill_timeout: 5_000})
         how = %{mode: 1, pty: false, joints: nil}
         {:ok, start} = NetRunner.Shepherd.spawn(1_234_567, request, how, 5_000)
         control = elem(start.handles, 0)
@@ -213,6 +196,7 @@ defmodule NetRunner.Faults.RestTest do
         {:exited, {:exited, 0}, %{rests: true}} = frame(control)
         :ok = NetRunner.Nif.control_give(control, Process.whereis(NetRunner.Shepherd))
         send(test, {:guardian, guardian})
+        # Until it is killed.
         Process.sleep(:infinity)
       end)
 
@@ -254,6 +238,7 @@ defmodule NetRunner.Faults.RestTest do
       {:ok, 0} = NetRunner.Process.await_exit(p);
       IO.puts("guardian \#{guardian}");
       IO.puts("up");
+      # Until it is killed.
       Process.sleep(:infinity)
       """)
 
@@ -272,6 +257,7 @@ defmodule NetRunner.Faults.RestTest do
       Application.stop(:net_runner);
       IO.write("guardian " <> line);
       IO.puts("up");
+      # Until it is killed.
       Process.sleep(:infinity)
       """)
 
