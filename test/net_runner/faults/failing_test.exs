@@ -5,8 +5,9 @@ defmodule NetRunner.Faults.FailingTest do
 
   alias NetRunner.Test.Failing
 
-  # A guardian that cannot be heard is let go of, and ends its family: its pipes end with it.
-  @lost [:guardian_lost, :shepherd_lost, :eof, :no_match, :epipe, :not_running]
+  # A guardian that cannot be heard is let go of, and ends its family: its pipes end with it. A terminal's size
+  # is `:closed` then, where the server has heard of it already.
+  @lost [:guardian_lost, :shepherd_lost, :eof, :no_match, :epipe, :not_running, :closed]
 
   # {call, errno, the reasons that a caller may see}
   @everywhere [
