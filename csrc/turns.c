@@ -19,6 +19,10 @@
  * KiB of each in turn (docs/decisions/0013). */
 #define TURN ((size_t)1024 * 1024)
 
+/* Who got less than this in its turn was let in early: nobody goes on for it, the watch's ticks let in who follows. A visit costs what two
+ * messages of 4 KiB do, and there is more for each one when it comes later (docs/decisions/0017). */
+#define ENOUGH ((size_t)16 * 1024)
+
 /* So often an empty pipe is looked at again, one round of the run queue later, before the turn is over. Where it was not filled again
  * meanwhile, it is not looked at again for so many turns: whoever fills it comes less often than that. */
 #define LOOKS   2
@@ -206,12 +210,16 @@ enum nr_turns_answer nr_turns_ask(struct nr_turn *turn, bool is_empty)
         return NR_TURNS_WAIT;
     if (!is_empty)
         return NR_TURNS_GO_ON;
-    return looks_again(turn) ? NR_TURNS_LOOK_AGAIN : NR_TURNS_WAIT;
+    if (!looks_again(turn))
+        return NR_TURNS_WAIT;
+    count_in(turn);
+    return NR_TURNS_LOOK_AGAIN;
 }
 
 bool nr_turns_wait(ErlNifEnv *env, struct nr_turn *turn, const ErlNifPid *reader, ERL_NIF_TERM ref,
                    struct nr_after_read *after)
 {
+    bool is_early = turn->bytes < ENOUGH;
     nr_turns_ends(turn);
     enif_mutex_lock(mutex);
     bool waits = false;
@@ -219,6 +227,8 @@ bool nr_turns_wait(ErlNifEnv *env, struct nr_turn *turn, const ErlNifPid *reader
         if (too_many > 0) {
             too_many--;
             waits = true;
+        } else if (is_early) {
+            waits = first != NULL;
         } else {
             waits = after->lets_in = take_first(env, &after->reader, &after->ref);
         }

@@ -69,8 +69,8 @@ enum nr_turns_answer {
 /* Before a read, or when there is nothing to be read (is_empty); its handle's mutex held. */
 enum nr_turns_answer nr_turns_ask(struct nr_turn *turn, bool is_empty);
 
-/* It waits for its next turn: true, and {ref, :ready} will come, ref being a term that stays while it is queued. False: no one
- * is to be let in for it, it goes on. Its handle's mutex held. */
+/* It waits for its next turn: true, and {ref, :ready} will come, ref being a term that stays while it is queued. False: nobody else
+ * waits, it goes on. Its handle's mutex held. */
 bool nr_turns_wait(ErlNifEnv *env, struct nr_turn *turn, const ErlNifPid *reader, ERL_NIF_TERM ref,
                    struct nr_after_read *after);
 

@@ -22,8 +22,9 @@ defmodule NetRunner.Turns do
   # nobody waits long (docs/decisions/0013).
   @level 8
 
-  # So many ticks without anybody waiting, with few readers or few others, and the crowd has gone.
-  @calm_ticks 20
+  # So many ticks without anybody waiting, with few readers or few others, and the crowd has gone. Who gives much in small pieces is known
+  # after 128 (TICKS of csrc/turns.c, twice).
+  @calm_ticks 160
 
   def start_link(_arg), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
 

@@ -65,6 +65,14 @@ defmodule NetRunner.TurnsTest do
     answer
   end
 
+  # When it is told to look again no more.
+  defp last_look(p) do
+    case look(p) do
+      :soon -> last_look(p)
+      answer -> answer
+    end
+  end
+
   # A process that has read much of a command of its own, and reads on when it is told to: what it got is sent here.
   defp reader(name, backend, read \\ &P.read/1) do
     me = self()
@@ -252,6 +260,36 @@ defmodule NetRunner.TurnsTest do
       P.stop(p)
     end
 
+    on_backends "who is to look again is one of those in turn" do
+      {p, _os_pid} = cat = cat_behind_64k(backend)
+      ticks(1)
+      take(p, 65_536, fn _bytes -> :ok end)
+      assert look(p) == :soon
+      assert {0, 1} = Nif.turns_let_in(0, 0)
+      give(cat, "a few")
+      assert P.read(p) == {:ok, "a few"}
+      P.stop(p)
+    end
+
+    on_backends "one that got little in its turn waits, and nobody goes on for it" do
+      {p, _os_pid} = cat = cat_behind_64k(backend)
+      %{p: other} = wait(reader(:one, backend))
+      take(p, 65_536, fn _bytes -> :ok end)
+      # Where too many are in turn it waits whatever it got. It would be told, and comes back.
+      Nif.turns_let_in(0, 1)
+      assert look(p) == :turn
+
+      for {bytes, goes_on?} <- [{12 * 1024, false}, {16 * 1024, true}] do
+        give(cat, :binary.copy("x", bytes))
+        take(p, bytes, fn _bytes -> :ok end)
+        assert last_look(p) == :turn
+        assert waiting() == if(goes_on?, do: 0, else: 1)
+      end
+
+      assert_receive {:one, {:ok, _bytes}}, 5_000
+      for p <- [p, other], do: P.stop(p)
+    end
+
     on_backends "whose deadline comes before its turn reads what is there" do
       %{p: p} = wait(reader(:late, backend, &P.read(&1, 65_536, 200)))
       assert_receive {:late, {:ok, _bytes}}, 5_000
@@ -344,35 +382,11 @@ defmodule NetRunner.TurnsTest do
   end
 
   on_backends "beside many streams at full speed, whoever wants to run does not wait for all of them" do
-    me = self()
-    schedulers = System.schedulers_online()
+    leave_the_run_queue(backend, 65_536)
+  end
 
-    back_at_baseline(fn ->
-      hold(nil)
-
-      readers =
-        for _ <- 1..(64 * schedulers) do
-          spawn_link(fn ->
-            p = backend |> zeros() |> read_much()
-            send(me, :ready)
-            take(p, :all, fn _bytes -> :ok end)
-          end)
-        end
-
-      for _ <- readers, do: assert_receive(:ready, 60_000)
-      eventually("all of them are runnable", 10_000, fn -> run_queue() > 40 * schedulers end)
-      :sys.resume(Turns)
-      eventually("most of them wait", fn -> run_queue() <= 16 * schedulers end)
-      lengths = for _ <- 1..200, do: run_queue()
-      assert lengths |> Enum.sort() |> Enum.at(100) <= 16 * schedulers
-
-      for pid <- readers do
-        Process.unlink(pid)
-        Process.exit(pid, :kill)
-      end
-    end)
-
-    eventually("the watch sleeps", fn -> :sys.get_state(Turns).timer == nil end)
+  on_backends "beside many streams in small pieces, whoever wants to run does not wait for all of them" do
+    leave_the_run_queue(backend, 4096)
   end
 
   describe "change/3" do
@@ -401,6 +415,38 @@ defmodule NetRunner.TurnsTest do
     end
   end
 
+  defp leave_the_run_queue(backend, max) do
+    me = self()
+    schedulers = System.schedulers_online()
+
+    back_at_baseline(fn ->
+      hold(nil)
+
+      readers =
+        for _ <- 1..(64 * schedulers) do
+          spawn_link(fn ->
+            p = backend |> zeros() |> read_much()
+            send(me, :ready)
+            take(p, :all, fn _bytes -> :ok end, max)
+          end)
+        end
+
+      for _ <- readers, do: assert_receive(:ready, 60_000)
+      eventually("all of them are runnable", 10_000, fn -> run_queue() > 40 * schedulers end)
+      :sys.resume(Turns)
+      eventually("most of them wait", fn -> run_queue() <= 16 * schedulers end)
+      lengths = for _ <- 1..200, do: run_queue()
+      assert lengths |> Enum.sort() |> Enum.at(100) <= 16 * schedulers
+
+      for pid <- readers do
+        Process.unlink(pid)
+        Process.exit(pid, :kill)
+      end
+    end)
+
+    eventually("the watch sleeps", fn -> :sys.get_state(Turns).timer == nil end)
+  end
+
   # What the scheduler would let somebody else wait for. In between others run.
   defp run_queue do
     receive do
@@ -409,12 +455,14 @@ defmodule NetRunner.TurnsTest do
     end
   end
 
-  defp take(_p, left, _told) when is_integer(left) and left <= 0, do: :ok
+  defp take(p, left, told, max \\ 65_536)
 
-  defp take(p, left, told) do
-    {:ok, bytes} = P.read(p)
+  defp take(_p, left, _told, _max) when is_integer(left) and left <= 0, do: :ok
+
+  defp take(p, left, told, max) do
+    {:ok, bytes} = P.read(p, max)
     told.(byte_size(bytes))
-    take(p, if(left == :all, do: :all, else: left - byte_size(bytes)), told)
+    take(p, if(left == :all, do: :all, else: left - byte_size(bytes)), told, max)
   end
 
   defp bytes(reads), do: reads |> Enum.map(&elem(&1, 1)) |> Enum.sum()
