@@ -196,6 +196,8 @@ static int ring_arm(ErlNifEnv *env, struct nr_handle *handle, const void *out, s
     }
     if (!nr_stream_arm(&handle->stream))
         return NR_RETRY;
+    if (nr_stream_is_asleep(&handle->stream))
+        nr_ring_wake(atomic_load(&handle->ring)->ring, &handle->stream);
     handle->stats.waits_io_uring++;
     return 0;
 }

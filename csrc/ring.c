@@ -39,6 +39,9 @@
 #define ATTEMPTS 16U
 /* Polls of one stream in a row that the kernel may end unasked before we give the stream up. */
 #define STRIKES 64U
+/* Harvests in a row that find an edge of one stream, and nobody who waits for it, before it falls asleep. To fall asleep and to
+ * wake costs two harvests and two requests. */
+#define UNHEEDED 16U
 
 /* --- demands: the owner's side ------------------------------------------------------------- */
 
@@ -139,6 +142,12 @@ static void prepare_cancel(struct nr_ring *ring, struct io_uring_sqe *sqe, uint3
     io_uring_prep_cancel64(sqe, nr_op_encode(NR_OP_POLL, place->generation, index), 0);
     io_uring_sqe_set_data64(sqe, nr_op_encode(NR_OP_IGNORED, 0, 0));
     place->cancel_due = false;
+}
+
+static void prepare_nothing(struct io_uring_sqe *sqe)
+{
+    io_uring_prep_nop(sqe);
+    io_uring_sqe_set_data64(sqe, nr_op_encode(NR_OP_IGNORED, 0, 0));
 }
 
 /* Something waits that no completion will announce: make a harvest come. One that is under way
@@ -262,8 +271,7 @@ static int add_locked(struct nr_ring *ring, struct nr_stream *stream)
     r = flush(ring);
     if (r < 0) {
         /* Requests are consumed in order, so ours, the last, still lies there: blank it. */
-        io_uring_prep_nop(sqe);
-        io_uring_sqe_set_data64(sqe, nr_op_encode(NR_OP_IGNORED, 0, 0));
+        prepare_nothing(sqe);
     } else {
         r = refusal(ring, nr_op_encode(NR_OP_POLL, generation, index));
     }
@@ -287,6 +295,7 @@ int nr_ring_add(struct nr_ring *ring, struct nr_stream *stream)
     atomic_store(&stream->demand, (unsigned)NR_DEMAND_IDLE);
     atomic_store(&stream->ready, 0U);
     atomic_store(&stream->hung, 0U);
+    atomic_store(&stream->asleep, 0U);
     pthread_mutex_lock(&ring->mutex);
     int r = add_locked(ring, stream);
     if (has_work(ring))
@@ -309,10 +318,8 @@ int nr_ring_remove(struct nr_ring *ring, struct nr_stream *stream)
             prepare_cancel(ring, sqe, index);
             (void)flush(ring); /* what cannot go now goes with the next harvest */
         } else {
-            if (sqe != NULL) { /* the poll ended while get_sqe made room */
-                io_uring_prep_nop(sqe);
-                io_uring_sqe_set_data64(sqe, nr_op_encode(NR_OP_IGNORED, 0, 0));
-            }
+            if (sqe != NULL)
+                prepare_nothing(sqe); /* the poll ended while get_sqe made room */
             nr_queue_put(&ring->work, &ring->table, index);
         }
     }
@@ -320,6 +327,21 @@ int nr_ring_remove(struct nr_ring *ring, struct nr_stream *stream)
         kick(ring);
     pthread_mutex_unlock(&ring->mutex);
     return r;
+}
+
+void nr_ring_wake(struct nr_ring *ring, struct nr_stream *stream)
+{
+    pthread_mutex_lock(&ring->mutex);
+    struct nr_place *place = nr_table_find(&ring->table, stream->index, stream->generation);
+    if (place != NULL && place->stream == stream && atomic_exchange(&stream->asleep, 0U) != 0 &&
+        !place->removing) {
+        /* A cancel that was sent already: its completion brings the place back. */
+        place->cancel_due = false;
+        nr_queue_put(&ring->work, &ring->table, stream->index);
+    }
+    if (has_work(ring))
+        kick(ring);
+    pthread_mutex_unlock(&ring->mutex);
 }
 
 /* --- the harvest --------------------------------------------------------------------------- */
@@ -344,6 +366,17 @@ static bool is_full(const struct batch *batch)
     return batch->count + batch->expected >= batch->room;
 }
 
+static bool sleeps(const struct nr_place *place)
+{
+    return !place->removing && atomic_load(&place->stream->asleep) != 0;
+}
+
+/* Whether a poll is to be made, or to be cancelled. */
+static bool wants_request(const struct nr_place *place)
+{
+    return place->polling ? place->cancel_due : !place->removing && !sleeps(place);
+}
+
 /* Makes registrations again, cancels, reports the end of them. */
 static void do_work(struct nr_ring *ring, struct batch *batch)
 {
@@ -354,22 +387,24 @@ static void do_work(struct nr_ring *ring, struct batch *batch)
         if (stream == NULL)
             continue;
 
-        bool wants_request = place->polling ? place->cancel_due : !place->removing;
-        if (wants_request) {
+        if (wants_request(place)) {
             struct io_uring_sqe *sqe = polls < ring->polls_per_round ? get_sqe(ring) : NULL;
             if (sqe == NULL) {
                 nr_queue_put(&ring->work, &ring->table, index);
                 return;
             }
-            if (place->polling)
+            if (!wants_request(place))
+                prepare_nothing(
+                    sqe); /* the poll ended while get_sqe made room, and is here again */
+            else if (place->polling)
                 prepare_cancel(ring, sqe, index);
             else
                 prepare_poll(ring, sqe, index);
             polls++;
             continue;
         }
-        if (place->polling || place->moving)
-            continue; /* the completion, or the delivery, brings it back */
+        if (place->polling || place->moving || sleeps(place))
+            continue; /* the completion, the delivery or the owner brings it back */
 
         /* A registration that nobody asked to end: whoever waits must look for himself. */
         if (place->error < 0 && demand_move(stream, NR_DEMAND_WANTED, NR_DEMAND_TAKEN)) {
@@ -425,6 +460,24 @@ static bool start_move(struct nr_ring *ring, uint32_t index)
     return true;
 }
 
+/* Nobody waits for this edge, nor did for those before: the poll ends. The owner writes its demand and then reads `asleep`, so one of us
+ * sees the other. */
+static void note_unheeded(struct nr_ring *ring, struct nr_place *place, uint32_t index)
+{
+    struct nr_stream *stream = place->stream;
+    if (!place->polling || place->cancel_due || ++place->unheeded < UNHEEDED)
+        return;
+    place->unheeded = 0;
+    atomic_store(&stream->asleep, 1U);
+    if (atomic_load(&stream->demand) == NR_DEMAND_WANTED) {
+        atomic_store(&stream->asleep, 0U);
+        nr_queue_put(&ring->ready, &ring->table, index);
+        return;
+    }
+    place->cancel_due = true;
+    nr_queue_put(&ring->work, &ring->table, index);
+}
+
 /* Serves the streams that are ready and have demand. Those without keep their edge. */
 static void take_demand(struct nr_ring *ring, struct batch *batch)
 {
@@ -437,8 +490,11 @@ static void take_demand(struct nr_ring *ring, struct batch *batch)
         struct nr_stream *stream = place->stream;
         if (stream == NULL || place->removing)
             continue;
-        if (!demand_move(stream, NR_DEMAND_WANTED, NR_DEMAND_TAKEN))
+        if (!demand_move(stream, NR_DEMAND_WANTED, NR_DEMAND_TAKEN)) {
+            note_unheeded(ring, place, index);
             continue;
+        }
+        place->unheeded = 0;
         if (can_move(ring, place) && start_move(ring, index)) {
             batch->expected++;
             continue;

@@ -2,7 +2,7 @@
  * The ring core: one io_uring instance with a pool of registered slots and a table of streams.
  *
  * A stream is one pipe end of ours (non-blocking, one direction). It is registered once, by one
- * multishot POLL_ADD for its life; nothing is armed again per wait. A wait is a *demand*, an atomic
+ * multishot POLL_ADD for as long as somebody waits for it now and then; nothing is armed again per wait. A wait is a *demand*, an atomic
  * in the stream. The harvest drains the completion queue, and for every ready stream that has
  * demand does one READ_FIXED | RWF_NOWAIT (or WRITE_FIXED | RWF_NOWAIT) between the pipe and a
  * registered slot, all of them in one io_uring_enter, which completes inline.
@@ -10,7 +10,7 @@
  * Whoever wants the BEAM's view looks in backend_ring.c: this room never includes erl_nif.h, and
  * its tests run without a BEAM.
  *
- * Threads. nr_ring_add, _remove, _harvest: any thread, they take the ring's short mutex. _arm,
+ * Threads. nr_ring_add, _remove, _wake, _harvest: any thread, they take the ring's short mutex. _arm,
  * _disarm, _begin: the thread that runs the stream's one reader or writer; lock-free. Events are
  * delivered by nr_ring_harvest on its caller's thread, one harvest at a time per ring, with no
  * mutex held, so that a callback may send messages and free memory (but must not call _harvest of
@@ -58,6 +58,7 @@ struct nr_stream {
     _Atomic unsigned demand; /* enum nr_demand */
     _Atomic unsigned ready;  /* an edge came that no system call has looked at since */
     _Atomic unsigned hung; /* an edge told of the other side's end: no edge need ever come again */
+    _Atomic unsigned asleep; /* its poll was ended, as nobody waited: who arms wakes it */
 
     uint32_t index;      /* place in the ring's table; the ring's */
     uint32_t generation; /* the ring's */
@@ -131,6 +132,10 @@ int nr_ring_add(struct nr_ring *ring, struct nr_stream *stream);
  * without another event. A second call does nothing. 0, or -ENOENT: not registered. */
 int nr_ring_remove(struct nr_ring *ring, struct nr_stream *stream);
 
+/* A stream that is read without waiting makes edges that nobody wants, each of them a wake and a harvest. After 16 harvests in a
+ * row that found one it falls asleep: its poll ends. This makes the poll again, which tells of what is there. Does nothing to who is awake. */
+void nr_ring_wake(struct nr_ring *ring, struct nr_stream *stream);
+
 /* Before the owner's own read(2) or write(2): forgets the edge that made it look. Without this, an
  * arm after EAGAIN would find a stale edge. */
 static inline void nr_stream_begin(struct nr_stream *stream)
@@ -141,7 +146,13 @@ static inline void nr_stream_begin(struct nr_stream *stream)
 /* Whether an edge, and with it an event for who has armed, will tell of the next bytes in a pipe that was found empty. */
 static inline bool nr_stream_will_tell(struct nr_stream *stream)
 {
-    return atomic_load(&stream->hung) == 0;
+    return atomic_load(&stream->hung) == 0 && atomic_load(&stream->asleep) == 0;
+}
+
+/* Whether nr_ring_wake is due: to be asked after each arm that gave true. */
+static inline bool nr_stream_is_asleep(struct nr_stream *stream)
+{
+    return atomic_load(&stream->asleep) != 0;
 }
 
 /* After EAGAIN: places a demand. true: armed (or already taken), one event will come. false: an

@@ -31,13 +31,14 @@ struct nr_place {
     uint32_t next[NR_QUEUE_KINDS];
     bool queued[NR_QUEUE_KINDS];
 
-    bool polling;     /* the kernel has our poll: its last completion was not seen yet */
-    bool removing;    /* GONE is due once the poll has ended */
-    bool cancel_due;  /* the poll must be cancelled, and was not yet */
-    bool moving;      /* a slot is in flight for it, or its result is not delivered */
-    bool plain;       /* this descriptor refuses RWF_NOWAIT: READY events only */
-    unsigned strikes; /* polls in a row that the kernel ended without being asked */
-    int error;        /* why a registration was given up */
+    bool polling;      /* the kernel has our poll: its last completion was not seen yet */
+    bool removing;     /* GONE is due once the poll has ended */
+    bool cancel_due;   /* the poll must be cancelled, and was not yet */
+    bool moving;       /* a slot is in flight for it, or its result is not delivered */
+    bool plain;        /* this descriptor refuses RWF_NOWAIT: READY events only */
+    unsigned strikes;  /* polls in a row that the kernel ended without being asked */
+    unsigned unheeded; /* harvests in a row that found an edge and nobody who waits */
+    int error;         /* why a registration was given up */
 };
 
 struct nr_table {

@@ -594,6 +594,182 @@ START_TEST(edge_during_the_read_is_not_lost)
 }
 END_TEST
 
+/* --- asleep ------------------------------------------------------------------------------- */
+
+/* One edge of which its owner hears nothing: it reads without waiting. */
+static void edge_unheeded(struct end *end)
+{
+    put(end->peer, "x", 1);
+    wait_announced(ring);
+    harvest_once(ring);
+    nr_stream_begin(&end->stream);
+    take(end->stream.fd, 1);
+}
+
+static struct end *end_asleep(void)
+{
+    struct end *end = end_add(ring, NR_READ);
+    for (unsigned i = 0; i < 16; i++) {
+        ck_assert(!nr_stream_is_asleep(&end->stream));
+        edge_unheeded(end);
+    }
+    ck_assert(nr_stream_is_asleep(&end->stream));
+    return end;
+}
+
+static void settle_arm_and_wake(struct end *end)
+{
+    settle_and_arm(end);
+    ck_assert(nr_stream_is_asleep(&end->stream));
+    nr_ring_wake(ring, &end->stream);
+    ck_assert(!nr_stream_is_asleep(&end->stream));
+}
+
+START_TEST(edges_that_nobody_waits_for_end)
+{
+    /* Who reads without waiting costs a few harvests, and then none. */
+    struct end *end = end_asleep();
+    uint64_t harvests = info_of(ring).harvests;
+    for (unsigned i = 0; i < 100; i++) {
+        put(end->peer, "x", 1);
+        ck_assert(!is_announced(ring));
+        ck_assert(!nr_ring_pending(ring));
+        take(end->stream.fd, 1);
+    }
+    ck_assert_uint_eq(info_of(ring).harvests, harvests);
+    ck_assert_uint_eq(end->events, 0);
+    end_remove(end);
+}
+END_TEST
+
+START_TEST(who_waits_now_and_then_stays_awake)
+{
+    /* Each wait that is served begins the count anew. */
+    struct end *end = end_add(ring, NR_READ);
+    for (unsigned i = 1; i <= 4; i++) {
+        for (unsigned j = 0; j < 15; j++)
+            edge_unheeded(end);
+        settle_and_arm(end);
+        put(end->peer, "x", 1);
+        harvest_until(ring, &end->data, i);
+        ck_assert(!nr_stream_is_asleep(&end->stream));
+    }
+    end_remove(end);
+}
+END_TEST
+
+START_TEST(who_arms_and_wakes_is_told)
+{
+    /* Again and again, of each next byte. */
+    struct end *end = end_asleep();
+    settle_arm_and_wake(end);
+    put(end->peer, "a", 1);
+    harvest_until(ring, &end->data, 1);
+    settle_and_arm(end);
+    put(end->peer, "b", 1);
+    harvest_until(ring, &end->data, 2);
+    ck_assert_int_eq(memcmp(end->bytes, "ab", 2), 0);
+    end_remove(end);
+}
+END_TEST
+
+START_TEST(bytes_of_before_the_wake_are_told)
+{
+    /* They came after the owner's look, while no poll was there that would have told. */
+    struct end *end = end_asleep();
+    settle_and_arm(end);
+    put(end->peer, "between", 7);
+    ck_assert(!is_announced(ring));
+    nr_ring_wake(ring, &end->stream);
+    harvest_until(ring, &end->data, 1);
+    ck_assert_int_eq(memcmp(end->bytes, "between", 7), 0);
+    end_remove(end);
+}
+END_TEST
+
+START_TEST(hang_up_while_asleep_is_told)
+{
+    struct end *end = end_asleep();
+    nr_fd_close(end->peer);
+    end->peer = -1;
+    nr_stream_begin(&end->stream);
+    ck_assert(nr_stream_arm(&end->stream));
+    nr_ring_wake(ring, &end->stream);
+    harvest_until(ring, &end->data, 1);
+    ck_assert_uint_eq(end->length, 0);
+    end_remove(end);
+}
+END_TEST
+
+START_TEST(wake_of_who_is_awake_does_nothing)
+{
+    struct end *end = end_add(ring, NR_READ);
+    settle_and_arm(end);
+    nr_ring_wake(ring, &end->stream);
+    ck_assert(!is_announced(ring));
+    put(end->peer, "x", 1);
+    harvest_until(ring, &end->data, 1);
+    end_remove(end);
+}
+END_TEST
+
+START_TEST(remove_while_asleep)
+{
+    struct end *end = end_asleep();
+    end_remove(end);
+}
+END_TEST
+
+START_TEST(wake_before_the_poll_has_ended)
+{
+    /* The cancellation could not go. It goes later, beside the wake, and the poll is made again. */
+    struct end *end = end_add(ring, NR_READ);
+    for (unsigned i = 0; i < 15; i++)
+        edge_unheeded(end);
+    put(end->peer, "x", 1);
+    wait_announced(ring);
+    seam.submit_error = -EAGAIN;
+    seam.submit_refused = 1000;
+    ck_assert_int_eq(nr_ring_harvest(ring, 0, on_event, NULL), NR_RING_MORE);
+    seam.submit_refused = 0;
+    take(end->stream.fd, 1);
+    settle_arm_and_wake(end);
+    harvest_once(ring);
+    for (unsigned i = 1; i <= 3; i++) {
+        put(end->peer, "y", 1);
+        harvest_until(ring, &end->data, i);
+        settle_and_arm(end);
+    }
+    end_remove(end);
+}
+END_TEST
+
+static void hook_arm(void)
+{
+    nr_stream_begin(&hooked->stream);
+    ck_assert(nr_stream_arm(&hooked->stream));
+}
+
+START_TEST(demand_placed_while_it_falls_asleep_is_served)
+{
+    struct end *end = end_add(ring, NR_READ);
+    for (unsigned i = 0; i < 15; i++)
+        edge_unheeded(end);
+    put(end->peer, "x", 1);
+    wait_announced(ring);
+    hooked = end;
+    take(end->stream.fd, 1);
+    seam.before_submit = hook_arm; /* of the cancellation */
+    harvest_once(ring);
+    ck_assert(nr_stream_is_asleep(&end->stream));
+    nr_ring_wake(ring, &end->stream);
+    put(end->peer, "y", 1);
+    harvest_until(ring, &end->data, 1);
+    ck_assert_uint_eq(end->bytes[0], 'y');
+    end_remove(end);
+}
+END_TEST
+
 /* --- the end of a registration ------------------------------------------------------------- */
 
 START_TEST(remove_before_any_event)
@@ -1704,6 +1880,15 @@ static void add_behaviour(TCase *tcase)
     add_moving_test(tcase, disarm_of_a_taken_demand_that_finds_nothing_ends_in_ready);
     add_moving_test(tcase, demand_is_put_back_when_the_pipe_is_empty_after_all);
     add_moving_test(tcase, edge_during_the_read_is_not_lost);
+    tcase_add_test(tcase, edges_that_nobody_waits_for_end);
+    add_moving_test(tcase, who_waits_now_and_then_stays_awake);
+    add_moving_test(tcase, who_arms_and_wakes_is_told);
+    add_moving_test(tcase, bytes_of_before_the_wake_are_told);
+    add_moving_test(tcase, hang_up_while_asleep_is_told);
+    add_moving_test(tcase, wake_of_who_is_awake_does_nothing);
+    tcase_add_test(tcase, remove_while_asleep);
+    add_moving_test(tcase, wake_before_the_poll_has_ended);
+    add_moving_test(tcase, demand_placed_while_it_falls_asleep_is_served);
     tcase_add_test(tcase, remove_before_any_event);
     tcase_add_test(tcase, remove_ends_a_waiting_demand);
     tcase_add_test(tcase, remove_swallows_no_bytes);

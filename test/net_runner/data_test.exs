@@ -209,6 +209,52 @@ defmodule NetRunner.DataTest do
     counts
   end
 
+  # Its pipe fills again while it is read, which nobody waits for.
+  @tag :io_uring
+  test "who reads without waiting keeps no ring busy, and is told when it waits again" do
+    {:ok, p} = NetRunner.Process.start("cat", [], backend: :io_uring, stderr: :discard)
+    {:ok, os_pid} = NetRunner.Process.os_pid(p)
+    waits = fn -> elem(NetRunner.Process.stats(p), 1).stdout.waits_io_uring end
+
+    told = fn text ->
+      before = waits.()
+      reader = Task.async(fn -> NetRunner.Process.read(p) end)
+      eventually("it waits", fn -> waits.() > before end)
+      :ok = NetRunner.Process.write(p, text)
+      assert Task.await(reader) == {:ok, text}
+    end
+
+    read_at_once = fn ->
+      passed_on = written(os_pid) + 1
+      :ok = NetRunner.Process.write(p, "x")
+      eventually("it lies in the pipe", fn -> written(os_pid) >= passed_on end)
+      assert NetRunner.Process.read(p) == {:ok, "x"}
+    end
+
+    # So many in a row without one harvest, of at most `left`.
+    quiet = fn
+      _quiet, 20, _left ->
+        :ok
+
+      _quiet, in_a_row, 0 ->
+        flunk("#{in_a_row} reads without a harvest at most")
+
+      quiet, in_a_row, left ->
+        %{harvests: before} = NetRunner.Nif.rings_info()
+        read_at_once.()
+        busy? = NetRunner.Nif.rings_info().harvests > before
+        quiet.(quiet, if(busy?, do: 0, else: in_a_row + 1), left - 1)
+    end
+
+    for round <- 1..3 do
+      told.("round #{round}")
+      quiet.(quiet, 0, 1000)
+    end
+
+    told.("at last")
+    NetRunner.Process.stop(p)
+  end
+
   @tag :io_uring
   test ":auto moves busy streams to the ring" do
     assert auto(:busy) > 0
