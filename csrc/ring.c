@@ -460,18 +460,18 @@ static bool start_move(struct nr_ring *ring, uint32_t index)
     return true;
 }
 
-/* Nobody waits for this edge, nor did for those before: the poll ends. The owner writes its demand and then reads `asleep`, so one of us
- * sees the other. */
+/* An edge that was not served. Where nobody waits, nor did when those before it came, the poll ends. The owner writes its demand and then reads
+ * `asleep`, so one of us sees the other; a demand that is taken may be put back, by which nobody is woken. */
 static void note_unheeded(struct nr_ring *ring, struct nr_place *place, uint32_t index)
 {
     struct nr_stream *stream = place->stream;
-    if (!place->polling || place->cancel_due || ++place->unheeded < UNHEEDED)
+    if (!place->polling || place->cancel_due || atomic_load(&stream->demand) != NR_DEMAND_IDLE ||
+        ++place->unheeded < UNHEEDED)
         return;
     place->unheeded = 0;
     atomic_store(&stream->asleep, 1U);
-    if (atomic_load(&stream->demand) == NR_DEMAND_WANTED) {
+    if (atomic_load(&stream->demand) != NR_DEMAND_IDLE) {
         atomic_store(&stream->asleep, 0U);
-        nr_queue_put(&ring->ready, &ring->table, index);
         return;
     }
     place->cancel_due = true;

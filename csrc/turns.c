@@ -11,17 +11,17 @@
 
 /* Who gives so much in TICKS of the watch is busy, in whatever pieces it is read: who is read late gives much at once, who is read
  * at once little, and both would stay what they are. But for who gives small PIECEs, each of them all there was, more than once a tick: it answers somebody
- * (docs/decisions/0014). */
+ * (docs/decisions/0014).
+ *
+ * Who got no more than that in its turn was let in early: nobody goes on for it, the watch's ticks let in who follows. A visit costs what two
+ * messages of 4 KiB do, and there is more when it comes later (docs/decisions/0017). Were it possible to be early each time, and busy all the same, who
+ * answers with that much would wait for the ticks, however idle the processors. */
 #define BUSY  ((size_t)16 * 1024)
-#define PIECE ((size_t)8 * 1024)
+#define PIECE ((size_t)16 * 1024)
 
 /* What one may read in a turn. Pipes that are read and filled again while they are in the caches make 1,000 streams twice as fast as 64
  * KiB of each in turn (docs/decisions/0013). */
 #define TURN ((size_t)1024 * 1024)
-
-/* Who got less than this in its turn was let in early: nobody goes on for it, the watch's ticks let in who follows. A visit costs what two
- * messages of 4 KiB do, and there is more for each one when it comes later (docs/decisions/0017). */
-#define ENOUGH ((size_t)16 * 1024)
 
 /* So often an empty pipe is looked at again, one round of the run queue later, before the turn is over. Where it was not filled again
  * meanwhile, it is not looked at again for so many turns: whoever fills it comes less often than that. */
@@ -219,7 +219,7 @@ enum nr_turns_answer nr_turns_ask(struct nr_turn *turn, bool is_empty)
 bool nr_turns_wait(ErlNifEnv *env, struct nr_turn *turn, const ErlNifPid *reader, ERL_NIF_TERM ref,
                    struct nr_after_read *after)
 {
-    bool is_early = turn->bytes < ENOUGH;
+    bool is_early = turn->bytes < PIECE;
     nr_turns_ends(turn);
     enif_mutex_lock(mutex);
     bool waits = false;

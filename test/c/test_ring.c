@@ -1559,6 +1559,28 @@ START_TEST(bytes_of_a_delayed_read_come_before_gone)
 }
 END_TEST
 
+START_TEST(edges_beside_a_delayed_read_put_nobody_to_sleep)
+{
+    /* Its demand is taken, and is put back when the read finds nothing: somebody waits all the time. */
+    struct end *end = end_add(ring, NR_READ);
+    delay_a_read(end);
+    seam.submit_refused = 10000;
+    for (unsigned i = 0; i < 20; i++) {
+        put(end->peer, "x", 1);
+        (void)is_announced(ring); /* enters the kernel, which COOP_TASKRUN waits for */
+        ck_assert_int_eq(nr_ring_harvest(ring, 0, on_event, NULL), NR_RING_MORE);
+    }
+    seam.submit_refused = 0;
+    take(end->stream.fd, 21);
+    harvest_once(ring);
+    ck_assert_uint_eq(end->events, 0);
+    put(end->peer, "new", 3);
+    harvest_until(ring, &end->data, 1);
+    ck_assert_int_eq(memcmp(end->bytes, "new", 3), 0);
+    end_remove(end);
+}
+END_TEST
+
 START_TEST(edge_beside_a_delayed_empty_read_is_not_lost)
 {
     /* A delayed read finds nothing; new bytes come before anybody looks at that: they are read. */
@@ -1929,6 +1951,7 @@ static void add_refusals(TCase *tcase)
     tcase_add_test(tcase, enter_refused_for_long_delays_a_removal);
     tcase_add_test(tcase, removal_that_is_delayed_swallows_no_bytes);
     add_moving_test(tcase, bytes_of_a_delayed_read_come_before_gone);
+    add_moving_test(tcase, edges_beside_a_delayed_read_put_nobody_to_sleep);
     add_moving_test(tcase, edge_beside_a_delayed_empty_read_is_not_lost);
     tcase_add_test(tcase, pipe_that_refuses_nowait_is_the_owners);
     tcase_add_test(tcase, kernel_without_nowait_pipes_gives_readiness);
