@@ -137,6 +137,14 @@ defmodule BarTest do
     assert %{other: "io_uring", seen: %{median: 0.9}, verdict: :missed} = judge(hd(bars), rows)
   end
 
+  test "auto is not held to one of the two, as if that were the better" do
+    [bar | _] = Bar.of_auto(metrics())
+    both = %{"auto" => [9], "poll" => [10], "io_uring" => [8]}
+
+    assert %{why: "io_uring was not measured"} = judge(bar, rows(Map.delete(both, "io_uring")))
+    assert %{why: "poll failed"} = judge(bar, rows(both, failures: [{"poll", "hung"}]))
+  end
+
   test "every scenario's bars name metrics that it has and columns that there can be" do
     known = ~w(auto poll io_uring C System.cmd Port Exile sh) ++ ["in memory", "no copy"]
 

@@ -15,7 +15,7 @@ defmodule Bench.Bar do
 
     * `nil`: the figure itself is held to the limit
     * a column's name
-    * `{:best, columns}`: the best of these by its median
+    * `{:best, columns}`: the best of these by its median, if all of them took part
     * `:best_peer`: the best of other libraries and of what is built in; `{:best_peer, metric}` the one
       that is best in that metric
   """
@@ -110,7 +110,14 @@ defmodule Bench.Bar do
   end
 
   defp other(column, _metric, _rows, _metrics) when is_binary(column), do: {:ok, column}
-  defp other({:best, columns}, metric, rows, metrics), do: best(columns, metric, rows, metrics)
+  # The better of two is not known of one.
+  defp other({:best, columns}, metric, rows, metrics) do
+    case for(column <- columns, {:error, why} <- [cell(rows, metrics, column, metric)], do: why) do
+      [] -> best(columns, metric, rows, metrics)
+      [why | _] -> {:error, why}
+    end
+  end
+
   defp other(:best_peer, metric, rows, metrics), do: best(peers(rows), metric, rows, metrics)
   defp other({:best_peer, by}, _metric, rows, metrics), do: best(peers(rows), by, rows, metrics)
 

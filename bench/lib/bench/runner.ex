@@ -111,11 +111,9 @@ defmodule Bench.Runner do
   defp choose(columns, names, baseline),
     do: Enum.filter(columns, &(&1.name == baseline or &1.name in names))
 
-  # What holds for `:auto` everywhere is judged wherever it takes part beside what it chooses from.
+  # What holds for `:auto` everywhere is judged wherever it takes part; beside what it chooses from, or it says that it is not.
   defp bars(scenario, rows, metrics) do
-    names = Enum.map(rows, & &1.column)
-    chooses? = "auto" in names and Enum.any?(["poll", "io_uring"], &(&1 in names))
-    of_auto = if chooses?, do: Bar.of_auto(metrics), else: []
+    of_auto = if Enum.any?(rows, &(&1.column == "auto")), do: Bar.of_auto(metrics), else: []
     Enum.map(scenario.bars() ++ of_auto, &Bar.judge(&1, rows, metrics))
   end
 
