@@ -45,6 +45,7 @@
     X(slots)                                                                                       \
     X(slots_in_use)                                                                                \
     X(streams)                                                                                     \
+    X(ticking)                                                                                     \
     X(true)                                                                                        \
     X(turn)                                                                                        \
     X(undefined)                                                                                   \

@@ -34,6 +34,13 @@
 #define THIN_FIRST_US 1000000
 #define THIN_LAST_US  64000000
 
+/* A ring ticks, its reaper comes each millisecond and nothing wakes it in between, where that serves so many events each time and nobody waits
+ * who is in a hurry: whose waits are less than HURRY_US apart, which is who answers (docs/decisions/0019). Looked at once in so long. */
+#define TICK_EVENTS    2 /* in a millisecond */
+#define HURRY_US       4000
+#define PACE_US        1000000 /* longer pauses say no more */
+#define TICK_WINDOW_US 16000
+
 struct nr_ring_resource {
     struct nr_ring *ring;
 
@@ -41,6 +48,11 @@ struct nr_ring_resource {
     unsigned wakes;
     uint64_t events; /* when they were counted last */
     ErlNifTime rest_us;
+    ErlNifTime window;      /* when it began */
+    uint64_t window_events; /* before it */
+
+    _Atomic bool ticks;
+    _Atomic ErlNifTime hurried_at; /* microseconds */
 
     _Atomic ErlNifTime thin_until; /* enif_monotonic_time, microseconds */
 };
@@ -162,11 +174,26 @@ static void on_event(void *context, const struct nr_event *event)
         nr_handle_notify(env, &pid, ref);
 }
 
+/* How long after the last one its waits come. Who is in a hurry keeps its ring from ticking for a while. */
+static void note_pace(struct nr_handle *handle, struct nr_ring_resource *resource)
+{
+    ErlNifTime time = enif_monotonic_time(ERL_NIF_USEC);
+    uint64_t now = (uint64_t)time;
+    if (handle->waited_at != 0) {
+        uint64_t pause = now - handle->waited_at;
+        pause = pause < PACE_US ? pause : PACE_US;
+        handle->pace = handle->pace == 0 ? pause : (7 * handle->pace + pause) / 8;
+    }
+    handle->waited_at = now;
+    if (handle->pace < HURRY_US)
+        atomic_store_explicit(&resource->hurried_at, time, memory_order_relaxed);
+}
+
 static int ring_arm(ErlNifEnv *env, struct nr_handle *handle, const void *out, size_t out_length)
 {
     (void)env;
     if (!(atomic_load(&handle->holders) & NR_HOLDER_RING)) {
-        const struct nr_ring_resource *mine = my_ring();
+        struct nr_ring_resource *mine = my_ring();
         if (mine == NULL)
             return -ENOSYS;
         atomic_store(&handle->ring, mine);
@@ -198,6 +225,7 @@ static int ring_arm(ErlNifEnv *env, struct nr_handle *handle, const void *out, s
         return NR_RETRY;
     if (nr_stream_is_asleep(&handle->stream))
         nr_ring_wake(atomic_load(&handle->ring)->ring, &handle->stream);
+    note_pace(handle, atomic_load(&handle->ring));
     handle->stats.waits_io_uring++;
     return 0;
 }
@@ -212,8 +240,10 @@ static void ring_close(ErlNifEnv *env, struct nr_handle *handle)
 {
     /* A pending read is not closed under, it would swallow bytes: GONE comes after the last
      * completion, and only then is the descriptor closed. Fails only if GONE is already on its way. */
-    (void)nr_ring_remove(atomic_load(&handle->ring)->ring, &handle->stream);
-    nr_backend_ring_pass(env, handle);
+    struct nr_ring *ring = atomic_load(&handle->ring)->ring;
+    (void)nr_ring_remove(ring, &handle->stream);
+    if (nr_ring_pending(ring))
+        (void)nr_ring_harvest(ring, 64, on_event, env);
 }
 
 const struct nr_backend nr_backend_ring = {
@@ -238,7 +268,9 @@ bool nr_backend_ring_tells(struct nr_handle *handle)
 void nr_backend_ring_pass(ErlNifEnv *env, struct nr_handle *handle)
 {
     const struct nr_ring_resource *resource = atomic_load(&handle->ring);
-    if (resource != NULL && nr_ring_pending(resource->ring))
+    /* The next tick finds more. */
+    if (resource != NULL && !atomic_load_explicit(&resource->ticks, memory_order_relaxed) &&
+        nr_ring_pending(resource->ring))
         (void)nr_ring_harvest(resource->ring, 64, on_event, env);
 }
 
@@ -282,6 +314,33 @@ void nr_backend_choose(struct nr_handle *handle)
     }
 }
 
+/* Whether a tick would find enough, by what came since this window began, and nobody is in a hurry. */
+static bool may_tick(const struct nr_ring_resource *resource, uint64_t events)
+{
+    ErlNifTime now = enif_monotonic_time(ERL_NIF_USEC);
+    ErlNifTime age = now - resource->window;
+    ErlNifTime calm = now - atomic_load_explicit(&resource->hurried_at, memory_order_relaxed);
+    return calm > TICK_WINDOW_US &&
+           (events - resource->window_events) * 1000 >= (uint64_t)TICK_EVENTS * (uint64_t)age;
+}
+
+/* Once in a while: whether the ring ticks from now on. */
+static void set_ticking(struct nr_ring_resource *resource)
+{
+    struct nr_ring_info info;
+    ErlNifTime now = enif_monotonic_time(ERL_NIF_USEC);
+    if (now - resource->window < TICK_WINDOW_US)
+        return;
+    nr_ring_get_info(resource->ring, &info);
+    bool ticks = may_tick(resource, info.events);
+    resource->window = now;
+    resource->window_events = info.events;
+    if (ticks == atomic_load(&resource->ticks))
+        return;
+    atomic_store(&resource->ticks, ticks);
+    nr_ring_set_quiet(resource->ring, ticks);
+}
+
 /* How many events the last wakes of this ring's reaper were for; those that a passer-by served count, too:
  * they are what a ring is for. */
 static void weigh(struct nr_ring_resource *resource)
@@ -290,7 +349,8 @@ static void weigh(struct nr_ring_resource *resource)
     if (++resource->wakes < THIN_WAKES)
         return;
     nr_ring_get_info(resource->ring, &info);
-    bool thin = info.events - resource->events < (uint64_t)THIN_WAKES * THIN_EVENTS;
+    bool thin = info.events - resource->events < (uint64_t)THIN_WAKES * THIN_EVENTS &&
+                !may_tick(resource, info.events);
     resource->wakes = 0;
     resource->events = info.events;
     if (!thin) {
@@ -345,6 +405,10 @@ ERL_NIF_TERM nr_nif_rings_open(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
             resource->wakes = 0;
             resource->events = 0;
             resource->rest_us = 0;
+            resource->window = enif_monotonic_time(ERL_NIF_USEC);
+            resource->window_events = 0;
+            atomic_init(&resource->ticks, false);
+            atomic_init(&resource->hurried_at, resource->window);
             atomic_init(&resource->thin_until, INT64_MIN);
             rings[made] = resource; /* this reference is never released */
         }
@@ -369,9 +433,9 @@ static struct nr_ring_resource *get_ring(ErlNifEnv *env, ERL_NIF_TERM term)
     return NULL;
 }
 
-/* ring_harvest(ring) -> :ok | :more | :again | {:error, posix}. Called by the ring's reaper, which will
+/* ring_harvest(ring) -> :ok | :more | :soon | :again | {:error, posix}. Called by the ring's reaper, which will
  * get {:select, ring, :undefined, :ready_input} when there is more to do; :more asks it to come again
- * without waiting, :again (ERTS could not watch the eventfd) in a moment. After an error there is
+ * without waiting, :soon at the next tick, :again (ERTS could not watch the eventfd) in a moment. After an error there is
  * nothing to come for: the ring is broken, its streams wait by enif_select. */
 ERL_NIF_TERM nr_nif_ring_harvest(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
@@ -386,6 +450,9 @@ ERL_NIF_TERM nr_nif_ring_harvest(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
         return nr_atoms.more_;
     if (r < 0)
         return nr_term_error(env, r);
+    set_ticking(resource);
+    if (atomic_load(&resource->ticks))
+        return nr_atoms.soon_;
     if (enif_select(env, nr_ring_eventfd(resource->ring), ERL_NIF_SELECT_READ, resource, NULL,
                     nr_atoms.undefined_) < 0)
         return nr_atoms.again_;
@@ -393,15 +460,17 @@ ERL_NIF_TERM nr_nif_ring_harvest(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
 }
 
 /* rings_info() -> %{rings:, slots:, slots_in_use:, streams:, registered:, nowait_pipes:, harvests:,
- * enters:, fixed:, unfixed:, overflows:}, summed over the rings. */
+ * enters:, fixed:, unfixed:, overflows:, ticking:}, summed over the rings; ticking: how many tick. */
 ERL_NIF_TERM nr_nif_rings_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
     (void)argv;
     unsigned made = atomic_load(&rings_made);
     struct nr_ring_info sum = {.registered = made > 0, .nowait_pipes = made > 0};
+    unsigned ticking = 0;
     for (unsigned i = 0; i < made; i++) {
         struct nr_ring_info one;
+        ticking += atomic_load(&rings[i]->ticks);
         nr_ring_get_info(rings[i]->ring, &one);
         sum.slots += one.slots;
         sum.slots_in_use += one.slots_in_use;
@@ -417,7 +486,7 @@ ERL_NIF_TERM nr_nif_rings_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     const ERL_NIF_TERM keys[] = {
         nr_atoms.rings_,      nr_atoms.slots_,        nr_atoms.slots_in_use_, nr_atoms.streams_,
         nr_atoms.registered_, nr_atoms.nowait_pipes_, nr_atoms.harvests_,     nr_atoms.enters_,
-        nr_atoms.fixed_,      nr_atoms.unfixed_,      nr_atoms.overflows_,
+        nr_atoms.fixed_,      nr_atoms.unfixed_,      nr_atoms.overflows_,    nr_atoms.ticking_,
     };
     const ERL_NIF_TERM values[] = {
         enif_make_uint(env, made),
@@ -431,6 +500,7 @@ ERL_NIF_TERM nr_nif_rings_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
         enif_make_uint64(env, sum.fixed),
         enif_make_uint64(env, sum.unfixed),
         enif_make_uint64(env, sum.overflows),
+        enif_make_uint(env, ticking),
     };
     return nr_term_map(env, keys, values, sizeof(keys) / sizeof(keys[0]));
 }

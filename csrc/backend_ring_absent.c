@@ -89,10 +89,11 @@ ERL_NIF_TERM nr_nif_rings_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     const ERL_NIF_TERM keys[] = {
         nr_atoms.rings_,      nr_atoms.slots_,        nr_atoms.slots_in_use_, nr_atoms.streams_,
         nr_atoms.registered_, nr_atoms.nowait_pipes_, nr_atoms.harvests_,     nr_atoms.enters_,
-        nr_atoms.fixed_,      nr_atoms.unfixed_,      nr_atoms.overflows_,
+        nr_atoms.fixed_,      nr_atoms.unfixed_,      nr_atoms.overflows_,    nr_atoms.ticking_,
     };
     const ERL_NIF_TERM values[] = {
-        zero, zero, zero, zero, nr_atoms.false_, nr_atoms.false_, zero, zero, zero, zero, zero,
+        zero, zero, zero, zero, nr_atoms.false_, nr_atoms.false_, zero, zero,
+        zero, zero, zero, zero,
     };
     return nr_term_map(env, keys, values, sizeof(keys) / sizeof(keys[0]));
 }

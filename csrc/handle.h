@@ -118,8 +118,11 @@ struct nr_handle {
     struct nr_pipe_memory pipe;
 
     /* Where the stream is registered, or was last; read by passers-by. */
-    _Atomic(const struct nr_ring_resource *) ring;
+    _Atomic(struct nr_ring_resource *) ring;
     struct nr_stream stream;
+    uint64_t waited_at; /* on a ring, microseconds */
+    uint64_t
+        pace; /* between such waits, a mean of the last ones, microseconds; 0: there was one at most */
     struct nr_handle_stats stats;
 };
 

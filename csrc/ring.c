@@ -673,6 +673,8 @@ static void full_fence(void)
 
 static void mute(struct nr_ring *ring)
 {
+    if (ring->quiet)
+        return;
     (void)io_uring_cq_eventfd_toggle(&ring->uring, false); /* before 5.8: only more wakes */
     eventfd_t value;
     (void)eventfd_read(ring->eventfd, &value);
@@ -680,6 +682,8 @@ static void mute(struct nr_ring *ring)
 
 static void unmute(struct nr_ring *ring)
 {
+    if (ring->quiet)
+        return;
     (void)io_uring_cq_eventfd_toggle(&ring->uring, true);
     full_fence();
 }
@@ -741,6 +745,21 @@ int nr_ring_harvest(struct nr_ring *ring, unsigned limit, nr_event_fn *fn, void 
         if (atomic_load(&ring->again) == 0)
             return 0;
     }
+}
+
+void nr_ring_set_quiet(struct nr_ring *ring, bool quiet)
+{
+    pthread_mutex_lock(&ring->mutex);
+    if (quiet && !ring->quiet) {
+        mute(ring);
+        ring->quiet = true;
+    } else if (!quiet && ring->quiet) {
+        ring->quiet = false;
+        unmute(ring);
+        if (has_work(ring) || has_completions(ring))
+            (void)eventfd_write(ring->eventfd, 1);
+    }
+    pthread_mutex_unlock(&ring->mutex);
 }
 
 /* --- looks --------------------------------------------------------------------------------- */

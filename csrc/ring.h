@@ -121,6 +121,10 @@ void nr_ring_free(struct nr_ring *ring);
 /* The eventfd that becomes readable when completions wait. Owned by the ring. */
 int nr_ring_eventfd(const struct nr_ring *ring);
 
+/* Whether the eventfd is left alone: for who comes by the clock, and to whom it says nothing. Back again, it is readable if completions wait.
+ * Called by who harvests, not within a harvest. */
+void nr_ring_set_quiet(struct nr_ring *ring, bool quiet);
+
 /* Cheap look (no system call): completions wait, or a harvest was cut short. */
 bool nr_ring_pending(const struct nr_ring *ring);
 

@@ -43,6 +43,7 @@ struct nr_ring {
     struct nr_table table;
     struct nr_queue ready;
     struct nr_queue work;
+    bool quiet; /* the eventfd stays muted: nr_ring_set_quiet */
     unsigned streams;
     uint64_t harvests;
     uint64_t enters;

@@ -6,6 +6,9 @@ defmodule NetRunner.Reaper do
 
   use GenServer
 
+  # Where many events come of those who have time, it comes by the clock, and nothing wakes it.
+  @tick_ms 1
+
   # Where ERTS cannot tell it (no memory, no room for one more watch), it looks by itself this often.
   @unwatched_ms 10
 
@@ -34,6 +37,7 @@ defmodule NetRunner.Reaper do
     case NetRunner.Nif.ring_harvest(ring) do
       :ok -> :ok
       :more -> send(self(), :harvest)
+      :soon -> Process.send_after(self(), :harvest, @tick_ms)
       :again -> Process.send_after(self(), :harvest, @unwatched_ms)
       # The kernel refuses this ring for good; its streams wait by poll already.
       {:error, reason} -> NetRunner.Backend.ring_broke(reason)

@@ -713,6 +713,30 @@ START_TEST(wake_of_who_is_awake_does_nothing)
 }
 END_TEST
 
+START_TEST(quiet_eventfd_says_nothing_until_it_is_loud_again)
+{
+    /* Who comes by the clock finds all there is; who waits again is told of what came meanwhile. */
+    struct end *end = end_add(ring, NR_READ);
+    nr_ring_set_quiet(ring, true);
+    settle_and_arm(end);
+    put(end->peer, "a", 1);
+    ck_assert(!is_announced(ring));
+    harvest_once(ring);
+    ck_assert_uint_eq(end->data, 1);
+    settle_and_arm(end);
+    put(end->peer, "b", 1);
+    ck_assert(!is_announced(ring));
+    nr_ring_set_quiet(ring, false);
+    ck_assert(is_announced(ring));
+    harvest_until(ring, &end->data, 2);
+    settle_and_arm(end);
+    put(end->peer, "c", 1);
+    harvest_until(ring, &end->data, 3);
+    ck_assert_int_eq(memcmp(end->bytes, "abc", 3), 0);
+    end_remove(end);
+}
+END_TEST
+
 START_TEST(remove_while_asleep)
 {
     struct end *end = end_asleep();
@@ -1908,6 +1932,7 @@ static void add_behaviour(TCase *tcase)
     add_moving_test(tcase, bytes_of_before_the_wake_are_told);
     add_moving_test(tcase, hang_up_while_asleep_is_told);
     add_moving_test(tcase, wake_of_who_is_awake_does_nothing);
+    add_moving_test(tcase, quiet_eventfd_says_nothing_until_it_is_loud_again);
     tcase_add_test(tcase, remove_while_asleep);
     add_moving_test(tcase, wake_before_the_poll_has_ended);
     add_moving_test(tcase, demand_placed_while_it_falls_asleep_is_served);
