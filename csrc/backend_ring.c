@@ -41,6 +41,9 @@
 #define PACE_US        1000000 /* longer pauses say no more */
 #define TICK_WINDOW_US 16000
 
+/* In :auto all who have time move to the ring of a scheduler that sees so many of their waits, for so long after that a ring is not thin. */
+#define CROWD_US 100000
+
 struct nr_ring_resource {
     struct nr_ring *ring;
 
@@ -52,7 +55,8 @@ struct nr_ring_resource {
     uint64_t window_events; /* before it */
 
     _Atomic bool ticks;
-    _Atomic ErlNifTime hurried_at; /* microseconds */
+    _Atomic ErlNifTime hurried_at; /* microseconds: somebody in a hurry waited on it last */
+    _Atomic ErlNifTime crowded_at; /* its scheduler last saw as many waits as make it tick */
 
     _Atomic ErlNifTime thin_until; /* enif_monotonic_time, microseconds */
 };
@@ -67,6 +71,9 @@ struct recent {
     ErlNifTime since;
     const struct nr_handle *handles[AUTO_STREAMS];
     unsigned count;
+    ErlNifTime window; /* of waits of those who have time */
+    unsigned waits;
+    bool is_crowded; /* the last window was */
 };
 
 static _Thread_local int thread_index = -1;
@@ -174,19 +181,9 @@ static void on_event(void *context, const struct nr_event *event)
         nr_handle_notify(env, &pid, ref);
 }
 
-/* How long after the last one its waits come. Who is in a hurry keeps its ring from ticking for a while. */
-static void note_pace(struct nr_handle *handle, struct nr_ring_resource *resource)
+static bool is_hurried(const struct nr_handle *handle)
 {
-    ErlNifTime time = enif_monotonic_time(ERL_NIF_USEC);
-    uint64_t now = (uint64_t)time;
-    if (handle->waited_at != 0) {
-        uint64_t pause = now - handle->waited_at;
-        pause = pause < PACE_US ? pause : PACE_US;
-        handle->pace = handle->pace == 0 ? pause : (7 * handle->pace + pause) / 8;
-    }
-    handle->waited_at = now;
-    if (handle->pace < HURRY_US)
-        atomic_store_explicit(&resource->hurried_at, time, memory_order_relaxed);
+    return handle->pace < HURRY_US;
 }
 
 static int ring_arm(ErlNifEnv *env, struct nr_handle *handle, const void *out, size_t out_length)
@@ -225,7 +222,9 @@ static int ring_arm(ErlNifEnv *env, struct nr_handle *handle, const void *out, s
         return NR_RETRY;
     if (nr_stream_is_asleep(&handle->stream))
         nr_ring_wake(atomic_load(&handle->ring)->ring, &handle->stream);
-    note_pace(handle, atomic_load(&handle->ring));
+    if (is_hurried(handle))
+        atomic_store_explicit(&atomic_load(&handle->ring)->hurried_at,
+                              enif_monotonic_time(ERL_NIF_USEC), memory_order_relaxed);
     handle->stats.waits_io_uring++;
     return 0;
 }
@@ -274,9 +273,8 @@ void nr_backend_ring_pass(ErlNifEnv *env, struct nr_handle *handle)
         (void)nr_ring_harvest(resource->ring, 64, on_event, env);
 }
 
-static bool is_busy_scheduler(const struct nr_handle *handle)
+static bool is_busy_scheduler(const struct nr_handle *handle, ErlNifTime now)
 {
-    ErlNifTime now = enif_monotonic_time(ERL_NIF_USEC);
     /* Erlang's monotonic time is negative at first, `since` is 0: that is no window either. */
     if (now - recent.since > AUTO_WINDOW_US || now < recent.since) {
         recent.since = now;
@@ -295,20 +293,61 @@ static bool is_thin(const struct nr_ring_resource *resource)
     return enif_monotonic_time(ERL_NIF_USEC) < atomic_load(&resource->thin_until);
 }
 
+/* How long after the last one its waits come. */
+static void note_pace(struct nr_handle *handle, ErlNifTime time)
+{
+    uint64_t now = (uint64_t)time;
+    if (handle->waited_at != 0) {
+        uint64_t pause = now - handle->waited_at;
+        pause = pause < PACE_US ? pause : PACE_US;
+        handle->pace = handle->pace == 0 ? pause : (7 * handle->pace + pause) / 8;
+    }
+    handle->waited_at = now;
+}
+
+/* Whether this scheduler sees so many waits of those who have time that its ring would tick. */
+static bool is_crowded(struct nr_ring_resource *mine, bool has_time, ErlNifTime now)
+{
+    ErlNifTime age = now - recent.window;
+    if (age < 0 || age >= TICK_WINDOW_US) {
+        recent.is_crowded =
+            age > 0 && (uint64_t)recent.waits * 1000 >= (uint64_t)TICK_EVENTS * (uint64_t)age;
+        recent.window = now;
+        recent.waits = 0;
+        if (recent.is_crowded) {
+            atomic_store(&mine->crowded_at, now);
+            atomic_store(&mine->thin_until, INT64_MIN);
+        }
+    }
+    recent.waits += has_time;
+    return recent.is_crowded;
+}
+
+static void leave_ring(struct nr_handle *handle)
+{
+    /* No demand is placed: of this stream only GONE can come now. */
+    handle->backend = &nr_backend_poll;
+    handle->leaving = nr_ring_remove(atomic_load(&handle->ring)->ring, &handle->stream) == 0;
+    handle->stats.moves_back++;
+}
+
 void nr_backend_choose(struct nr_handle *handle)
 {
+    if (handle->mode == NR_MODE_POLL || !nr_backend_ring_usable())
+        return;
+    ErlNifTime now = enif_monotonic_time(ERL_NIF_USEC);
+    note_pace(handle, now);
     if (handle->mode != NR_MODE_AUTO)
         return;
+    struct nr_ring_resource *mine = my_ring();
+    bool has_time = !is_hurried(handle);
+    bool crowded = is_crowded(mine, has_time, now);
     if (handle->backend == &nr_backend_ring) {
         const struct nr_ring_resource *resource = atomic_load(&handle->ring);
-        if (resource == NULL || !is_thin(resource))
-            return;
-        /* No demand is placed: of this stream only GONE can come now. */
-        handle->backend = &nr_backend_poll;
-        handle->leaving = nr_ring_remove(resource->ring, &handle->stream) == 0;
-        handle->stats.moves_back++;
-    } else if (handle->stats.waits_poll > 0 && !handle->leaving && nr_backend_ring_usable() &&
-               is_busy_scheduler(handle) && !is_thin(my_ring())) {
+        if (resource != NULL && (is_thin(resource) || (crowded && !has_time)))
+            leave_ring(handle);
+    } else if (handle->stats.waits_poll > 0 && !handle->leaving && !is_thin(mine) &&
+               (crowded ? has_time : is_busy_scheduler(handle, now))) {
         handle->backend = &nr_backend_ring;
         handle->stats.moves++;
     }
@@ -322,6 +361,12 @@ static bool may_tick(const struct nr_ring_resource *resource, uint64_t events)
     ErlNifTime calm = now - atomic_load_explicit(&resource->hurried_at, memory_order_relaxed);
     return calm > TICK_WINDOW_US &&
            (events - resource->window_events) * 1000 >= (uint64_t)TICK_EVENTS * (uint64_t)age;
+}
+
+/* Whether those who have time are only on their way to it, perhaps. */
+static bool was_crowded(const struct nr_ring_resource *resource)
+{
+    return enif_monotonic_time(ERL_NIF_USEC) - atomic_load(&resource->crowded_at) < CROWD_US;
 }
 
 /* Once in a while: whether the ring ticks from now on. */
@@ -350,7 +395,7 @@ static void weigh(struct nr_ring_resource *resource)
         return;
     nr_ring_get_info(resource->ring, &info);
     bool thin = info.events - resource->events < (uint64_t)THIN_WAKES * THIN_EVENTS &&
-                !may_tick(resource, info.events);
+                !may_tick(resource, info.events) && !was_crowded(resource);
     resource->wakes = 0;
     resource->events = info.events;
     if (!thin) {
@@ -409,6 +454,7 @@ ERL_NIF_TERM nr_nif_rings_open(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
             resource->window_events = 0;
             atomic_init(&resource->ticks, false);
             atomic_init(&resource->hurried_at, resource->window);
+            atomic_init(&resource->crowded_at, resource->window - CROWD_US);
             atomic_init(&resource->thin_until, INT64_MIN);
             rings[made] = resource; /* this reference is never released */
         }
