@@ -120,9 +120,9 @@ struct nr_handle {
     /* Where the stream is registered, or was last; read by passers-by. */
     _Atomic(struct nr_ring_resource *) ring;
     struct nr_stream stream;
-    uint64_t waited_at; /* on a ring, microseconds */
-    uint64_t
-        pace; /* between such waits, a mean of the last ones, microseconds; 0: there was one at most */
+    /* Microseconds; nobody notes it of a handle that is to wait by poll. */
+    uint64_t waited_at; /* last */
+    uint64_t pace; /* from wait to wait, the mean of the last ones; 0: there were not two yet */
     struct nr_handle_stats stats;
 };
 

@@ -997,6 +997,20 @@ defmodule NetRunner.DaemonTest do
       assert D.alive?(d)
     end
 
+    on_backends "because it was not ready stays so, whatever the command says while it is stopped" do
+      script = "trap 'echo up; exit' TERM; while :; do sleep 0.05; done"
+
+      opts = [
+        cmd: ["sh", "-c", script],
+        ready: {:output, "up"},
+        ready_timeout: 300,
+        backend: backend
+      ]
+
+      assert D.start_link(opts) == {:error, :timeout}
+      refute_received {:EXIT, _daemon, _reason}
+    end
+
     test "does not end a caller that traps no exits, and leaves nothing in its mailbox" do
       {pid, monitor} =
         spawn_monitor(fn ->

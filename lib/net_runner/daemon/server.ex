@@ -145,8 +145,11 @@ defmodule NetRunner.Daemon.Server do
   def handle_info({:launched, reader, result}, %{reader: reader, phase: :launching} = state),
     do: result |> launched(state) |> next()
 
-  def handle_info({:ready, reader}, %{reader: reader, phase: :readying, exit: nil} = state),
-    do: state |> disarm() |> up() |> next()
+  def handle_info(
+        {:ready, reader},
+        %{reader: reader, phase: :readying, exit: nil, leaving: nil} = state
+      ),
+      do: state |> disarm() |> up() |> next()
 
   def handle_info({:answer, pid, answer}, %{asked: {pid, what}} = state) do
     drop_link(pid)
