@@ -98,6 +98,9 @@ defmodule Bench.Scenarios.ManyStreams1000 do
   @impl true
   def sizes(:full), do: %{streams: 1000, message: 1024, every_us: 100_000, window_ms: 2000}
   def sizes(:quick), do: %{streams: 50, message: 1024, every_us: 100_000, window_ms: 300}
+
+  @impl true
+  def bars, do: Bench.Scenarios.ManyStreams.bars_of_ring()
 end
 
 defmodule Bench.Scenarios.Paced1000 do
