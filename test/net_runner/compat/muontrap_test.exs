@@ -544,7 +544,8 @@ defmodule NetRunner.Compat.MuonTrapTest do
       spec = Daemon.child_spec(["sleep", ["60"], [env: [{"TOKEN", "secret"}], log_output: :info]])
       refute inspect(spec) =~ "secret"
       assert {:ok, daemon} = apply(Daemon, :start_link, elem(spec.start, 2))
-      assert "TOKEN=secret" in environ(Daemon.os_pid(daemon))
+      # Its environment can be looked at a moment after execve is known to have worked.
+      eventually("it has it", fn -> "TOKEN=secret" in environ(Daemon.os_pid(daemon)) end)
       GenServer.stop(daemon)
     end
   end
