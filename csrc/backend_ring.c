@@ -224,7 +224,7 @@ static int ring_arm(ErlNifEnv *env, struct nr_handle *handle, const void *out, s
         nr_ring_wake(atomic_load(&handle->ring)->ring, &handle->stream);
     if (is_hurried(handle))
         atomic_store_explicit(&atomic_load(&handle->ring)->hurried_at,
-                              enif_monotonic_time(ERL_NIF_USEC), memory_order_relaxed);
+                              (ErlNifTime)handle->waited_at, memory_order_relaxed);
     handle->stats.waits_io_uring++;
     return 0;
 }
@@ -235,14 +235,20 @@ static int ring_cancel(ErlNifEnv *env, struct nr_handle *handle)
     return nr_stream_disarm(&handle->stream) ? 0 : NR_PENDING;
 }
 
+/* What somebody else than the reaper does for it. */
+static void harvest_pending(ErlNifEnv *env, struct nr_ring *ring)
+{
+    if (nr_ring_pending(ring))
+        (void)nr_ring_harvest(ring, 64, on_event, env);
+}
+
 static void ring_close(ErlNifEnv *env, struct nr_handle *handle)
 {
     /* A pending read is not closed under, it would swallow bytes: GONE comes after the last
      * completion, and only then is the descriptor closed. Fails only if GONE is already on its way. */
     struct nr_ring *ring = atomic_load(&handle->ring)->ring;
     (void)nr_ring_remove(ring, &handle->stream);
-    if (nr_ring_pending(ring))
-        (void)nr_ring_harvest(ring, 64, on_event, env);
+    harvest_pending(env, ring);
 }
 
 const struct nr_backend nr_backend_ring = {
@@ -268,9 +274,8 @@ void nr_backend_ring_pass(ErlNifEnv *env, struct nr_handle *handle)
 {
     const struct nr_ring_resource *resource = atomic_load(&handle->ring);
     /* The next tick finds more. */
-    if (resource != NULL && !atomic_load_explicit(&resource->ticks, memory_order_relaxed) &&
-        nr_ring_pending(resource->ring))
-        (void)nr_ring_harvest(resource->ring, 64, on_event, env);
+    if (resource != NULL && !atomic_load_explicit(&resource->ticks, memory_order_relaxed))
+        harvest_pending(env, resource->ring);
 }
 
 static bool is_busy_scheduler(const struct nr_handle *handle, ErlNifTime now)
@@ -288,9 +293,15 @@ static bool is_busy_scheduler(const struct nr_handle *handle, ErlNifTime now)
     return recent.count == AUTO_STREAMS;
 }
 
-static bool is_thin(const struct nr_ring_resource *resource)
+static bool is_thin(const struct nr_ring_resource *resource, ErlNifTime now)
 {
-    return enif_monotonic_time(ERL_NIF_USEC) < atomic_load(&resource->thin_until);
+    return now < atomic_load(&resource->thin_until);
+}
+
+/* Whether so many in so long are worth a tick. */
+static bool are_many(uint64_t events, ErlNifTime us)
+{
+    return events * 1000 >= (uint64_t)TICK_EVENTS * (uint64_t)us;
 }
 
 /* How long after the last one its waits come. */
@@ -310,8 +321,7 @@ static bool is_crowded(struct nr_ring_resource *mine, bool has_time, ErlNifTime 
 {
     ErlNifTime age = now - recent.window;
     if (age < 0 || age >= TICK_WINDOW_US) {
-        recent.is_crowded =
-            age > 0 && (uint64_t)recent.waits * 1000 >= (uint64_t)TICK_EVENTS * (uint64_t)age;
+        recent.is_crowded = age > 0 && are_many(recent.waits, age);
         recent.window = now;
         recent.waits = 0;
         if (recent.is_crowded) {
@@ -344,9 +354,9 @@ void nr_backend_choose(struct nr_handle *handle)
     bool crowded = is_crowded(mine, has_time, now);
     if (handle->backend == &nr_backend_ring) {
         const struct nr_ring_resource *resource = atomic_load(&handle->ring);
-        if (resource != NULL && (is_thin(resource) || (crowded && !has_time)))
+        if (resource != NULL && (is_thin(resource, now) || (crowded && !has_time)))
             leave_ring(handle);
-    } else if (handle->stats.waits_poll > 0 && !handle->leaving && !is_thin(mine) &&
+    } else if (handle->stats.waits_poll > 0 && !handle->leaving && !is_thin(mine, now) &&
                (crowded ? has_time : is_busy_scheduler(handle, now))) {
         handle->backend = &nr_backend_ring;
         handle->stats.moves++;
@@ -354,30 +364,27 @@ void nr_backend_choose(struct nr_handle *handle)
 }
 
 /* Whether a tick would find enough, by what came since this window began, and nobody is in a hurry. */
-static bool may_tick(const struct nr_ring_resource *resource, uint64_t events)
+static bool may_tick(const struct nr_ring_resource *resource, uint64_t events, ErlNifTime now)
 {
-    ErlNifTime now = enif_monotonic_time(ERL_NIF_USEC);
-    ErlNifTime age = now - resource->window;
     ErlNifTime calm = now - atomic_load_explicit(&resource->hurried_at, memory_order_relaxed);
     return calm > TICK_WINDOW_US &&
-           (events - resource->window_events) * 1000 >= (uint64_t)TICK_EVENTS * (uint64_t)age;
+           are_many(events - resource->window_events, now - resource->window);
 }
 
 /* Whether those who have time are only on their way to it, perhaps. */
-static bool was_crowded(const struct nr_ring_resource *resource)
+static bool was_crowded(const struct nr_ring_resource *resource, ErlNifTime now)
 {
-    return enif_monotonic_time(ERL_NIF_USEC) - atomic_load(&resource->crowded_at) < CROWD_US;
+    return now - atomic_load(&resource->crowded_at) < CROWD_US;
 }
 
 /* Once in a while: whether the ring ticks from now on. */
-static void set_ticking(struct nr_ring_resource *resource)
+static void set_ticking(struct nr_ring_resource *resource, ErlNifTime now)
 {
     struct nr_ring_info info;
-    ErlNifTime now = enif_monotonic_time(ERL_NIF_USEC);
     if (now - resource->window < TICK_WINDOW_US)
         return;
     nr_ring_get_info(resource->ring, &info);
-    bool ticks = may_tick(resource, info.events);
+    bool ticks = may_tick(resource, info.events, now);
     resource->window = now;
     resource->window_events = info.events;
     if (ticks == atomic_load(&resource->ticks))
@@ -388,14 +395,14 @@ static void set_ticking(struct nr_ring_resource *resource)
 
 /* How many events the last wakes of this ring's reaper were for; those that a passer-by served count, too:
  * they are what a ring is for. */
-static void weigh(struct nr_ring_resource *resource)
+static void weigh(struct nr_ring_resource *resource, ErlNifTime now)
 {
     struct nr_ring_info info;
     if (++resource->wakes < THIN_WAKES)
         return;
     nr_ring_get_info(resource->ring, &info);
     bool thin = info.events - resource->events < (uint64_t)THIN_WAKES * THIN_EVENTS &&
-                !may_tick(resource, info.events) && !was_crowded(resource);
+                !may_tick(resource, info.events, now) && !was_crowded(resource, now);
     resource->wakes = 0;
     resource->events = info.events;
     if (!thin) {
@@ -405,7 +412,7 @@ static void weigh(struct nr_ring_resource *resource)
     resource->rest_us = resource->rest_us == 0 ? THIN_FIRST_US : 2 * resource->rest_us;
     if (resource->rest_us > THIN_LAST_US)
         resource->rest_us = THIN_LAST_US;
-    atomic_store(&resource->thin_until, enif_monotonic_time(ERL_NIF_USEC) + resource->rest_us);
+    atomic_store(&resource->thin_until, now + resource->rest_us);
 }
 
 const struct nr_backend *nr_backend_first(enum nr_mode mode)
@@ -490,13 +497,14 @@ ERL_NIF_TERM nr_nif_ring_harvest(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     if (resource == NULL)
         return enif_make_badarg(env);
     int r = nr_ring_harvest(resource->ring, 256, on_event, env);
-    weigh(resource);
+    ErlNifTime now = enif_monotonic_time(ERL_NIF_USEC);
+    weigh(resource, now);
     (void)enif_consume_timeslice(env, 10);
     if (r == NR_RING_MORE)
         return nr_atoms.more_;
     if (r < 0)
         return nr_term_error(env, r);
-    set_ticking(resource);
+    set_ticking(resource, now);
     if (atomic_load(&resource->ticks))
         return nr_atoms.soon_;
     if (enif_select(env, nr_ring_eventfd(resource->ring), ERL_NIF_SELECT_READ, resource, NULL,

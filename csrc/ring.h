@@ -147,16 +147,16 @@ static inline void nr_stream_begin(struct nr_stream *stream)
     atomic_store(&stream->ready, 0U);
 }
 
-/* Whether an edge, and with it an event for who has armed, will tell of the next bytes in a pipe that was found empty. */
-static inline bool nr_stream_will_tell(struct nr_stream *stream)
-{
-    return atomic_load(&stream->hung) == 0 && atomic_load(&stream->asleep) == 0;
-}
-
 /* Whether nr_ring_wake is due: to be asked after each arm that gave true. */
 static inline bool nr_stream_is_asleep(struct nr_stream *stream)
 {
     return atomic_load(&stream->asleep) != 0;
+}
+
+/* Whether an edge, and with it an event for who has armed, will tell of the next bytes in a pipe that was found empty. */
+static inline bool nr_stream_will_tell(struct nr_stream *stream)
+{
+    return atomic_load(&stream->hung) == 0 && !nr_stream_is_asleep(stream);
 }
 
 /* After EAGAIN: places a demand. true: armed (or already taken), one event will come. false: an

@@ -594,7 +594,7 @@ START_TEST(edge_during_the_read_is_not_lost)
 }
 END_TEST
 
-/* --- asleep ------------------------------------------------------------------------------- */
+/* --- asleep, and quiet -------------------------------------------------------------------- */
 
 /* One edge of which its owner hears nothing: it reads without waiting. */
 static void edge_unheeded(struct end *end)
@@ -615,6 +615,25 @@ static struct end *end_asleep(void)
     }
     ck_assert(nr_stream_is_asleep(&end->stream));
     return end;
+}
+
+/* Its next harvest finds the edge that makes it fall asleep. */
+static struct end *end_nearly_asleep(void)
+{
+    struct end *end = end_add(ring, NR_READ);
+    for (unsigned i = 0; i < 15; i++)
+        edge_unheeded(end);
+    put(end->peer, "x", 1);
+    wait_announced(ring);
+    return end;
+}
+
+/* The byte that it waits for, its n-th event of this kind. */
+static void wait_for_byte(struct end *end, const char *byte, unsigned n)
+{
+    settle_and_arm(end);
+    put(end->peer, byte, 1);
+    harvest_until(ring, &end->data, n);
 }
 
 static void settle_arm_and_wake(struct end *end)
@@ -649,9 +668,7 @@ START_TEST(who_waits_now_and_then_stays_awake)
     for (unsigned i = 1; i <= 4; i++) {
         for (unsigned j = 0; j < 15; j++)
             edge_unheeded(end);
-        settle_and_arm(end);
-        put(end->peer, "x", 1);
-        harvest_until(ring, &end->data, i);
+        wait_for_byte(end, "x", i);
         ck_assert(!nr_stream_is_asleep(&end->stream));
     }
     end_remove(end);
@@ -665,9 +682,7 @@ START_TEST(who_arms_and_wakes_is_told)
     settle_arm_and_wake(end);
     put(end->peer, "a", 1);
     harvest_until(ring, &end->data, 1);
-    settle_and_arm(end);
-    put(end->peer, "b", 1);
-    harvest_until(ring, &end->data, 2);
+    wait_for_byte(end, "b", 2);
     ck_assert_int_eq(memcmp(end->bytes, "ab", 2), 0);
     end_remove(end);
 }
@@ -729,9 +744,7 @@ START_TEST(quiet_eventfd_says_nothing_until_it_is_loud_again)
     nr_ring_set_quiet(ring, false);
     ck_assert(is_announced(ring));
     harvest_until(ring, &end->data, 2);
-    settle_and_arm(end);
-    put(end->peer, "c", 1);
-    harvest_until(ring, &end->data, 3);
+    wait_for_byte(end, "c", 3);
     ck_assert_int_eq(memcmp(end->bytes, "abc", 3), 0);
     end_remove(end);
 }
@@ -747,11 +760,7 @@ END_TEST
 START_TEST(wake_before_the_poll_has_ended)
 {
     /* The cancellation could not go. It goes later, beside the wake, and the poll is made again. */
-    struct end *end = end_add(ring, NR_READ);
-    for (unsigned i = 0; i < 15; i++)
-        edge_unheeded(end);
-    put(end->peer, "x", 1);
-    wait_announced(ring);
+    struct end *end = end_nearly_asleep();
     seam.submit_error = -EAGAIN;
     seam.submit_refused = 1000;
     ck_assert_int_eq(nr_ring_harvest(ring, 0, on_event, NULL), NR_RING_MORE);
@@ -776,11 +785,7 @@ static void hook_arm(void)
 
 START_TEST(demand_placed_while_it_falls_asleep_is_served)
 {
-    struct end *end = end_add(ring, NR_READ);
-    for (unsigned i = 0; i < 15; i++)
-        edge_unheeded(end);
-    put(end->peer, "x", 1);
-    wait_announced(ring);
+    struct end *end = end_nearly_asleep();
     hooked = end;
     take(end->stream.fd, 1);
     seam.before_submit = hook_arm; /* of the cancellation */

@@ -200,12 +200,8 @@ defmodule NetRunner.DataTest do
 
   # In another BEAM: rings have a past.
   defp auto(what) do
-    beam =
-      OtherBeam.start(
-        "IO.puts(:up); IO.puts(inspect(NetRunner.Test.Auto.#{what}(), limit: :infinity)); Process.sleep(:infinity)"
-      )
-
-    {counts, []} = beam |> OtherBeam.read_line(60_000) |> Code.eval_string()
+    line = OtherBeam.inspected("NetRunner.Test.Auto.#{what}()", 60_000)
+    {counts, []} = Code.eval_string(line)
     counts
   end
 

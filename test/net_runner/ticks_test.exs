@@ -7,10 +7,8 @@ defmodule NetRunner.TicksTest do
   @moduletag :io_uring
 
   # With one scheduler, and so one ring.
-  defp beam(what) do
-    code = "IO.puts(:up); IO.inspect(NetRunner.Test.Ticks.#{what}()); Process.sleep(:infinity)"
-    code |> OtherBeam.start(["env", "ERL_FLAGS=+S 1"]) |> OtherBeam.read_line(90_000)
-  end
+  defp beam(what),
+    do: OtherBeam.inspected("NetRunner.Test.Ticks.#{what}()", 90_000, ["env", "ERL_FLAGS=+S 1"])
 
   test "a ring ticks while many who have time wait, and all they were sent comes; then it is told again" do
     assert beam(:served) == ":ok"

@@ -144,6 +144,15 @@ defmodule NetRunner.Test.OtherBeam do
     end
   end
 
+  @doc "The line that another BEAM prints for the value of an expression. It stays until its port closes."
+  def inspected(expression, ms, launcher \\ []) do
+    # Where it ended by itself, its end could overtake the line.
+    code =
+      "IO.puts(:up); IO.puts(inspect(#{expression}, limit: :infinity)); Process.sleep(:infinity)"
+
+    code |> start(launcher) |> read_line(ms)
+  end
+
   @doc "Gives it a line to read."
   def tell(%{port: port}, line \\ ""), do: Port.command(port, [line, ?\n])
 
