@@ -32,6 +32,7 @@
     X(ops)                                                                                         \
     X(overflows)                                                                                   \
     X(pending)                                                                                     \
+    X(later)                                                                                       \
     X(soon)                                                                                        \
     X(pipe_bytes)                                                                                  \
     X(pipe_refused)                                                                                \

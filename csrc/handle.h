@@ -20,6 +20,7 @@
 #ifndef NR_HANDLE_H
 #define NR_HANDLE_H
 
+#include "coalesce.h"
 #include "patience.h"
 #include "pipes.h"
 #include "ring.h"
@@ -114,6 +115,7 @@ struct nr_handle {
 
     bool small; /* the last read was: the next is done without a large binary */
     struct nr_patience patience;
+    struct nr_coalesce coalesce; /* of a pipe that patient reads are for */
     unsigned fulls; /* full reads, or writes that met a full pipe, in a row */
     struct nr_pipe_memory pipe;
 

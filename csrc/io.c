@@ -125,9 +125,11 @@ static ERL_NIF_TERM failure(ErlNifEnv *env, int r)
     return nr_term_error(env, r);
 }
 
-/* Beside the results of wait_for: others go first, for one round of the run queue or until the caller's turn comes. */
+/* Beside the results of wait_for: others go first, for one round of the run queue or until the caller's turn comes; or more is
+ * to come together first. */
 #define SOON      4
 #define NEXT_TURN 5
+#define LATER     6
 
 /* The answer after the last try at a wait, r: a pipe that was ready each time is looked at again
  * through the caller's mailbox, so that a call stays short. */
@@ -140,6 +142,8 @@ static ERL_NIF_TERM waits(ErlNifEnv *env, int r, ERL_NIF_TERM ref)
         return nr_atoms.soon_;
     if (r == NEXT_TURN)
         return nr_atoms.turn_;
+    if (r == LATER)
+        return nr_atoms.later_;
     if (r == NR_RETRY)
         nr_handle_notify(env, enif_self(env, &self), ref);
     return nr_atoms.again_;
@@ -187,6 +191,7 @@ static uint64_t now_us(void)
 static void learn_from_read(struct nr_handle *handle, size_t asked, size_t got)
 {
     handle->small = got < COPY_MAX;
+    nr_coalesce_read(&handle->coalesce, got);
     /* The clock is asked where it says something. */
     nr_patience_answered(&handle->patience, handle->patience.waiting ? now_us() : 0);
     if (got < asked || got < READ_MAX) {
@@ -263,6 +268,13 @@ static bool is_known_empty(struct nr_handle *handle)
                                                : !handle->patience.quick;
 }
 
+/* What a caller is prepared for, beside a wait for the pipe. */
+enum manner {
+    LOOKS,       /* nothing: it looks, and waits */
+    COALESCES,   /* that it is to come back in a millisecond */
+    TAKES_TURNS, /* and that others go first, and that it waits without having looked */
+};
+
 /* In a crowd, whether others go first: 0, SOON or NEXT_TURN. That costs less than a wait for the pipe, and finds more there. */
 static int give_way(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref, bool is_empty,
                     struct nr_after_read *after)
@@ -286,17 +298,38 @@ static int give_way(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref, 
     return 0;
 }
 
-/* The pipe is empty. SOON (no ring's stream is, unless there is a crowd: those have their own way of being found ready), NEXT_TURN, or as
+/* Whether a fast stream's pieces come together first, in a pipe that has room for them. */
+static bool comes_later(struct nr_handle *handle, uint64_t now)
+{
+    if (handle->terminal || handle->finished || !nr_coalesce_empty(&handle->coalesce, now))
+        return false;
+    while (handle->pipe.now < nr_coalesce_room(&handle->coalesce)) {
+        if (!nr_handle_grow_pipe(handle)) {
+            nr_coalesce_give_up(&handle->coalesce, now);
+            return false;
+        }
+    }
+    nr_turns_ends(&handle->turn);
+    handle->emptied = handle->small = false;
+    return true;
+}
+
+/* The pipe is empty. SOON (no ring's stream is, unless there is a crowd: those have their own way of being found ready), NEXT_TURN, LATER, or as
  * wait_for. */
-static int empty(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref,
+static int empty(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref, enum manner manner,
                  struct nr_after_read *after)
 {
     int r = give_way(env, handle, ref, true, after);
     if (r != 0)
         return r;
-    if (after != NULL && handle->backend == &nr_backend_poll &&
-        nr_patience_look_again(&handle->patience, now_us()))
-        return SOON;
+    if (manner != LOOKS) {
+        uint64_t now = now_us();
+        if (comes_later(handle, now))
+            return LATER;
+        if (manner == TAKES_TURNS && handle->backend == &nr_backend_poll &&
+            nr_patience_look_again(&handle->patience, now))
+            return SOON;
+    }
     nr_turns_ends(&handle->turn);
     return wait_for(env, handle, ref, NULL, 0);
 }
@@ -314,9 +347,9 @@ static ssize_t read_few(struct nr_handle *handle, unsigned char few[static COPY_
     return n > 0 || n == -EAGAIN ? n : 0;
 }
 
-/* `after`: of a patient read; NULL for one that takes no turns, and looks before it waits. */
+/* `after`: of one that takes turns, else NULL. */
 static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t max,
-                                ERL_NIF_TERM ref, struct nr_after_read *after)
+                                ERL_NIF_TERM ref, enum manner manner, struct nr_after_read *after)
 {
     int r = enter(env, handle, ref);
     if (r == NR_PENDING)
@@ -334,7 +367,7 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
     if (handle->has_late && handle->emptied && handle->unread == NULL)
         return give_late(env, handle, max, after);
     if (after != NULL && is_known_empty(handle)) {
-        r = empty(env, handle, ref, after);
+        r = empty(env, handle, ref, manner, after);
         handle->unseen = r == 0 && handle->backend == &nr_backend_ring;
         if (handle->unseen)
             return nr_atoms.unsure_;
@@ -347,7 +380,7 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
     if (got_few > 0)
         return given(env, handle, copied(env, few, (size_t)got_few), (size_t)got_few, after);
     if (got_few < 0) {
-        r = empty(env, handle, ref, after);
+        r = empty(env, handle, ref, manner, after);
         if (r != NR_RETRY)
             return waits(env, r, ref);
     }
@@ -387,7 +420,7 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
             enif_release_binary(&binary);
             return n == -EAGAIN ? nr_atoms.eof_ : failure(env, (int)n);
         }
-        r = empty(env, handle, ref, after);
+        r = empty(env, handle, ref, manner, after);
         if (r != NR_RETRY)
             break;
     }
@@ -395,7 +428,7 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
     return waits(env, r, ref);
 }
 
-static ERL_NIF_TERM read_call(ErlNifEnv *env, const ERL_NIF_TERM argv[], bool patiently)
+static ERL_NIF_TERM read_call(ErlNifEnv *env, const ERL_NIF_TERM argv[], enum manner manner)
 {
     ErlNifUInt64 max;
     struct nr_handle *handle = nr_handle_get(env, argv[0]);
@@ -405,7 +438,7 @@ static ERL_NIF_TERM read_call(ErlNifEnv *env, const ERL_NIF_TERM argv[], bool pa
     struct nr_after_read after = {.lets_in = false};
     enif_mutex_lock(handle->mutex);
     ERL_NIF_TERM result = read_locked(env, handle, max < READ_MAX ? (size_t)max : READ_MAX, argv[2],
-                                      patiently ? &after : NULL);
+                                      manner, manner == TAKES_TURNS ? &after : NULL);
     enif_mutex_unlock(handle->mutex);
     nr_turns_after_read(env, &after);
     nr_backend_ring_pass(env, handle);
@@ -415,13 +448,19 @@ static ERL_NIF_TERM read_call(ErlNifEnv *env, const ERL_NIF_TERM argv[], bool pa
 ERL_NIF_TERM nr_nif_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
-    return read_call(env, argv, false);
+    return read_call(env, argv, LOOKS);
+}
+
+ERL_NIF_TERM nr_nif_read_coalescing(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return read_call(env, argv, COALESCES);
 }
 
 ERL_NIF_TERM nr_nif_read_patiently(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
-    return read_call(env, argv, true);
+    return read_call(env, argv, TAKES_TURNS);
 }
 
 static ERL_NIF_TERM wrote(ErlNifEnv *env, struct nr_handle *handle, size_t n)

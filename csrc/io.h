@@ -11,6 +11,10 @@
  * :again: nothing yet; {ref, :ready} will come, then call again. At most 64 KiB per call. */
 ERL_NIF_TERM nr_nif_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
+/* read_coalescing(handle, max, ref): the same, or
+ * :later, from a pipe that is empty now and fills fast (coalesce.h): call again in a millisecond. No message will come for that. */
+ERL_NIF_TERM nr_nif_read_coalescing(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+
 /* read_patiently(handle, max, ref): the same, or
  * :soon, from a pipe that is empty now and answers fast (patience.h), or in a crowd: yield, and call again. No message will come for
  * that;

@@ -298,6 +298,8 @@ static int start_fill(ErlNifEnv *env, struct start *start, unsigned flags, enum 
             start->theirs[start->count++] = theirs;
         if (r < 0)
             return r;
+        if (i > 0 && start->handles[0] != NULL)
+            nr_coalesce_may_answer(&start->handles[i]->coalesce);
     }
     if (flags & NR_SPAWN_CWD) {
         int r = pass_on(start, nr_os_open_cwd());

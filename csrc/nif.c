@@ -64,6 +64,7 @@ static ERL_NIF_TERM nif_build(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
 static ErlNifFunc functions[] = {
     {"build", 0, nif_build, 0},
     {"read", 3, nr_nif_read, 0},
+    {"read_coalescing", 3, nr_nif_read_coalescing, 0},
     {"read_patiently", 3, nr_nif_read_patiently, 0},
     {"write", 3, nr_nif_write, 0},
     {"cancel", 1, nr_nif_cancel, 0},

@@ -217,8 +217,9 @@ defmodule NetRunner.Collector do
 
   defp read_all(handles, deadline, idle, armed, outputs) do
     first = Pipe.earlier(deadline, Idle.deadline(idle))
+    how = if Output.tagged?(outputs.stdout), do: :at_once, else: :coalescing
 
-    case Pipe.read_either(handles, @read_max, first, armed) do
+    case Pipe.read_either(handles, @read_max, first, armed, how) do
       {tag, {:ok, chunk}, armed} ->
         name = output(outputs, tag)
         added = mind(armed, fn -> Output.add(outputs[name], tag, chunk) end)

@@ -22,6 +22,7 @@ defmodule NetRunner.Nif do
   def build, do: :erlang.nif_error(:not_loaded)
 
   def read(_handle, _max, _ref), do: :erlang.nif_error(:not_loaded)
+  def read_coalescing(_handle, _max, _ref), do: :erlang.nif_error(:not_loaded)
   def read_patiently(_handle, _max, _ref), do: :erlang.nif_error(:not_loaded)
   def write(_handle, _iovec, _ref), do: :erlang.nif_error(:not_loaded)
   def cancel(_handle), do: :erlang.nif_error(:not_loaded)

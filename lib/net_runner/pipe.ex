@@ -22,6 +22,9 @@ defmodule NetRunner.Pipe do
   # After a wait for a turn that does not come, should nobody be there who lets in (NetRunner.Turns): far more than a turn of any crowd.
   @turn_ms 10_000
 
+  # For what comes together meanwhile (csrc/coalesce.h). No timer of ERTS's is shorter.
+  @pause_ms 1
+
   @spec deadline(timeout) :: deadline
   def deadline(:infinity), do: :infinity
   def deadline(ms) when is_integer(ms), do: System.monotonic_time(:millisecond) + ms
@@ -53,6 +56,10 @@ defmodule NetRunner.Pipe do
         :erlang.yield()
         read(handle, max, deadline)
 
+      # It is empty, and fills fast: what comes in a millisecond is read at once.
+      :later ->
+        pause(handle, max, deadline)
+
       # It was empty when it was last looked at.
       :unseen ->
         if told?(handle, ref, left(deadline)),
@@ -75,6 +82,17 @@ defmodule NetRunner.Pipe do
 
       result ->
         result
+    end
+  end
+
+  defp pause(handle, max, deadline) do
+    if over?(deadline) do
+      look(handle, max, deadline)
+    else
+      receive do
+      after
+        @pause_ms -> read(handle, max, deadline)
+      end
     end
   end
 
@@ -148,32 +166,41 @@ defmodule NetRunner.Pipe do
   @doc """
   Reads from whichever of two handles has something first. `armed` is what the last call gave back
   (start with `%{}`): it remembers the waits that are still placed. Give it to `disarm/1` when done.
+
+  `:coalescing`: the pieces of one that fills fast are let come together, so that they are read up to two milliseconds after those of
+  the other.
   """
-  @spec read_either([{tag, handle}], pos_integer, deadline, map) ::
+  @spec read_either([{tag, handle}], pos_integer, deadline, map, :at_once | :coalescing) ::
           {tag, {:ok, binary} | :eof | {:error, atom}, map} | {:timeout, map}
         when tag: atom
-  def read_either(handles, max, deadline, armed) do
-    case try_each(handles, max, armed) do
-      {:waiting, armed} -> await_either(handles, max, deadline, armed)
+  def read_either(handles, max, deadline, armed, how \\ :at_once) do
+    how = if how == :coalescing and over?(deadline), do: :at_once, else: how
+
+    case try_each(handles, max, armed, how, :infinity) do
+      {:waiting, armed, pause} -> await_either(handles, max, deadline, armed, how, pause)
       found -> found
     end
   end
 
-  defp try_each([], _max, armed), do: {:waiting, armed}
+  defp try_each([], _max, armed, _how, pause), do: {:waiting, armed, pause}
 
-  defp try_each([{tag, _} | rest], max, armed) when is_map_key(armed, tag),
-    do: try_each(rest, max, armed)
+  defp try_each([{tag, _} | rest], max, armed, how, pause) when is_map_key(armed, tag),
+    do: try_each(rest, max, armed, how, pause)
 
-  defp try_each([{tag, handle} | rest], max, armed) do
+  defp try_each([{tag, handle} | rest], max, armed, how, pause) do
     ref = make_ref()
 
-    case Nif.read(handle, max, ref) do
-      :again -> try_each(rest, max, Map.put(armed, tag, {handle, ref}))
+    case try_one(how, handle, max, ref) do
+      :again -> try_each(rest, max, Map.put(armed, tag, {handle, ref}), how, pause)
+      :later -> try_each(rest, max, armed, how, @pause_ms)
       result -> {tag, result, armed}
     end
   end
 
-  defp await_either(handles, max, deadline, armed) do
+  defp try_one(:at_once, handle, max, ref), do: Nif.read(handle, max, ref)
+  defp try_one(:coalescing, handle, max, ref), do: Nif.read_coalescing(handle, max, ref)
+
+  defp await_either(handles, max, deadline, armed, how, pause) do
     refs = for {tag, {_handle, ref}} <- armed, into: %{}, do: {ref, tag}
 
     receive do
@@ -181,9 +208,12 @@ defmodule NetRunner.Pipe do
         # The one that spoke goes first, the other's wait stays placed.
         tag = Map.fetch!(refs, ref)
         {spoke, others} = Enum.split_with(handles, fn {t, _handle} -> t == tag end)
-        read_either(spoke ++ others, max, deadline, Map.delete(armed, tag))
+        read_either(spoke ++ others, max, deadline, Map.delete(armed, tag), how)
     after
-      left(deadline) -> {:timeout, armed}
+      min(left(deadline), pause) ->
+        if pause == @pause_ms,
+          do: read_either(handles, max, deadline, armed, how),
+          else: {:timeout, armed}
     end
   end
 

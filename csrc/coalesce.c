@@ -1,0 +1,101 @@
+/* See coalesce.h. */
+#include "coalesce.h"
+
+/* How long it is looked at before something is decided. */
+#define WINDOW_US 8000
+/* Where a millisecond (ERTS makes it one to two) brings fewer, there is little to be saved. */
+#define PIECES_PER_MS 4
+/* A first look, after the first time: who answers has given a hundredth of what it gave before, who is only disturbed more than a
+ * quarter. */
+#define TRIAL_US 1000
+/* It is turned off now and then, to see what comes without. */
+#define WINDOWS_ON 128
+/* A try that failed is repeated after 2, 4, ... windows, 2^10 at most: 8 s. Of who may answer the first is after 2^3. */
+#define DOUBTS_MAX        10
+#define DOUBTS_MAY_ANSWER 3
+
+void nr_coalesce_may_answer(struct nr_coalesce *coalesce)
+{
+    coalesce->doubts = coalesce->doubts_at_first = DOUBTS_MAY_ANSWER;
+    coalesce->penance = 1U << DOUBTS_MAY_ANSWER;
+}
+
+void nr_coalesce_read(struct nr_coalesce *coalesce, size_t bytes)
+{
+    coalesce->bytes += bytes;
+    coalesce->came = true;
+}
+
+static void begin_window(struct nr_coalesce *coalesce, uint64_t now)
+{
+    coalesce->since = now;
+    coalesce->bytes = 0;
+    coalesce->pieces = 0;
+}
+
+static void turn_off(struct nr_coalesce *coalesce, uint64_t now)
+{
+    coalesce->on = false;
+    begin_window(coalesce, now);
+}
+
+void nr_coalesce_give_up(struct nr_coalesce *coalesce, uint64_t now)
+{
+    if (coalesce->doubts < DOUBTS_MAX)
+        coalesce->doubts++;
+    coalesce->penance = 1U << coalesce->doubts;
+    turn_off(coalesce, now);
+}
+
+uint64_t nr_coalesce_room(const struct nr_coalesce *coalesce)
+{
+    return coalesce->rate * 3 / 2;
+}
+
+/* Whether so many quarters of what came without have come in this window. */
+static bool has_quarters(const struct nr_coalesce *coalesce, uint64_t age, unsigned quarters)
+{
+    return coalesce->bytes * 1000 * 4 >= coalesce->rate * age * quarters;
+}
+
+static bool stays_on(struct nr_coalesce *coalesce, uint64_t now, bool came)
+{
+    uint64_t age = now - coalesce->since;
+    if (!came) {
+        /* It pauses. */
+        turn_off(coalesce, now);
+    } else if (!has_quarters(coalesce, age, age < WINDOW_US ? 1 : 3) && age >= TRIAL_US) {
+        nr_coalesce_give_up(coalesce, now);
+    } else if (age >= WINDOW_US) {
+        coalesce->doubts = coalesce->doubts_at_first;
+        begin_window(coalesce, now);
+        if (++coalesce->windows == WINDOWS_ON)
+            turn_off(coalesce, now);
+    }
+    return coalesce->on;
+}
+
+static bool turns_on(struct nr_coalesce *coalesce, uint64_t now)
+{
+    uint64_t age = now - coalesce->since;
+    if (coalesce->since != 0 && age < WINDOW_US)
+        return false;
+    bool is_fast = coalesce->since != 0 && (uint64_t)coalesce->pieces * 1000 >= PIECES_PER_MS * age;
+    if (is_fast && coalesce->penance > 0)
+        coalesce->penance--;
+    else if (is_fast) {
+        coalesce->rate = coalesce->bytes * 1000 / age;
+        coalesce->windows = 0;
+        coalesce->on = true;
+    }
+    begin_window(coalesce, now);
+    return coalesce->on;
+}
+
+bool nr_coalesce_empty(struct nr_coalesce *coalesce, uint64_t now)
+{
+    bool came = coalesce->came;
+    coalesce->came = false;
+    coalesce->pieces += came;
+    return coalesce->on ? stays_on(coalesce, now, came) : turns_on(coalesce, now);
+}

@@ -1,0 +1,50 @@
+/*
+ * Whether the pieces that a program writes are let come together before they are read: interrupt coalescing (ethtool(8),
+ * adaptive-rx), for a pipe. What goes through stdio comes in pieces of 4 KiB, ten and a hundred of them in a millisecond. Each of them
+ * wakes whoever waits for it, and keeps a scheduler from its sleep: `jq`'s output cost 4 to 44 ms of the BEAM's CPU time per MB, a
+ * port's 3.5. Looked at each millisecond it costs 0.9, and the program, which wakes nobody, is faster for it
+ * (docs/decisions/0020).
+ *
+ * No throughput may be lost. A program that answers says nothing until it is asked, and one that is faster than its pipe is large would
+ * wait for us. So it is tried, and given up where less came than without, for longer each time. The price is that what is
+ * written is read up to two milliseconds later.
+ *
+ * Pure: no system call, no clock of its own. Times are microseconds of any monotonic clock.
+ */
+#ifndef NR_COALESCE_H
+#define NR_COALESCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* All zeros at first, for a program that nobody can ask; else nr_coalesce_may_answer. */
+struct nr_coalesce {
+    bool on;
+    bool came;        /* something was read since the pipe was last found empty */
+    unsigned pieces;  /* so often something had come and no more was there, in this window */
+    unsigned windows; /* with it on */
+    unsigned penance; /* windows to come before the next try */
+    unsigned doubts;  /* tries that failed, one after the other */
+    unsigned doubts_at_first;
+    uint64_t since; /* when this window began; 0: not yet */
+    uint64_t bytes; /* read in it */
+    uint64_t rate;  /* bytes per ms in the last window without */
+};
+
+/* The program has a stdin that is ours: it may say nothing unless it is asked, and is not tried so soon. */
+void nr_coalesce_may_answer(struct nr_coalesce *coalesce);
+
+/* A read gave so many bytes. */
+void nr_coalesce_read(struct nr_coalesce *coalesce, size_t bytes);
+
+/* The pipe is empty. True: come back in a millisecond, and wait for nothing. False: wait for it. */
+bool nr_coalesce_empty(struct nr_coalesce *coalesce, uint64_t now);
+
+/* What may come until then, in bytes: the pipe needs so much room. */
+uint64_t nr_coalesce_room(const struct nr_coalesce *coalesce);
+
+/* It has less, and gets no more. */
+void nr_coalesce_give_up(struct nr_coalesce *coalesce, uint64_t now);
+
+#endif

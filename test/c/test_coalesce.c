@@ -1,0 +1,197 @@
+/* When a stream's pieces are let come together: by a clock of the test's own. */
+#include "check_support.h"
+
+#include "coalesce.h"
+
+#define PIECE  4096U
+#define WINDOW 8000U /* microseconds; coalesce.c */
+#define PAUSE  1500U /* of ERTS's timers, 1 ms to 2 */
+#define SECOND 1000000U
+
+static struct nr_coalesce coalesce;
+static uint64_t now;
+static uint64_t written; /* when the program last wrote a piece */
+
+static void setup(void)
+{
+    coalesce = (struct nr_coalesce){0};
+    now = written = 1000000;
+}
+
+/* How a program writes: a piece every `every` microseconds, no further ahead of its reader than `most` bytes. */
+struct program {
+    unsigned every;
+    unsigned most;
+};
+
+/* One round: the pipe is empty; its reader waits for the next piece, or pauses, and reads all there is. True: it paused. */
+static bool read_on(struct program program)
+{
+    bool pauses = nr_coalesce_empty(&coalesce, now);
+    if (pauses)
+        now += PAUSE;
+    else if (now < written + program.every)
+        now = written + program.every;
+    unsigned bytes = 0;
+    while (written + program.every <= now && bytes + PIECE <= program.most) {
+        written += program.every;
+        bytes += PIECE;
+    }
+    /* Who had to wait for its reader goes on from here. */
+    if (written + program.every <= now)
+        written = now;
+    if (bytes > 0)
+        nr_coalesce_read(&coalesce, bytes);
+    return pauses;
+}
+
+/* For so long. How many times the reader paused. */
+static unsigned read_for(uint64_t us, struct program program)
+{
+    unsigned pauses = 0;
+    uint64_t end = now + us;
+    while (now < end)
+        pauses += read_on(program);
+    return pauses;
+}
+
+/* jq, awk, sed: all the same whether somebody reads. */
+static const struct program stdio = {.every = 50, .most = 1 << 20};
+/* One that is asked: after each piece it waits. */
+static const struct program answers = {.every = 20, .most = PIECE};
+
+START_TEST(a_fast_stream_is_read_by_the_millisecond)
+{
+    unsigned pauses = read_for(SECOND, stdio);
+    ck_assert_uint_ge(pauses, (SECOND - 2 * WINDOW) / PAUSE - 2);
+    ck_assert_uint_le(pauses, SECOND / PAUSE);
+}
+END_TEST
+
+START_TEST(not_before_it_was_looked_at)
+{
+    ck_assert_uint_eq(read_for(WINDOW - 100, stdio), 0);
+}
+END_TEST
+
+START_TEST(a_slow_stream_is_waited_for)
+{
+    const struct program log = {.every = 400, .most = 1 << 20};
+    ck_assert_uint_eq(read_for(10 * SECOND, log), 0);
+}
+END_TEST
+
+START_TEST(who_pauses_is_waited_for)
+{
+    (void)read_for(SECOND, stdio);
+    ck_assert(coalesce.on);
+    ck_assert(nr_coalesce_empty(&coalesce, now));
+    now += PAUSE;
+    ck_assert(!nr_coalesce_empty(&coalesce, now)); /* nothing came */
+    ck_assert(!coalesce.on);
+    /* And is no worse for it when it goes on. */
+    now = written += SECOND;
+    ck_assert_uint_ge(read_for(SECOND, stdio), (SECOND - 2 * WINDOW) / PAUSE - 2);
+}
+END_TEST
+
+START_TEST(who_answers_is_tried_ever_less_often)
+{
+    unsigned first = read_for(SECOND, answers);
+    ck_assert_uint_ge(first, 1);
+    ck_assert_uint_le(first, 8);
+    (void)read_for(20 * SECOND, answers);
+    ck_assert_uint_le(read_for(10 * SECOND, answers), 2);
+}
+END_TEST
+
+START_TEST(who_has_a_stdin_is_not_tried_soon)
+{
+    nr_coalesce_may_answer(&coalesce);
+    ck_assert_uint_eq(read_for(8 * WINDOW, answers), 0);
+    ck_assert_uint_le(read_for(SECOND, answers), 4);
+}
+END_TEST
+
+START_TEST(a_filter_is_tried_in_the_end)
+{
+    nr_coalesce_may_answer(&coalesce);
+    (void)read_for(10 * WINDOW, stdio);
+    ck_assert_uint_ge(read_for(SECOND, stdio), SECOND / PAUSE * 9 / 10);
+}
+END_TEST
+
+/* 64 KiB each 100 us, into a pipe of 256 KiB: it would stand still for a third of the time. */
+START_TEST(who_is_faster_than_its_pipe_is_large_is_given_up)
+{
+    const struct program fast = {.every = 6, .most = 1 << 18};
+    (void)read_for(SECOND, fast);
+    ck_assert_uint_le(read_for(SECOND, fast), 30);
+}
+END_TEST
+
+START_TEST(its_room_is_what_comes_in_a_pause)
+{
+    (void)read_for(SECOND, stdio);
+    uint64_t comes = PIECE * 1500 / stdio.every;
+    ck_assert_uint_ge(nr_coalesce_room(&coalesce), comes - PIECE);
+    ck_assert_uint_le(nr_coalesce_room(&coalesce), comes + PIECE);
+}
+END_TEST
+
+START_TEST(without_room_it_is_not_tried_again_soon)
+{
+    (void)read_for(2 * WINDOW, stdio);
+    ck_assert(coalesce.on);
+    nr_coalesce_give_up(&coalesce, now);
+    ck_assert_uint_eq(read_for(2 * WINDOW, stdio), 0);
+}
+END_TEST
+
+/* It is seen again what comes without, once in a second: for the whole of a window it is waited for. */
+START_TEST(it_is_turned_off_now_and_then)
+{
+    unsigned offs = 0;
+    (void)read_for(SECOND, stdio);
+    bool was_on = coalesce.on;
+    for (uint64_t end = now + 10 * SECOND; now < end; was_on = coalesce.on) {
+        (void)read_on(stdio);
+        offs += was_on && !coalesce.on;
+    }
+    ck_assert_uint_ge(offs, 8);
+    ck_assert_uint_le(offs, 11);
+}
+END_TEST
+
+/* Its program was kept from its processor for a while. */
+START_TEST(a_doubt_is_forgotten_where_it_went_well)
+{
+    (void)read_for(SECOND, stdio);
+    for (unsigned i = 0; i < 20; i++) {
+        nr_coalesce_give_up(&coalesce, now);
+        ck_assert_uint_eq(coalesce.penance, 2);
+        (void)read_for(SECOND, stdio);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("coalesce");
+    TCase *tests = tcase_create("coalesce");
+    tcase_add_checked_fixture(tests, setup, NULL);
+    tcase_add_test(tests, a_fast_stream_is_read_by_the_millisecond);
+    tcase_add_test(tests, not_before_it_was_looked_at);
+    tcase_add_test(tests, a_slow_stream_is_waited_for);
+    tcase_add_test(tests, who_pauses_is_waited_for);
+    tcase_add_test(tests, who_answers_is_tried_ever_less_often);
+    tcase_add_test(tests, who_has_a_stdin_is_not_tried_soon);
+    tcase_add_test(tests, a_filter_is_tried_in_the_end);
+    tcase_add_test(tests, who_is_faster_than_its_pipe_is_large_is_given_up);
+    tcase_add_test(tests, its_room_is_what_comes_in_a_pause);
+    tcase_add_test(tests, without_room_it_is_not_tried_again_soon);
+    tcase_add_test(tests, it_is_turned_off_now_and_then);
+    tcase_add_test(tests, a_doubt_is_forgotten_where_it_went_well);
+    suite_add_tcase(suite, tests);
+    return run_suite(suite);
+}
