@@ -1,0 +1,139 @@
+defmodule NetRunner.CoalesceTest do
+  # Pieces of a fast stream come together for a millisecond before they are read. When, is tested in test/c/test_coalesce.c.
+  use NetRunner.Test.Case, async: true
+
+  alias NetRunner.{Nif, Pipe}
+  alias NetRunner.Process, as: P
+
+  # Through stdio, and all the same whether somebody reads: 4 KiB, dozens of times in a millisecond.
+  @counts "BEGIN { for (i = 1; i <= last; i++) print i }"
+
+  defp awk(last), do: ["awk", "-v", "last=#{last}", @counts]
+
+  defp counting(backend) do
+    ["awk" | args] = awk(1_000_000_000)
+    {:ok, p} = P.start("awk", args, backend: backend, input: :null)
+    p
+  end
+
+  defp handle(p) do
+    [{_server, %{stdout: handle}}] = Registry.lookup(NetRunner.Registry, p)
+    handle
+  end
+
+  # As NetRunner.Pipe reads, by the NIF itself: {bytes, how often it was told to come later}.
+  defp read(read, handle, laters \\ 0) do
+    ref = make_ref()
+
+    case read.(handle, 65_536, ref) do
+      {:ok, bytes} ->
+        {bytes, laters}
+
+      :later ->
+        refute_received {^ref, :ready}
+        Process.sleep(1)
+        read(read, handle, laters + 1)
+
+      :soon ->
+        :erlang.yield()
+        read(read, handle, laters)
+
+      _waits ->
+        assert_receive {^ref, :ready}, 10_000
+        read(read, handle, laters)
+    end
+  end
+
+  defp until_later(read, handle) do
+    case read(read, handle) do
+      {_bytes, 0} -> until_later(read, handle)
+      {_bytes, laters} -> assert laters == 1
+    end
+  end
+
+  on_backends "who reads a fast stream is told to come later" do
+    for read <- [&Nif.read_patiently/3, &Nif.read_coalescing/3] do
+      p = counting(backend)
+      until_later(read, handle(p))
+      P.stop(p)
+    end
+  end
+
+  on_backends "one who only looks is told to wait" do
+    p = counting(backend)
+    until_later(&Nif.read_patiently/3, handle(p))
+    for _ <- 1..2_000, do: assert({_bytes, 0} = read(&Nif.read/3, handle(p)))
+    P.stop(p)
+  end
+
+  # 2^3 windows of 8 ms before the first try, two rounds each, twice as long after each.
+  on_backends "a program that is asked again and again is hardly ever kept waiting" do
+    {:ok, p} = P.start("cat", [], backend: backend)
+    begin = System.monotonic_time(:millisecond)
+
+    laters =
+      for n <- 1..20_000, reduce: 0 do
+        laters ->
+          :ok = P.write(p, <<n::64>>)
+          {<<^n::64>>, more} = read(&Nif.read_patiently/3, handle(p))
+          laters + more
+      end
+
+    took = System.monotonic_time(:millisecond) - begin
+    assert laters <= 3 * (1 + :math.log2(1 + took / 64))
+    P.stop(p)
+  end
+
+  on_backends "time-outs are kept where a stream that was fast says nothing, and nothing of it is lost" do
+    p = counting(backend)
+    until_later(&Nif.read_patiently/3, handle(p))
+    :ok = P.kill(p, :sigstop)
+    assert drain(p) == {:error, :timeout}
+    assert P.read(p, 65_536, 0) == {:error, :timeout}
+    :ok = P.kill(p, :sigcont)
+    assert {:ok, _bytes} = P.read(p, 65_536, 10_000)
+    P.stop(p)
+  end
+
+  defp drain(p) do
+    with {:ok, _bytes} <- P.read(p, 65_536, 20), do: drain(p)
+  end
+
+  on_backends "of two pipes the fast one is read later, and the deadline holds" do
+    p = counting(backend)
+    [{_server, %{stdout: stdout, stderr: stderr}}] = Registry.lookup(NetRunner.Registry, p)
+    until_later(&Nif.read_coalescing/3, stdout)
+    :ok = P.kill(p, :sigstop)
+    handles = [{:stdout, stdout} | if(stderr, do: [{:stderr, stderr}], else: [])]
+    armed = drain_either(handles, %{})
+    Pipe.disarm(armed)
+    P.stop(p)
+  end
+
+  defp drain_either(handles, armed) do
+    case Pipe.read_either(handles, 65_536, Pipe.deadline(20), armed, :coalescing) do
+      {:stdout, {:ok, _bytes}, armed} -> drain_either(handles, armed)
+      {:timeout, armed} -> armed
+    end
+  end
+
+  on_backends "all of it comes, in its order, by a stream and by a run" do
+    last = 400_000
+    expected = Enum.map_join(1..last, &"#{&1}\n")
+    assert {^expected, 0} = NetRunner.run(awk(last), backend: backend)
+    assert awk(last) |> NetRunner.stream!(backend: backend) |> Enum.join() == expected
+
+    lines = awk(last) |> NetRunner.stream!(backend: backend, lines: true)
+
+    assert Enum.reduce(lines, 0, fn line, n when is_binary(line) ->
+             String.to_integer(line) - 1 == n && n + 1
+           end) == last
+
+    twice = ["sh", "-c", "awk -v last=#{last} '#{@counts}' | tee /dev/stderr"]
+
+    assert {:ok, %{stdout: ^expected, stderr: said}} =
+             NetRunner.exec(twice, backend: backend, stderr: :capture)
+
+    assert said == expected
+  end
+end
