@@ -13,6 +13,8 @@ defmodule Bench do
     {"read_1m", Bench.Scenarios.Read1m},
     {"read_cat", Bench.Scenarios.ReadCat},
     {"zcat", Bench.Scenarios.Zcat},
+    {"stdio_sed", Bench.Scenarios.StdioSed},
+    {"stdio_sed_slow", Bench.Scenarios.StdioSedSlow},
     {"write_64k", Bench.Scenarios.Write64k},
     {"write_1m", Bench.Scenarios.Write1m},
     {"echo_cat", Bench.Scenarios.EchoCat},

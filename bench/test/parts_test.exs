@@ -233,6 +233,13 @@ defmodule PartsTest do
     before = File.stat!(path)
     assert Gzipped.file(2) == path
     assert File.stat!(path) == before
+
+    unpacked = Gzipped.log(2)
+    on_exit(fn -> File.rm!(unpacked) end)
+    assert File.read!(unpacked) == log
+    before = File.stat!(unpacked)
+    assert Gzipped.log(2) == unpacked
+    assert File.stat!(unpacked) == before
   end
 
   test "an implementation of a protocol that came after Mix's consolidation is found" do

@@ -84,6 +84,58 @@ defmodule NetRunner.CoalesceTest do
     P.stop(p)
   end
 
+  # So long at least it is only looked at.
+  on_backends "a program with a stdin of ours is not tried in its first answers" do
+    {:ok, p} = P.start("cat", [], backend: backend)
+    assert ask(p, handle(p), System.monotonic_time(:millisecond) + 60) == 0
+    P.stop(p)
+  end
+
+  defp ask(p, handle, until, laters \\ 0) do
+    :ok = P.write(p, "how far?")
+    {"how far?", more} = read(&Nif.read_patiently/3, handle)
+
+    if System.monotonic_time(:millisecond) < until,
+      do: ask(p, handle, until, laters + more),
+      else: laters
+  end
+
+  on_backends "the pipe has room for what comes in a pause" do
+    lines = "BEGIN { while (1) print \"#{String.duplicate("x", 60)}\" }"
+    {:ok, p} = P.start("awk", [lines], backend: backend, input: :null)
+    until_large(p)
+    P.stop(p)
+  end
+
+  defp until_large(p) do
+    {:ok, _bytes} = P.read(p)
+    {:ok, %{stdout: %{pipe_bytes: bytes}}} = P.stats(p)
+    if bytes <= 65_536, do: until_large(p)
+  end
+
+  on_backends "a run reads a fast stream by the millisecond" do
+    called = {Nif, :read_coalescing, 3}
+    :erlang.trace_pattern(called, [{:_, [], [{:return_trace}]}], [:local])
+    on_exit(fn -> :erlang.trace_pattern(called, false, [:local]) end)
+    cmd = awk(1_000_000_000)
+
+    runner =
+      spawn(fn ->
+        receive do:
+                  (:go ->
+                     NetRunner.run(cmd,
+                       backend: backend,
+                       max_output_size: 1_000_000,
+                       overflow: :tail
+                     ))
+      end)
+
+    :erlang.trace(runner, true, [:call])
+    send(runner, :go)
+    assert_receive {:trace, ^runner, :return_from, ^called, :later}, 60_000
+    Process.exit(runner, :kill)
+  end
+
   on_backends "time-outs are kept where a stream that was fast says nothing, and nothing of it is lost" do
     p = counting(backend)
     until_later(&Nif.read_patiently/3, handle(p))

@@ -23,6 +23,18 @@ defmodule Bench.Gzipped do
     end
   end
 
+  @doc "The same unpacked, made unless it is there."
+  @spec log(pos_integer) :: Path.t()
+  def log(mib) do
+    path = Path.join(Mix.Project.build_path(), "stamped-log-#{mib}")
+    size = mib * @mib
+
+    unless match?({:ok, %{size: ^size}}, File.stat(path)),
+      do: File.write!(path, List.duplicate(block(), mib))
+
+    path
+  end
+
   defp make(path, mib) do
     member = :zlib.gzip(block())
     size = mib * byte_size(member)

@@ -17,6 +17,7 @@ defmodule Bench.Scenarios.Zcat do
   def bars do
     [
       bar("auto", "MiB/s", :at_least, 0.85, "C"),
+      bar("auto", "own CPU s/GiB", :at_most, 1, :best_peer),
       no_enters()
     ]
   end
