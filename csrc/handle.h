@@ -116,7 +116,7 @@ struct nr_handle {
     bool small; /* the last read was: the next is done without a large binary */
     struct nr_patience patience;
     struct nr_coalesce coalesce; /* of a pipe that patient reads are for */
-    unsigned fulls; /* full reads, or writes that met a full pipe, in a row */
+    unsigned fulls;              /* full reads, or writes that met a full pipe, in a row */
     struct nr_pipe_memory pipe;
 
     /* Where the stream is registered, or was last; read by passers-by. */
