@@ -8,8 +8,11 @@
 /* A first look, after the first time: who answers has given a hundredth of what it gave before, who is only disturbed more than a
  * quarter. */
 #define TRIAL_US 1000
-/* It is turned off now and then, to see what comes without. */
-#define WINDOWS_ON 128
+/* After so many windows it is turned off for one, to see what comes without. */
+#define WINDOWS_ON 128U
+/* Where the pipe was full when its reader came, more often than not, it holds its program up, which may have been
+ * slow only when it was looked at: after 4, then after 8, ... */
+#define WINDOWS_FULL 4U
 /* A try that failed is repeated after 2, 4, ... windows, 2^10 at most: 8 s. Of who may answer the first is after 2^3. */
 #define DOUBTS_MAX        10
 #define DOUBTS_MAY_ANSWER 3
@@ -23,14 +26,14 @@ void nr_coalesce_may_answer(struct nr_coalesce *coalesce)
 void nr_coalesce_read(struct nr_coalesce *coalesce, size_t bytes)
 {
     coalesce->bytes += bytes;
-    coalesce->came = true;
+    coalesce->came += bytes;
 }
 
 static void begin_window(struct nr_coalesce *coalesce, uint64_t now)
 {
     coalesce->since = now;
     coalesce->bytes = 0;
-    coalesce->pieces = 0;
+    coalesce->pieces = coalesce->fulls = 0;
 }
 
 static void turn_off(struct nr_coalesce *coalesce, uint64_t now)
@@ -58,19 +61,33 @@ static bool has_quarters(const struct nr_coalesce *coalesce, uint64_t age, unsig
     return coalesce->bytes * 1000 * 4 >= coalesce->rate * age * quarters;
 }
 
-static bool stays_on(struct nr_coalesce *coalesce, uint64_t now, bool came)
+/* At the end of a window: whether it is time to see what comes without. */
+static bool is_over(struct nr_coalesce *coalesce)
+{
+    bool is_full = coalesce->fulls * 2 > coalesce->pieces;
+    coalesce->windows++;
+    if (is_full && coalesce->windows >= WINDOWS_FULL << coalesce->looks) {
+        if (WINDOWS_FULL << coalesce->looks < WINDOWS_ON)
+            coalesce->looks++;
+        return true;
+    }
+    return coalesce->windows >= WINDOWS_ON;
+}
+
+static bool stays_on(struct nr_coalesce *coalesce, uint64_t now, bool has_come)
 {
     uint64_t age = now - coalesce->since;
-    if (!came) {
+    if (!has_come) {
         /* It pauses. */
         turn_off(coalesce, now);
     } else if (!has_quarters(coalesce, age, age < WINDOW_US ? 1 : 3) && age >= TRIAL_US) {
         nr_coalesce_give_up(coalesce, now);
     } else if (age >= WINDOW_US) {
         coalesce->doubts = coalesce->doubts_at_first;
-        begin_window(coalesce, now);
-        if (++coalesce->windows == WINDOWS_ON)
+        if (is_over(coalesce))
             turn_off(coalesce, now);
+        else
+            begin_window(coalesce, now);
     }
     return coalesce->on;
 }
@@ -92,10 +109,11 @@ static bool turns_on(struct nr_coalesce *coalesce, uint64_t now)
     return coalesce->on;
 }
 
-bool nr_coalesce_empty(struct nr_coalesce *coalesce, uint64_t now)
+bool nr_coalesce_empty(struct nr_coalesce *coalesce, uint64_t now, uint64_t capacity)
 {
-    bool came = coalesce->came;
-    coalesce->came = false;
-    coalesce->pieces += came;
-    return coalesce->on ? stays_on(coalesce, now, came) : turns_on(coalesce, now);
+    bool has_come = coalesce->came > 0;
+    coalesce->pieces += has_come;
+    coalesce->fulls += coalesce->came >= capacity - capacity / 8;
+    coalesce->came = 0;
+    return coalesce->on ? stays_on(coalesce, now, has_come) : turns_on(coalesce, now);
 }

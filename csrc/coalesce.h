@@ -21,9 +21,11 @@
 /* All zeros at first, for a program that nobody can ask; else nr_coalesce_may_answer. */
 struct nr_coalesce {
     bool on;
-    bool came;        /* something was read since the pipe was last found empty */
+    uint64_t came;    /* bytes read since the pipe was last found empty */
     unsigned pieces;  /* so often something had come and no more was there, in this window */
     unsigned windows; /* with it on */
+    unsigned fulls;   /* so often the pipe was, or nearly, in this window */
+    unsigned looks;   /* at what comes without, for that reason */
     unsigned penance; /* windows to come before the next try */
     unsigned doubts;  /* tries that failed, one after the other */
     unsigned doubts_at_first;
@@ -38,8 +40,8 @@ void nr_coalesce_may_answer(struct nr_coalesce *coalesce);
 /* A read gave so many bytes. */
 void nr_coalesce_read(struct nr_coalesce *coalesce, size_t bytes);
 
-/* The pipe is empty. True: come back in a millisecond, and wait for nothing. False: wait for it. */
-bool nr_coalesce_empty(struct nr_coalesce *coalesce, uint64_t now);
+/* The pipe, which has room for so many bytes, is empty. True: come back in a millisecond, and wait for nothing. False: wait for it. */
+bool nr_coalesce_empty(struct nr_coalesce *coalesce, uint64_t now, uint64_t capacity);
 
 /* What may come until then, in bytes: the pipe needs so much room. */
 uint64_t nr_coalesce_room(const struct nr_coalesce *coalesce);

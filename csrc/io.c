@@ -301,7 +301,8 @@ static int give_way(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref, 
 /* Whether a fast stream's pieces come together first, in a pipe that has room for them. */
 static bool comes_later(struct nr_handle *handle, uint64_t now)
 {
-    if (handle->terminal || handle->finished || !nr_coalesce_empty(&handle->coalesce, now))
+    if (handle->terminal || handle->finished ||
+        !nr_coalesce_empty(&handle->coalesce, now, handle->pipe.now))
         return false;
     while (handle->pipe.now < nr_coalesce_room(&handle->coalesce)) {
         if (!nr_handle_grow_pipe(handle)) {
