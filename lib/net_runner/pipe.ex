@@ -56,9 +56,12 @@ defmodule NetRunner.Pipe do
         :erlang.yield()
         read(handle, max, deadline)
 
-      # It is empty, and fills fast: what comes in a millisecond is read at once.
+      # It is empty, and fills fast: what comes in a millisecond is read at once. Where nothing does, this is not said again.
       :later ->
-        pause(handle, max, deadline)
+        receive do
+        after
+          min(left(deadline), @pause_ms) -> read(handle, max, deadline)
+        end
 
       # It was empty when it was last looked at.
       :unseen ->
@@ -82,17 +85,6 @@ defmodule NetRunner.Pipe do
 
       result ->
         result
-    end
-  end
-
-  defp pause(handle, max, deadline) do
-    if over?(deadline) do
-      look(handle, max, deadline)
-    else
-      receive do
-      after
-        @pause_ms -> read(handle, max, deadline)
-      end
     end
   end
 
@@ -174,8 +166,6 @@ defmodule NetRunner.Pipe do
           {tag, {:ok, binary} | :eof | {:error, atom}, map} | {:timeout, map}
         when tag: atom
   def read_either(handles, max, deadline, armed, how \\ :at_once) do
-    how = if how == :coalescing and over?(deadline), do: :at_once, else: how
-
     case try_each(handles, max, armed, how, :infinity) do
       {:waiting, armed, pause} -> await_either(handles, max, deadline, armed, how, pause)
       found -> found

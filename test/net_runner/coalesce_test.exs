@@ -84,11 +84,13 @@ defmodule NetRunner.CoalesceTest do
     P.stop(p)
   end
 
-  # So long at least it is only looked at.
+  # So long at least it is only looked at. Several, as a busy machine may make one slow.
   on_backends "a program with a stdin of ours is not tried in its first answers" do
-    {:ok, p} = P.start("cat", [], backend: backend)
-    assert ask(p, handle(p), System.monotonic_time(:millisecond) + 60) == 0
-    P.stop(p)
+    for _ <- 1..5 do
+      {:ok, p} = P.start("cat", [], backend: backend)
+      assert ask(p, handle(p), System.monotonic_time(:millisecond) + 60) == 0
+      P.stop(p)
+    end
   end
 
   defp ask(p, handle, until, laters \\ 0) do
@@ -132,7 +134,7 @@ defmodule NetRunner.CoalesceTest do
 
     :erlang.trace(runner, true, [:call])
     send(runner, :go)
-    assert_receive {:trace, ^runner, :return_from, ^called, :later}, 60_000
+    assert_receive {:trace, ^runner, :return_from, ^called, :later}, 20_000
     Process.exit(runner, :kill)
   end
 
