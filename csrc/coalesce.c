@@ -3,8 +3,10 @@
 
 /* How long it is looked at before something is decided. */
 #define WINDOW_US 8000
-/* Where a millisecond (ERTS makes it one to two) brings fewer, there is little to be saved. */
+/* Where a millisecond brings fewer, there is little to be saved. */
 #define PIECES_PER_MS 4
+/* At first: a scheduler that is woken looks for work for 0.3 ms before it sleeps again. */
+#define PAUSE_MS 2
 /* A first look, after the first time: who answers has given a hundredth of what it gave before, who is only disturbed more than a
  * quarter. */
 #define TRIAL_US 1000
@@ -38,11 +40,11 @@ static void begin_window(struct nr_coalesce *coalesce, uint64_t now)
 
 static void turn_off(struct nr_coalesce *coalesce, uint64_t now)
 {
-    coalesce->on = false;
+    coalesce->pause = 0;
     begin_window(coalesce, now);
 }
 
-void nr_coalesce_give_up(struct nr_coalesce *coalesce, uint64_t now)
+static void give_up(struct nr_coalesce *coalesce, uint64_t now)
 {
     if (coalesce->doubts < DOUBTS_MAX)
         coalesce->doubts++;
@@ -50,9 +52,17 @@ void nr_coalesce_give_up(struct nr_coalesce *coalesce, uint64_t now)
     turn_off(coalesce, now);
 }
 
+void nr_coalesce_shorten(struct nr_coalesce *coalesce, uint64_t now)
+{
+    if (coalesce->pause > 1)
+        coalesce->pause--;
+    else
+        give_up(coalesce, now);
+}
+
 uint64_t nr_coalesce_room(const struct nr_coalesce *coalesce)
 {
-    return coalesce->rate * 3 / 2;
+    return coalesce->rate * coalesce->pause * 9 / 8;
 }
 
 /* Whether so many quarters of what came without have come in this window. */
@@ -74,14 +84,14 @@ static bool is_over(struct nr_coalesce *coalesce)
     return coalesce->windows >= WINDOWS_ON;
 }
 
-static bool stays_on(struct nr_coalesce *coalesce, uint64_t now, bool has_come)
+static void stay_on(struct nr_coalesce *coalesce, uint64_t now, bool has_come)
 {
     uint64_t age = now - coalesce->since;
     if (!has_come) {
         /* It pauses. */
         turn_off(coalesce, now);
     } else if (!has_quarters(coalesce, age, age < WINDOW_US ? 1 : 3) && age >= TRIAL_US) {
-        nr_coalesce_give_up(coalesce, now);
+        give_up(coalesce, now);
     } else if (age >= WINDOW_US) {
         coalesce->doubts = coalesce->doubts_at_first;
         if (is_over(coalesce))
@@ -89,31 +99,33 @@ static bool stays_on(struct nr_coalesce *coalesce, uint64_t now, bool has_come)
         else
             begin_window(coalesce, now);
     }
-    return coalesce->on;
 }
 
-static bool turns_on(struct nr_coalesce *coalesce, uint64_t now)
+static void turn_on(struct nr_coalesce *coalesce, uint64_t now)
 {
     uint64_t age = now - coalesce->since;
     if (coalesce->since != 0 && age < WINDOW_US)
-        return false;
+        return;
     bool is_fast = coalesce->since != 0 && (uint64_t)coalesce->pieces * 1000 >= PIECES_PER_MS * age;
     if (is_fast && coalesce->penance > 0)
         coalesce->penance--;
     else if (is_fast) {
         coalesce->rate = coalesce->bytes * 1000 / age;
         coalesce->windows = 0;
-        coalesce->on = true;
+        coalesce->pause = PAUSE_MS;
     }
     begin_window(coalesce, now);
-    return coalesce->on;
 }
 
-bool nr_coalesce_empty(struct nr_coalesce *coalesce, uint64_t now, uint64_t capacity)
+unsigned nr_coalesce_empty(struct nr_coalesce *coalesce, uint64_t now, uint64_t capacity)
 {
     bool has_come = coalesce->came > 0;
     coalesce->pieces += has_come;
     coalesce->fulls += coalesce->came >= capacity - capacity / 8;
     coalesce->came = 0;
-    return coalesce->on ? stays_on(coalesce, now, has_come) : turns_on(coalesce, now);
+    if (coalesce->pause > 0)
+        stay_on(coalesce, now, has_come);
+    else
+        turn_on(coalesce, now);
+    return coalesce->pause;
 }

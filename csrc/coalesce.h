@@ -2,12 +2,12 @@
  * Whether the pieces that a program writes are let come together before they are read: interrupt coalescing (ethtool(8),
  * adaptive-rx), for a pipe. What goes through stdio comes in pieces of 4 KiB, ten and a hundred of them in a millisecond. Each of them
  * wakes whoever waits for it, and keeps a scheduler from its sleep: `jq`'s output cost 4 to 44 ms of the BEAM's CPU time per MB, a
- * port's 3.5. Looked at each millisecond it costs 0.9, and the program, which wakes nobody, is faster for it
+ * port's 3.5. Looked at each two milliseconds it costs 0.9, and the program, which wakes nobody, is faster for it
  * (docs/decisions/0020).
  *
  * No throughput may be lost. A program that answers says nothing until it is asked, and one that is faster than its pipe is large would
  * wait for us. So it is tried, and given up where less came than without, for longer each time. The price is that what is
- * written is read up to two milliseconds later.
+ * written is read up to two milliseconds later, or one, where the pipe does not hold what comes in two.
  *
  * Pure: no system call, no clock of its own. Times are microseconds of any monotonic clock.
  */
@@ -20,7 +20,7 @@
 
 /* All zeros at first, for a program that nobody can ask; else nr_coalesce_may_answer. */
 struct nr_coalesce {
-    bool on;
+    unsigned pause;   /* milliseconds; 0: it is off */
     uint64_t came;    /* bytes read since the pipe was last found empty */
     unsigned pieces;  /* so often something had come and no more was there, in this window */
     unsigned windows; /* with it on */
@@ -40,13 +40,13 @@ void nr_coalesce_may_answer(struct nr_coalesce *coalesce);
 /* A read gave so many bytes. */
 void nr_coalesce_read(struct nr_coalesce *coalesce, size_t bytes);
 
-/* The pipe, which has room for so many bytes, is empty. True: come back in a millisecond, and wait for nothing. False: wait for it. */
-bool nr_coalesce_empty(struct nr_coalesce *coalesce, uint64_t now, uint64_t capacity);
+/* The pipe, which has room for so many bytes, is empty. Come back in so many milliseconds, and wait for nothing; 0: wait for it. */
+unsigned nr_coalesce_empty(struct nr_coalesce *coalesce, uint64_t now, uint64_t capacity);
 
 /* What may come until then, in bytes: the pipe needs so much room. */
 uint64_t nr_coalesce_room(const struct nr_coalesce *coalesce);
 
-/* It has less, and gets no more. */
-void nr_coalesce_give_up(struct nr_coalesce *coalesce, uint64_t now);
+/* It has less, and gets no more: a shorter pause, or, where there is none, it is given up. */
+void nr_coalesce_shorten(struct nr_coalesce *coalesce, uint64_t now);
 
 #endif

@@ -133,7 +133,7 @@ static ERL_NIF_TERM failure(ErlNifEnv *env, int r)
 
 /* The answer after the last try at a wait, r: a pipe that was ready each time is looked at again
  * through the caller's mailbox, so that a call stays short. */
-static ERL_NIF_TERM waits(ErlNifEnv *env, int r, ERL_NIF_TERM ref)
+static ERL_NIF_TERM waits(ErlNifEnv *env, struct nr_handle *handle, int r, ERL_NIF_TERM ref)
 {
     ErlNifPid self;
     if (r < 0)
@@ -143,7 +143,7 @@ static ERL_NIF_TERM waits(ErlNifEnv *env, int r, ERL_NIF_TERM ref)
     if (r == NEXT_TURN)
         return nr_atoms.turn_;
     if (r == LATER)
-        return nr_atoms.later_;
+        return enif_make_tuple2(env, nr_atoms.later_, enif_make_uint(env, handle->coalesce.pause));
     if (r == NR_RETRY)
         nr_handle_notify(env, enif_self(env, &self), ref);
     return nr_atoms.again_;
@@ -302,14 +302,13 @@ static int give_way(ErlNifEnv *env, struct nr_handle *handle, ERL_NIF_TERM ref, 
 static bool comes_later(struct nr_handle *handle, uint64_t now)
 {
     if (handle->terminal || handle->finished ||
-        !nr_coalesce_empty(&handle->coalesce, now, handle->pipe.now))
+        nr_coalesce_empty(&handle->coalesce, now, handle->pipe.now) == 0)
         return false;
-    while (handle->pipe.now < nr_coalesce_room(&handle->coalesce)) {
-        if (!nr_handle_grow_pipe(handle)) {
-            nr_coalesce_give_up(&handle->coalesce, now);
-            return false;
-        }
-    }
+    while (handle->pipe.now < nr_coalesce_room(&handle->coalesce))
+        if (!nr_handle_grow_pipe(handle))
+            nr_coalesce_shorten(&handle->coalesce, now);
+    if (handle->coalesce.pause == 0)
+        return false;
     nr_turns_ends(&handle->turn);
     handle->emptied = handle->small = false;
     return true;
@@ -364,7 +363,7 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
 
     r = give_way(env, handle, ref, handle->emptied, after);
     if (r != 0)
-        return waits(env, r, ref);
+        return waits(env, handle, r, ref);
     if (handle->has_late && handle->emptied && handle->unread == NULL)
         return give_late(env, handle, max, after);
     if (after != NULL && is_known_empty(handle)) {
@@ -373,7 +372,7 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
         if (handle->unseen)
             return nr_atoms.unsure_;
         if (r != NR_RETRY)
-            return r == 0 ? nr_atoms.unseen_ : waits(env, r, ref);
+            return r == 0 ? nr_atoms.unseen_ : waits(env, handle, r, ref);
     }
 
     unsigned char few[COPY_MAX];
@@ -383,7 +382,7 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
     if (got_few < 0) {
         r = empty(env, handle, ref, manner, after);
         if (r != NR_RETRY)
-            return waits(env, r, ref);
+            return waits(env, handle, r, ref);
     }
 
     ErlNifBinary binary;
@@ -426,7 +425,7 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
             break;
     }
     enif_release_binary(&binary);
-    return waits(env, r, ref);
+    return waits(env, handle, r, ref);
 }
 
 static ERL_NIF_TERM read_call(ErlNifEnv *env, const ERL_NIF_TERM argv[], enum manner manner)
@@ -566,7 +565,7 @@ static ERL_NIF_TERM write_locked(ErlNifEnv *env, struct nr_handle *handle, const
         if (r != NR_RETRY)
             break;
     }
-    return waits(env, r, ref);
+    return waits(env, handle, r, ref);
 }
 
 ERL_NIF_TERM nr_nif_write(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])

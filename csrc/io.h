@@ -12,7 +12,8 @@
 ERL_NIF_TERM nr_nif_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
 /* read_coalescing(handle, max, ref): the same, or
- * :later, from a pipe that is empty now and fills fast (coalesce.h): call again in a millisecond. No message will come for that. */
+ * {:later, ms}, from a pipe that is empty now and fills fast (coalesce.h): call again when the clock's next ms milliseconds have begun. No message
+ * will come for that. */
 ERL_NIF_TERM nr_nif_read_coalescing(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
 /* read_patiently(handle, max, ref): the same, or

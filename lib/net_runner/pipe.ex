@@ -22,9 +22,6 @@ defmodule NetRunner.Pipe do
   # After a wait for a turn that does not come, should nobody be there who lets in (NetRunner.Turns): far more than a turn of any crowd.
   @turn_ms 10_000
 
-  # For what comes together meanwhile (csrc/coalesce.h). No timer of ERTS's is shorter.
-  @pause_ms 1
-
   @spec deadline(timeout) :: deadline
   def deadline(:infinity), do: :infinity
   def deadline(ms) when is_integer(ms), do: System.monotonic_time(:millisecond) + ms
@@ -56,12 +53,10 @@ defmodule NetRunner.Pipe do
         :erlang.yield()
         read(handle, max, deadline)
 
-      # It is empty, and fills fast: what comes in a millisecond is read at once. Where nothing does, this is not said again.
-      :later ->
-        receive do
-        after
-          min(left(deadline), @pause_ms) -> read(handle, max, deadline)
-        end
+      # It is empty, and fills fast: what comes meanwhile is read at once. Where nothing does, this is not said again.
+      {:later, ms} ->
+        pause(ms, deadline)
+        read(handle, max, deadline)
 
       # It was empty when it was last looked at.
       :unseen ->
@@ -86,6 +81,22 @@ defmodule NetRunner.Pipe do
       result ->
         result
     end
+  end
+
+  defp pause(ms, deadline) do
+    ref = make_ref()
+    _timer = start_pause(ms, deadline, ref)
+
+    receive do
+      {^ref, :ready} -> :ok
+    end
+  end
+
+  # It ends with a millisecond of the clock's, as ERTS's timers do. `receive ... after 1`, of which one has to be over, takes
+  # two, where it begins at the end of another.
+  defp start_pause(ms, deadline, ref) do
+    ends = min(System.monotonic_time(:millisecond) + ms, deadline)
+    :erlang.send_after(ends, self(), {ref, :ready}, abs: true)
   end
 
   defp look(handle, max, deadline) do
@@ -166,23 +177,25 @@ defmodule NetRunner.Pipe do
           {tag, {:ok, binary} | :eof | {:error, atom}, map} | {:timeout, map}
         when tag: atom
   def read_either(handles, max, deadline, armed, how \\ :at_once) do
-    case try_each(handles, max, armed, how, :infinity) do
-      {:waiting, armed, pause} -> await_either(handles, max, deadline, armed, how, pause)
+    case try_each(handles, max, armed, how, nil) do
+      {:waiting, armed, nil} -> await_either(handles, max, deadline, armed, how)
+      {:waiting, armed, ms} -> pause_either(handles, max, deadline, armed, ms)
       found -> found
     end
   end
 
-  defp try_each([], _max, armed, _how, pause), do: {:waiting, armed, pause}
+  defp try_each([], _max, armed, _how, ms), do: {:waiting, armed, ms}
 
-  defp try_each([{tag, _} | rest], max, armed, how, pause) when is_map_key(armed, tag),
-    do: try_each(rest, max, armed, how, pause)
+  defp try_each([{tag, _} | rest], max, armed, how, ms) when is_map_key(armed, tag),
+    do: try_each(rest, max, armed, how, ms)
 
-  defp try_each([{tag, handle} | rest], max, armed, how, pause) do
+  defp try_each([{tag, handle} | rest], max, armed, how, ms) do
     ref = make_ref()
 
     case try_one(how, handle, max, ref) do
-      :again -> try_each(rest, max, Map.put(armed, tag, {handle, ref}), how, pause)
-      :later -> try_each(rest, max, armed, how, @pause_ms)
+      :again -> try_each(rest, max, Map.put(armed, tag, {handle, ref}), how, ms)
+      # Every integer is smaller than every atom, nil too.
+      {:later, its} -> try_each(rest, max, armed, how, min(ms, its))
       result -> {tag, result, armed}
     end
   end
@@ -190,21 +203,49 @@ defmodule NetRunner.Pipe do
   defp try_one(:at_once, handle, max, ref), do: Nif.read(handle, max, ref)
   defp try_one(:coalescing, handle, max, ref), do: Nif.read_coalescing(handle, max, ref)
 
-  defp await_either(handles, max, deadline, armed, how, pause) do
-    refs = for {tag, {_handle, ref}} <- armed, into: %{}, do: {ref, tag}
+  defp await_either(handles, max, deadline, armed, how) do
+    refs = refs(armed)
 
     receive do
       {ref, :ready} when is_map_key(refs, ref) ->
-        # The one that spoke goes first, the other's wait stays placed.
-        tag = Map.fetch!(refs, ref)
-        {spoke, others} = Enum.split_with(handles, fn {t, _handle} -> t == tag end)
-        read_either(spoke ++ others, max, deadline, Map.delete(armed, tag), how)
+        {handles, armed} = spoke(Map.fetch!(refs, ref), handles, armed)
+        read_either(handles, max, deadline, armed, how)
     after
-      min(left(deadline), pause) ->
-        if pause == @pause_ms,
-          do: read_either(handles, max, deadline, armed, how),
-          else: {:timeout, armed}
+      left(deadline) -> {:timeout, armed}
     end
+  end
+
+  # As a wait for one more, which says nothing: the pause's end.
+  defp pause_either(handles, max, deadline, armed, ms) do
+    ended = make_ref()
+    timer = start_pause(ms, deadline, ended)
+    refs = refs(armed)
+
+    receive do
+      {^ended, :ready} ->
+        read_either(handles, max, deadline, armed, :coalescing)
+
+      {ref, :ready} when is_map_key(refs, ref) ->
+        cancel_pause(timer, ended)
+        {handles, armed} = spoke(Map.fetch!(refs, ref), handles, armed)
+        read_either(handles, max, deadline, armed, :coalescing)
+    end
+  end
+
+  defp cancel_pause(timer, ended) do
+    with false <- :erlang.cancel_timer(timer) do
+      receive do
+        {^ended, :ready} -> :ok
+      end
+    end
+  end
+
+  defp refs(armed), do: for({tag, {_handle, ref}} <- armed, into: %{}, do: {ref, tag})
+
+  # The one that spoke goes first, the other's wait stays placed.
+  defp spoke(tag, handles, armed) do
+    {spoke, others} = Enum.split_with(handles, fn {t, _handle} -> t == tag end)
+    {spoke ++ others, Map.delete(armed, tag)}
   end
 
   @doc """
@@ -263,7 +304,7 @@ defmodule NetRunner.Pipe do
   def heard(armed) when map_size(armed) == 0, do: armed
 
   def heard(armed) do
-    refs = for {tag, {_handle, ref}} <- armed, into: %{}, do: {ref, tag}
+    refs = refs(armed)
 
     receive do
       {ref, :ready} when is_map_key(refs, ref) -> Map.delete(armed, Map.fetch!(refs, ref))

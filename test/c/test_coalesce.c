@@ -5,8 +5,9 @@
 
 #define PIECE  4096U
 #define WINDOW 8000U /* microseconds; coalesce.c */
-#define PAUSE  1500U /* of ERTS's timers, 1 ms to 2 */
+#define PAUSE  2000U /* at first */
 #define SECOND 1000000U
+#define MIB    (1U << 20)
 
 static struct nr_coalesce coalesce;
 static uint64_t now;
@@ -18,18 +19,22 @@ static void setup(void)
     now = written = 1000000;
 }
 
-/* How a program writes: a piece every `every` microseconds, no further ahead of its reader than `most` bytes. */
+/* How a program writes: a piece every `every` microseconds, no further ahead of its reader than `most` bytes; into a pipe of `capacity`. */
 struct program {
     unsigned every;
     unsigned most;
+    unsigned capacity;
 };
 
 /* One round: the pipe is empty; its reader waits for the next piece, or pauses, and reads all there is. True: it paused. */
 static bool read_on(struct program program)
 {
-    bool pauses = nr_coalesce_empty(&coalesce, now, program.most);
-    if (pauses)
-        now += PAUSE;
+    (void)nr_coalesce_empty(&coalesce, now, program.capacity);
+    while (program.capacity < nr_coalesce_room(&coalesce))
+        nr_coalesce_shorten(&coalesce, now);
+    unsigned pause = coalesce.pause;
+    if (pause > 0)
+        now += pause * 1000;
     else if (now < written + program.every)
         now = written + program.every;
     unsigned bytes = 0;
@@ -42,7 +47,7 @@ static bool read_on(struct program program)
         written = now;
     if (bytes > 0)
         nr_coalesce_read(&coalesce, bytes);
-    return pauses;
+    return pause > 0;
 }
 
 /* For so long. How many times the reader paused. */
@@ -56,9 +61,9 @@ static unsigned read_for(uint64_t us, struct program program)
 }
 
 /* jq, awk, sed: all the same whether somebody reads. */
-static const struct program stdio = {.every = 50, .most = 1 << 20};
+static const struct program stdio = {.every = 50, .most = MIB, .capacity = MIB};
 /* One that is asked: after each piece it waits. */
-static const struct program answers = {.every = 20, .most = PIECE};
+static const struct program answers = {.every = 20, .most = PIECE, .capacity = MIB};
 
 START_TEST(a_fast_stream_is_read_by_the_millisecond)
 {
@@ -76,7 +81,7 @@ END_TEST
 
 START_TEST(a_slow_stream_is_waited_for)
 {
-    const struct program log = {.every = 400, .most = 1 << 20};
+    const struct program log = {.every = 400, .most = MIB, .capacity = MIB};
     ck_assert_uint_eq(read_for(10 * SECOND, log), 0);
 }
 END_TEST
@@ -84,11 +89,10 @@ END_TEST
 START_TEST(who_pauses_is_waited_for)
 {
     (void)read_for(SECOND, stdio);
-    ck_assert(coalesce.on);
-    ck_assert(nr_coalesce_empty(&coalesce, now, 1 << 20));
+    ck_assert(coalesce.pause > 0);
+    ck_assert_uint_eq(nr_coalesce_empty(&coalesce, now, MIB), 2);
     now += PAUSE;
-    ck_assert(!nr_coalesce_empty(&coalesce, now, 1 << 20)); /* nothing came */
-    ck_assert(!coalesce.on);
+    ck_assert_uint_eq(nr_coalesce_empty(&coalesce, now, MIB), 0); /* nothing came */
     /* And is no worse for it when it goes on. */
     now = written += SECOND;
     ck_assert_uint_ge(read_for(SECOND, stdio), SECOND / PAUSE * 9 / 10);
@@ -121,29 +125,44 @@ START_TEST(a_filter_is_tried_in_the_end)
 }
 END_TEST
 
-/* 64 KiB each 100 us, into a pipe of 256 KiB: it would stand still for a third of the time. */
-START_TEST(who_is_faster_than_its_pipe_is_large_is_given_up)
+/* 256 KiB, and it waits to be asked for more: it would stand still for half of the time. */
+START_TEST(who_answers_much_is_given_up)
 {
-    const struct program fast = {.every = 6, .most = 1 << 18};
-    (void)read_for(SECOND, fast);
-    ck_assert_uint_le(read_for(SECOND, fast), 30);
+    const struct program batches = {.every = 8, .most = 1 << 18, .capacity = MIB};
+    (void)read_for(SECOND, batches);
+    ck_assert_uint_le(read_for(SECOND, batches), 30);
 }
 END_TEST
 
 START_TEST(its_room_is_what_comes_in_a_pause)
 {
     (void)read_for(SECOND, stdio);
-    uint64_t comes = PIECE * 1500 / stdio.every;
-    ck_assert_uint_ge(nr_coalesce_room(&coalesce), comes - PIECE);
-    ck_assert_uint_le(nr_coalesce_room(&coalesce), comes + PIECE);
+    uint64_t comes = PIECE * PAUSE / stdio.every;
+    ck_assert_uint_ge(nr_coalesce_room(&coalesce), comes);
+    ck_assert_uint_le(nr_coalesce_room(&coalesce), comes * 5 / 4);
+}
+END_TEST
+
+START_TEST(what_comes_in_a_pause_is_too_much_for_its_pipe)
+{
+    const struct program fast = {.every = 5, .most = MIB, .capacity = MIB};
+    unsigned pauses = read_for(SECOND, fast);
+    ck_assert_uint_eq(coalesce.pause, 1);
+    ck_assert_uint_ge(pauses, SECOND / 1000 * 9 / 10);
+    const struct program faster = {.every = 4, .most = MIB, .capacity = MIB};
+    setup();
+    ck_assert_uint_eq(read_for(SECOND, faster), 0);
 }
 END_TEST
 
 START_TEST(without_room_it_is_not_tried_again_soon)
 {
     (void)read_for(2 * WINDOW, stdio);
-    ck_assert(coalesce.on);
-    nr_coalesce_give_up(&coalesce, now);
+    ck_assert(coalesce.pause > 0);
+    nr_coalesce_shorten(&coalesce, now);
+    ck_assert_uint_eq(coalesce.pause, 1);
+    nr_coalesce_shorten(&coalesce, now);
+    ck_assert_uint_eq(coalesce.pause, 0);
     ck_assert_uint_eq(read_for(2 * WINDOW, stdio), 0);
 }
 END_TEST
@@ -153,10 +172,10 @@ START_TEST(it_is_turned_off_now_and_then)
 {
     unsigned offs = 0;
     (void)read_for(SECOND, stdio);
-    bool was_on = coalesce.on;
-    for (uint64_t end = now + 10 * SECOND; now < end; was_on = coalesce.on) {
+    bool was_on = coalesce.pause > 0;
+    for (uint64_t end = now + 10 * SECOND; now<end; was_on = coalesce.pause> 0) {
         (void)read_on(stdio);
-        offs += was_on && !coalesce.on;
+        offs += was_on && coalesce.pause == 0;
     }
     ck_assert_uint_ge(offs, 8);
     ck_assert_uint_le(offs, 11);
@@ -167,27 +186,27 @@ END_TEST
  * half of its speed. */
 START_TEST(a_program_that_a_full_pipe_holds_up_is_looked_at_soon)
 {
-    const struct program slowly = {.every = 20, .most = 1 << 19};
-    const struct program fast = {.every = 5, .most = 1 << 19};
+    const struct program slowly = {.every = 20, .most = 1 << 19, .capacity = 1 << 19};
+    const struct program fast = {.every = 5, .most = 1 << 19, .capacity = 1 << 19};
     (void)read_for(2 * WINDOW, slowly);
-    ck_assert(coalesce.on);
+    ck_assert(coalesce.pause > 0);
     (void)read_for(6 * WINDOW, fast);
-    ck_assert_uint_gt(nr_coalesce_room(&coalesce), fast.most);
+    ck_assert_uint_eq(coalesce.pause, 0);
 }
 END_TEST
 
 /* Where as much comes as without, though the pipe is full each time: ever less often. */
 START_TEST(a_full_pipe_that_costs_nothing_is_let_be)
 {
-    const struct program bursts = {.every = 5, .most = 1 << 19};
+    const struct program bursts = {.every = 5, .most = 1 << 18, .capacity = 1 << 18};
     unsigned offs = 0;
-    coalesce = (struct nr_coalesce){.on = true, .since = now, .rate = 1 << 18};
+    coalesce = (struct nr_coalesce){.pause = 2, .since = now, .rate = 100000};
     for (unsigned i = 0; i < 10 * SECOND / PAUSE; i++) {
-        bool was_on = coalesce.on;
+        bool was_on = coalesce.pause > 0;
         (void)read_on(bursts);
-        if (was_on && !coalesce.on) {
+        if (was_on && coalesce.pause == 0) {
             offs++;
-            coalesce.on = true;
+            coalesce.pause = 2;
             coalesce.windows = 0;
         }
     }
@@ -201,7 +220,8 @@ START_TEST(a_doubt_is_forgotten_where_it_went_well)
 {
     (void)read_for(SECOND, stdio);
     for (unsigned i = 0; i < 20; i++) {
-        nr_coalesce_give_up(&coalesce, now);
+        nr_coalesce_shorten(&coalesce, now);
+        nr_coalesce_shorten(&coalesce, now);
         ck_assert_uint_eq(coalesce.penance, 2);
         (void)read_for(SECOND, stdio);
     }
@@ -220,8 +240,9 @@ int main(void)
     tcase_add_test(tests, who_answers_is_tried_ever_less_often);
     tcase_add_test(tests, who_has_a_stdin_is_not_tried_soon);
     tcase_add_test(tests, a_filter_is_tried_in_the_end);
-    tcase_add_test(tests, who_is_faster_than_its_pipe_is_large_is_given_up);
+    tcase_add_test(tests, who_answers_much_is_given_up);
     tcase_add_test(tests, its_room_is_what_comes_in_a_pause);
+    tcase_add_test(tests, what_comes_in_a_pause_is_too_much_for_its_pipe);
     tcase_add_test(tests, without_room_it_is_not_tried_again_soon);
     tcase_add_test(tests, it_is_turned_off_now_and_then);
     tcase_add_test(tests, a_program_that_a_full_pipe_holds_up_is_looked_at_soon);
