@@ -94,6 +94,7 @@ START_TEST(who_pauses_is_waited_for)
     now += PAUSE;
     ck_assert_uint_eq(nr_coalesce_empty(&coalesce, now, MIB), 0); /* nothing came */
     /* And is no worse for it when it goes on. */
+    ck_assert_uint_eq(coalesce.penance, 0);
     now = written += SECOND;
     ck_assert_uint_ge(read_for(SECOND, stdio), SECOND / PAUSE * 9 / 10);
 }
