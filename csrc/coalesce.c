@@ -7,9 +7,13 @@
 #define PIECES_PER_MS 4
 /* At first: a scheduler that is woken looks for work for 0.3 ms before it sleeps again. */
 #define PAUSE_MS 2
-/* A first look, after the first time: who answers has given a hundredth of what it gave before, who is only disturbed more than a
- * quarter. */
+/* Until a window is over, a quarter of what came without is enough: who answers gives a hundredth, who only lost its processor for a
+ * while gives more. So long after the window began it is asked first. */
 #define TRIAL_US 1000
+/* A pause that ends with the clock's millisecond may be a short one: only after so long is it a silence. */
+#define SILENCE_US 900
+/* Who writes nothing in so many has paused itself: it may have lost its processor for one. */
+#define SILENT_MAX 4
 /* After so many windows it is turned off for one, to see what comes without. */
 #define WINDOWS_ON 128U
 /* Where the pipe was full when its reader came, more often than not, it holds its program up, which may have been
@@ -21,7 +25,8 @@
 
 void nr_coalesce_may_answer(struct nr_coalesce *coalesce)
 {
-    coalesce->doubts = coalesce->doubts_at_first = DOUBTS_MAY_ANSWER;
+    coalesce->may_answer = true;
+    coalesce->doubts = DOUBTS_MAY_ANSWER;
     coalesce->penance = 1U << DOUBTS_MAY_ANSWER;
 }
 
@@ -84,16 +89,28 @@ static bool is_over(struct nr_coalesce *coalesce)
     return coalesce->windows >= WINDOWS_ON;
 }
 
+/* Nothing came. Who may answer waits to be asked; others have paused, or lost their processor, in time that is not counted. */
+static void be_silent(struct nr_coalesce *coalesce, uint64_t now)
+{
+    if (now - coalesce->paused < SILENCE_US)
+        return;
+    if (coalesce->may_answer)
+        give_up(coalesce, now);
+    else if (++coalesce->silent >= SILENT_MAX)
+        turn_off(coalesce, now);
+    else
+        begin_window(coalesce, now);
+}
+
 static void stay_on(struct nr_coalesce *coalesce, uint64_t now, bool has_come)
 {
     uint64_t age = now - coalesce->since;
     if (!has_come) {
-        /* It pauses. */
-        turn_off(coalesce, now);
+        be_silent(coalesce, now);
     } else if (!has_quarters(coalesce, age, age < WINDOW_US ? 1 : 3) && age >= TRIAL_US) {
         give_up(coalesce, now);
     } else if (age >= WINDOW_US) {
-        coalesce->doubts = coalesce->doubts_at_first;
+        coalesce->doubts = coalesce->may_answer ? DOUBTS_MAY_ANSWER : 0;
         if (is_over(coalesce))
             turn_off(coalesce, now);
         else
@@ -117,15 +134,24 @@ static void turn_on(struct nr_coalesce *coalesce, uint64_t now)
     begin_window(coalesce, now);
 }
 
+bool nr_coalesce_pauses(const struct nr_coalesce *coalesce, uint64_t now)
+{
+    return coalesce->pause > 1 && now - coalesce->paused < SILENCE_US;
+}
+
 unsigned nr_coalesce_empty(struct nr_coalesce *coalesce, uint64_t now, uint64_t capacity)
 {
     bool has_come = coalesce->came > 0;
     coalesce->pieces += has_come;
     coalesce->fulls += coalesce->came >= capacity - capacity / 8;
     coalesce->came = 0;
+    if (has_come)
+        coalesce->silent = 0;
     if (coalesce->pause > 0)
         stay_on(coalesce, now, has_come);
     else
         turn_on(coalesce, now);
+    if (coalesce->pause > 0 && (has_come || now - coalesce->paused >= SILENCE_US))
+        coalesce->paused = now;
     return coalesce->pause;
 }

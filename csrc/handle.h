@@ -113,9 +113,10 @@ struct nr_handle {
     /* Such a wait missed bytes: packets, of which one look takes one. Each wait is after a look from then on. */
     bool surprised;
 
-    bool small; /* the last read was: the next is done without a large binary */
+    bool
+        small; /* the last read was, and the next is expected to be: it is done without a large binary */
     struct nr_patience patience;
-    struct nr_coalesce coalesce; /* of a pipe that patient reads are for */
+    struct nr_coalesce coalesce; /* whether who reads comes back later, instead of a wait */
     unsigned fulls;              /* full reads, or writes that met a full pipe, in a row */
     struct nr_pipe_memory pipe;
 
@@ -176,7 +177,7 @@ bool nr_handle_end_wait(ErlNifEnv *env, struct nr_handle *handle, ErlNifPid *pid
 /* Sends {ref, :ready}; no mutex held. */
 void nr_handle_notify(ErlNifEnv *env, const ErlNifPid *pid, ERL_NIF_TERM ref);
 
-/* Grows the pipe when the stream keeps filling it: 64 KiB, 256 KiB, 1 MiB, within the budget of
+/* Grows the pipe when the stream keeps filling it, or would in a pause (coalesce.h): 64 KiB, 256 KiB, 1 MiB, within the budget of
  * all handles together; mutex held. True if it has more room now; silent when refused (counted). */
 bool nr_handle_grow_pipe(struct nr_handle *handle);
 

@@ -30,7 +30,7 @@ static struct io_uring ring;
 
 static _Noreturn void die(const char *what)
 {
-    perror(what);
+    fprintf(stderr, "bench_batched_reads: %s failed\n", what);
     exit(1);
 }
 

@@ -2,7 +2,7 @@ defmodule NetRunner.Pipe do
   @moduledoc false
   # Reading and writing pipe handles from the calling process, with deadlines. The NIF moves what it
   # can at once; only an empty (or full) pipe makes the caller wait, for {ref, :ready} with a
-  # reference of this very wait. A wait that is given up is cancelled first, so nothing strays into the
+  # reference of this very wait, or come back later. A wait that is given up is cancelled first, so nothing strays into the
   # caller's mailbox.
   #
   # A deadline is a System.monotonic_time(:millisecond), or :infinity.
@@ -53,10 +53,14 @@ defmodule NetRunner.Pipe do
         :erlang.yield()
         read(handle, max, deadline)
 
-      # It is empty, and fills fast: what comes meanwhile is read at once. Where nothing does, this is not said again.
+      # It is empty, and fills fast: what comes meanwhile is read at once.
       {:later, ms} ->
-        pause(ms, deadline)
-        read(handle, max, deadline)
+        if over?(deadline) do
+          look(handle, max, deadline)
+        else
+          pause(ms, deadline)
+          read(handle, max, deadline)
+        end
 
       # It was empty when it was last looked at.
       :unseen ->
@@ -177,6 +181,8 @@ defmodule NetRunner.Pipe do
           {tag, {:ok, binary} | :eof | {:error, atom}, map} | {:timeout, map}
         when tag: atom
   def read_either(handles, max, deadline, armed, how \\ :at_once) do
+    how = if how == :coalescing and over?(deadline), do: :at_once, else: how
+
     case try_each(handles, max, armed, how, nil) do
       {:waiting, armed, nil} -> await_either(handles, max, deadline, armed, how)
       {:waiting, armed, ms} -> pause_either(handles, max, deadline, armed, ms)

@@ -3,11 +3,13 @@
 
 #include "coalesce.h"
 
-#define PIECE  4096U
-#define WINDOW 8000U /* microseconds; coalesce.c */
-#define PAUSE  2000U /* at first */
-#define SECOND 1000000U
-#define MIB    (1U << 20)
+#define PIECE             4096U
+#define WINDOW            8000U /* microseconds; coalesce.c */
+#define PAUSE             2000U /* at first */
+#define SECOND            1000000U
+#define SILENT_MAX        4U
+#define DOUBTS_MAY_ANSWER 3U
+#define MIB               (1U << 20)
 
 static struct nr_coalesce coalesce;
 static uint64_t now;
@@ -89,14 +91,58 @@ END_TEST
 START_TEST(who_pauses_is_waited_for)
 {
     (void)read_for(SECOND, stdio);
-    ck_assert(coalesce.pause > 0);
     ck_assert_uint_eq(nr_coalesce_empty(&coalesce, now, MIB), 2);
+    for (unsigned i = 1; i < SILENT_MAX; i++) {
+        now += PAUSE;
+        ck_assert_uint_eq(nr_coalesce_empty(&coalesce, now, MIB), 2); /* nothing came */
+    }
     now += PAUSE;
-    ck_assert_uint_eq(nr_coalesce_empty(&coalesce, now, MIB), 0); /* nothing came */
+    ck_assert_uint_eq(nr_coalesce_empty(&coalesce, now, MIB), 0);
     /* And is no worse for it when it goes on. */
     ck_assert_uint_eq(coalesce.penance, 0);
     now = written += SECOND;
     ck_assert_uint_ge(read_for(SECOND, stdio), SECOND / PAUSE * 9 / 10);
+}
+END_TEST
+
+START_TEST(who_lost_its_processor_for_a_while_is_not)
+{
+    (void)read_for(SECOND, stdio);
+    for (unsigned i = 0; i < 1000; i++) {
+        now += PAUSE;
+        ck_assert_uint_eq(nr_coalesce_empty(&coalesce, now, MIB), 2);
+        nr_coalesce_read(&coalesce, PIECE);
+        now += 100;
+        ck_assert_uint_eq(nr_coalesce_empty(&coalesce, now, MIB), 2);
+    }
+}
+END_TEST
+
+START_TEST(who_thinks_before_it_answers_is_tried_ever_less_often)
+{
+    nr_coalesce_may_answer(&coalesce);
+    (void)read_for(SECOND, stdio);
+    ck_assert_uint_eq(nr_coalesce_empty(&coalesce, now, MIB), 2);
+    for (unsigned i = 0; i < 5; i++) {
+        coalesce.pause = 2;
+        now += PAUSE;
+        (void)nr_coalesce_empty(&coalesce, now, MIB);
+        ck_assert_uint_eq(coalesce.pause, 0);
+        ck_assert_uint_eq(coalesce.penance, 1U << (DOUBTS_MAY_ANSWER + 1 + i));
+    }
+}
+END_TEST
+
+/* Its reader has another pipe, of which it is told meanwhile. */
+START_TEST(a_pause_that_is_interrupted_goes_on)
+{
+    (void)read_for(SECOND, stdio);
+    ck_assert_uint_eq(nr_coalesce_empty(&coalesce, now, MIB), 2);
+    for (uint64_t end = now + PAUSE / 4; now < end; now++) {
+        ck_assert(nr_coalesce_pauses(&coalesce, now));
+        ck_assert_uint_eq(nr_coalesce_empty(&coalesce, now, MIB), 2);
+    }
+    ck_assert(!nr_coalesce_pauses(&coalesce, now + PAUSE / 2));
 }
 END_TEST
 
@@ -238,6 +284,9 @@ int main(void)
     tcase_add_test(tests, not_before_it_was_looked_at);
     tcase_add_test(tests, a_slow_stream_is_waited_for);
     tcase_add_test(tests, who_pauses_is_waited_for);
+    tcase_add_test(tests, who_lost_its_processor_for_a_while_is_not);
+    tcase_add_test(tests, who_thinks_before_it_answers_is_tried_ever_less_often);
+    tcase_add_test(tests, a_pause_that_is_interrupted_goes_on);
     tcase_add_test(tests, who_answers_is_tried_ever_less_often);
     tcase_add_test(tests, who_has_a_stdin_is_not_tried_soon);
     tcase_add_test(tests, a_filter_is_tried_in_the_end);
