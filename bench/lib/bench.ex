@@ -31,6 +31,7 @@ defmodule Bench do
     {"tee_command", Bench.Scenarios.TeeCommand},
     {"full_speed_100", Bench.Scenarios.FullSpeed100},
     {"full_speed_1000", Bench.Scenarios.FullSpeed1000},
+    {"full_speed_1000_long", Bench.Scenarios.FullSpeed1000Long},
     {"ping_beside_1000", Bench.Scenarios.PingBeside1000},
     {"many_streams_100", Bench.Scenarios.ManyStreams100},
     {"many_streams_1000", Bench.Scenarios.ManyStreams1000},

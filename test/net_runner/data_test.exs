@@ -268,6 +268,40 @@ defmodule NetRunner.DataTest do
     assert on_ring > 0
   end
 
+  # Their commands read from one FIFO, whose only writer goes.
+  on_backends "an end that comes to 300 waiting readers at once is told to each" do
+    fifo = tmp_path("fifo")
+    {_, 0} = System.cmd("mkfifo", [fifo])
+    me = self()
+
+    readers =
+      for n <- 1..300 do
+        Task.async(fn ->
+          {:ok, p} = NetRunner.Process.start("cat", [fifo], backend: backend, input: :null)
+          send(me, {n, p})
+          {NetRunner.Process.read(p), NetRunner.Process.await_exit(p)}
+        end)
+      end
+
+    commands = for n <- 1..300, do: receive(do: ({^n, p} -> p))
+    script = ["-c", "exec > \"$0\"; read line", fifo]
+    {:ok, writer} = NetRunner.Process.start("sh", script, backend: backend)
+
+    for p <- commands do
+      {:ok, os_pid} = NetRunner.Process.os_pid(p)
+      opened? = fn -> File.read_link("/proc/#{os_pid}/fd/3") == {:ok, fifo} end
+      eventually("cat has opened it", 30_000, opened?)
+
+      eventually("its reader waits", 30_000, fn ->
+        {:ok, %{stdout: stdout}} = NetRunner.Process.stats(p)
+        stdout.waits_poll + stdout.waits_io_uring > 0
+      end)
+    end
+
+    :ok = NetRunner.Process.close_stdin(writer)
+    assert readers |> Task.await_many(60_000) |> Enum.uniq() == [{:eof, {:ok, 0}}]
+  end
+
   @tag :nowait_pipes
   on_backends "a small rest that waits for room is written, once" do
     {:ok, p} = NetRunner.Process.start("sh", ["-c", "read line; cat"], backend: backend)

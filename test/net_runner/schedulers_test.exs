@@ -40,8 +40,19 @@ defmodule NetRunner.SchedulersTest do
   end
 
   on_backends "one scheduler is enough" do
+    assert read_with(backend, 1) == Enum.map(@commands, &byte_size(expected(&1)))
+  end
+
+  # With io_uring as many rings, on however many processors there are.
+  on_backends "four schedulers, and a ring for each, read the same" do
+    assert read_with(backend, 4) == Enum.map(@commands, &byte_size(expected(&1)))
+  end
+
+  # Bytes that each of the commands gave to another BEAM, with so many schedulers.
+  defp read_with(backend, schedulers) do
     code = """
     :ok = NetRunner.Test.WholePath.check!(:#{backend})
+    if :#{backend} == :io_uring, do: {#{schedulers}, %{rings: #{schedulers}}} = {System.schedulers(), NetRunner.Nif.rings_info()}
     IO.puts("up")
     commands = #{inspect(@commands, limit: :infinity)}
     sizes = commands |> Enum.map(fn cmd -> Task.async(fn ->
@@ -51,8 +62,8 @@ defmodule NetRunner.SchedulersTest do
     Process.sleep(:infinity)
     """
 
-    beam = OtherBeam.start(code, ["env", "ERL_FLAGS=+S 1"])
+    beam = OtherBeam.start(code, ["env", "ERL_FLAGS=+S #{schedulers}:#{schedulers}"])
     assert "sizes " <> sizes = OtherBeam.read_line(beam, 60_000)
-    assert sizes == Enum.map_join(@commands, " ", &byte_size(expected(&1)))
+    sizes |> String.split() |> Enum.map(&String.to_integer/1)
   end
 end
