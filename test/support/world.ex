@@ -542,7 +542,7 @@ defmodule NetRunner.Test.World do
   end
 
   defp at_rest?(one, leaving_until),
-    do: one.guardians <= one.servers or System.monotonic_time(:millisecond) > leaving_until
+    do: one.guardians == one.servers or System.monotonic_time(:millisecond) > leaving_until
 
   @doc "Waits until the baseline is this one again."
   def await_baseline(before, ms \\ 30_000),
