@@ -171,7 +171,8 @@ defmodule NetRunner do
 
   @doc """
   A lazy enumerable of the command's output: binaries of at most `max_chunk_size` bytes, as they come; lines
-  with `lines:`, which are as long as they are (see `max_line_length:`).
+  with `lines:`, which are as long as they are (see `max_line_length:`). A line keeps the chunk that it lay in, up to 64 KiB,
+  for as long as it is kept: copy the few that you keep (`:binary.copy/1`).
 
   The command starts when enumeration starts, waits while the consumer is busy, and is stopped and gone
   when enumeration ends, also when it is halted early. It belongs to the process that starts the enumeration: where
