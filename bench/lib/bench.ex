@@ -49,7 +49,7 @@ defmodule Bench do
   @spec list :: :ok
   def list do
     for {name, module} <- scenarios(),
-        do: IO.puts("#{String.pad_trailing(name, 18)}#{module.question()}")
+        do: IO.puts("#{String.pad_trailing(name, 22)}#{module.question()}")
 
     :ok
   end
