@@ -7,12 +7,19 @@ defmodule Bench.Machine do
   @spec describe :: String.t()
   def describe do
     "#{cpu()}, #{System.schedulers_online()} cores, #{memory()} GiB; Linux #{kernel()}; " <>
-      "#{Versions.otp()}, #{Versions.elixir()}, #{:erlang.system_info(:emu_flavor)}; " <>
+      "#{Versions.otp()}, #{Versions.elixir()}, #{:erlang.system_info(:emu_flavor)}#{flags()}; " <>
       "net_runner #{commit()}, #{NetRunner.backend().why}"
   end
 
   @spec load :: String.t()
   def load, do: "/proc/loadavg" |> read() |> String.split() |> Enum.take(3) |> Enum.join(" ")
+
+  defp flags do
+    case System.get_env("ERL_FLAGS", "") do
+      "" -> ""
+      flags -> ", ERL_FLAGS=#{flags}"
+    end
+  end
 
   defp cpu do
     case Regex.run(~r/^model name\s*:\s*(.*)$/m, read("/proc/cpuinfo")) do
