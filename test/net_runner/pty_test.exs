@@ -335,7 +335,14 @@ defmodule NetRunner.PtyTest do
   describe "the end of stdin" do
     test "waits as long as it may for a terminal whose output nobody reads" do
       {:ok, p} = P.start("cat", [], pty: true)
-      full? = fn _ -> P.write(p, String.duplicate("\n", 1_000), 50) == {:error, {:timeout, 0}} end
+      {:ok, os_pid} = P.os_pid(p)
+
+      # And cat waits for its reader, and not for a processor.
+      full? = fn _ ->
+        P.write(p, String.duplicate("\n", 1_000), 50) == {:error, {:timeout, 0}} and
+          proc_state(os_pid) == "S"
+      end
+
       assert Enum.any?(1..1_000, full?)
       assert {:error, {:timeout, _}} = P.close_stdin(p, 100)
       :ok = P.stop(p)
