@@ -366,7 +366,7 @@ static ERL_NIF_TERM read_locked(ErlNifEnv *env, struct nr_handle *handle, size_t
         return waits(env, handle, r, ref);
     /* It is here for another pipe. */
     if (manner == COALESCES && !handle->finished && handle->unread == NULL &&
-        nr_coalesce_pauses(&handle->coalesce, now_us()))
+        handle->coalesce.pause > 0 && nr_coalesce_pauses(&handle->coalesce, now_us()))
         return waits(env, handle, LATER, ref);
     if (handle->has_late && handle->emptied && handle->unread == NULL)
         return give_late(env, handle, max, after);

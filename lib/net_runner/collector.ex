@@ -217,13 +217,14 @@ defmodule NetRunner.Collector do
 
   defp read_all(handles, deadline, idle, armed, outputs) do
     first = Pipe.earlier(deadline, Idle.deadline(idle))
-    how = if Output.tagged?(outputs.stdout), do: :at_once, else: :coalescing
+    tagged? = Output.tagged?(outputs.stdout)
+    how = if tagged?, do: :at_once, else: :coalescing
 
     case Pipe.read_either(handles, @read_max, first, armed, how) do
       {tag, {:ok, chunk}, armed} ->
         name = output(outputs, tag)
         added = mind(armed, fn -> Output.add(outputs[name], tag, chunk) end)
-        {handles, armed} = turn(Output.tagged?(outputs.stdout), tag, handles, armed)
+        {handles, armed} = turn(tagged?, tag, handles, armed)
         took(added, name, handles, deadline, idle, armed, outputs)
 
       {tag, :eof, armed} ->

@@ -181,11 +181,9 @@ defmodule NetRunner.Pipe do
           {tag, {:ok, binary} | :eof | {:error, atom}, map} | {:timeout, map}
         when tag: atom
   def read_either(handles, max, deadline, armed, how \\ :at_once) do
-    how = if how == :coalescing and over?(deadline), do: :at_once, else: how
-
     case try_each(handles, max, armed, how, nil) do
       {:waiting, armed, nil} -> await_either(handles, max, deadline, armed, how)
-      {:waiting, armed, ms} -> pause_either(handles, max, deadline, armed, ms)
+      {:waiting, armed, ms} -> pause_or_look(handles, max, deadline, armed, ms)
       found -> found
     end
   end
@@ -219,6 +217,12 @@ defmodule NetRunner.Pipe do
     after
       left(deadline) -> {:timeout, armed}
     end
+  end
+
+  defp pause_or_look(handles, max, deadline, armed, ms) do
+    if over?(deadline),
+      do: read_either(handles, max, deadline, armed, :at_once),
+      else: pause_either(handles, max, deadline, armed, ms)
   end
 
   # As a wait for one more, which says nothing: the pause's end.

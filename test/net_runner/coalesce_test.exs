@@ -20,7 +20,7 @@ defmodule NetRunner.CoalesceTest do
   end
 
   defp handle(p) do
-    [{_server, %{stdout: handle}}] = Registry.lookup(NetRunner.Registry, p)
+    {:ok, handle} = P.handle(p, :stdout)
     handle
   end
 
@@ -34,6 +34,7 @@ defmodule NetRunner.CoalesceTest do
 
       {:later, ms} when ms in 1..2 ->
         refute_received {^ref, :ready}
+        # The pause itself, of which nothing tells.
         Process.sleep(ms)
         read(read, handle, laters + 1)
 
@@ -162,8 +163,8 @@ defmodule NetRunner.CoalesceTest do
 
   on_backends "of two pipes that speak the fast one is read later, the other at once, and the deadline holds" do
     {:ok, p} = P.start("awk", [@both], backend: backend, input: :null, stderr: :pipe)
-    [{_server, %{stdout: stdout, stderr: stderr}}] = Registry.lookup(NetRunner.Registry, p)
-    handles = [{:stdout, stdout}, {:stderr, stderr}]
+    {:ok, stderr} = P.handle(p, :stderr)
+    handles = [{:stdout, handle(p)}, {:stderr, stderr}]
     armed = until_large_pieces(handles, %{}, 0)
     :ok = P.kill(p, :sigstop)
     {took, armed} = drain_either(handles, armed)

@@ -40,30 +40,31 @@ defmodule NetRunner.SchedulersTest do
   end
 
   on_backends "one scheduler is enough" do
-    assert read_with(backend, 1) == Enum.map(@commands, &byte_size(expected(&1)))
+    assert read_with(backend, 1) == inspect(sizes(), limit: :infinity)
   end
 
   # With io_uring as many rings, on however many processors there are.
   on_backends "four schedulers, and a ring for each, read the same" do
-    assert read_with(backend, 4) == Enum.map(@commands, &byte_size(expected(&1)))
+    assert read_with(backend, 4) == inspect(sizes(), limit: :infinity)
   end
+
+  defp sizes, do: Enum.map(@commands, &byte_size(expected(&1)))
 
   # Bytes that each of the commands gave to another BEAM, with so many schedulers.
   defp read_with(backend, schedulers) do
-    code = """
-    :ok = NetRunner.Test.WholePath.check!(:#{backend})
-    if :#{backend} == :io_uring, do: {#{schedulers}, %{rings: #{schedulers}}} = {System.schedulers(), NetRunner.Nif.rings_info()}
-    IO.puts("up")
-    commands = #{inspect(@commands, limit: :infinity)}
-    sizes = commands |> Enum.map(fn cmd -> Task.async(fn ->
-      cmd |> NetRunner.stream!(backend: :#{backend}) |> Enum.reduce(0, &(&2 + byte_size(&1)))
-    end) end) |> Task.await_many(60_000)
-    IO.puts("sizes \#{Enum.join(sizes, " ")}")
-    Process.sleep(:infinity)
+    rings = if backend == :io_uring, do: schedulers, else: "_any"
+
+    expression = """
+    (
+      :ok = NetRunner.Test.WholePath.check!(:#{backend})
+      {#{schedulers}, %{rings: #{rings}}} = {System.schedulers(), NetRunner.Nif.rings_info()}
+      #{inspect(@commands, limit: :infinity)} |> Enum.map(fn cmd -> Task.async(fn ->
+        cmd |> NetRunner.stream!(backend: :#{backend}) |> Enum.reduce(0, &(&2 + byte_size(&1)))
+      end) end) |> Task.await_many(60_000)
+    )\
     """
 
-    beam = OtherBeam.start(code, ["env", "ERL_FLAGS=+S #{schedulers}:#{schedulers}"])
-    assert "sizes " <> sizes = OtherBeam.read_line(beam, 60_000)
-    sizes |> String.split() |> Enum.map(&String.to_integer/1)
+    launcher = ["env", "ERL_FLAGS=+S #{schedulers}:#{schedulers}"]
+    OtherBeam.inspected(expression, 120_000, launcher)
   end
 end

@@ -58,7 +58,7 @@ defmodule NetRunner.TurnsTest do
 
   # How the pipe's reader is answered: with bytes, to come again soon, or to wait.
   defp look(p) do
-    [{_server, %{stdout: handle}}] = Registry.lookup(NetRunner.Registry, p)
+    {:ok, handle} = P.handle(p, :stdout)
     ref = make_ref()
     answer = Nif.read_patiently(handle, 65_536, ref)
     if answer in [:again, :unseen, :unsure, :turn], do: NetRunner.Pipe.cancel(handle, ref)
@@ -75,7 +75,7 @@ defmodule NetRunner.TurnsTest do
 
   # It waits for its empty pipe, as who reads two pipes does.
   defp end_turn(p) do
-    [{_server, %{stdout: handle}}] = Registry.lookup(NetRunner.Registry, p)
+    {:ok, handle} = P.handle(p, :stdout)
     ref = make_ref()
     assert Nif.read(handle, 65_536, ref) == :again
     NetRunner.Pipe.cancel(handle, ref)

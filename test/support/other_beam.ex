@@ -146,7 +146,7 @@ defmodule NetRunner.Test.OtherBeam do
 
   @doc "The line that another BEAM prints for the value of an expression. It stays until its port closes."
   def inspected(expression, ms, launcher \\ []) do
-    # Where it ended by itself, its end could overtake the line.
+    # It sleeps until it is killed: where it ended by itself, its end could overtake the line.
     code =
       "IO.puts(:up); IO.puts(inspect(#{expression}, limit: :infinity)); Process.sleep(:infinity)"
 

@@ -4,6 +4,8 @@ defmodule Bench.Gzipped do
   # at every 4096th byte the stamp of Bench.Stamp. The same MiB again and again, each a member of its own: gzip sees no
   # further back than 32 KiB, and a file of many members is one to zcat.
 
+  alias Bench.Stamp
+
   @mib 1024 * 1024
   @page 4096
   @paths ~w(/ /index.html /login /cart /api/v1/orders /api/v1/users /img/logo.png /search?q=pipes)
@@ -27,20 +29,13 @@ defmodule Bench.Gzipped do
   @spec log(pos_integer) :: Path.t()
   def log(mib) do
     path = Path.join(Mix.Project.build_path(), "stamped-log-#{mib}")
-    size = mib * @mib
-
-    unless match?({:ok, %{size: ^size}}, File.stat(path)),
-      do: File.write!(path, List.duplicate(block(), mib))
-
-    path
+    Stamp.made(path, mib * @mib, &File.write!(&1, List.duplicate(block(), mib)))
   end
 
   defp make(path, mib) do
     member = :zlib.gzip(block())
     size = mib * byte_size(member)
-
-    unless match?({:ok, %{size: ^size}}, File.stat(path)),
-      do: File.write!(path, List.duplicate(member, mib))
+    Stamp.made(path, size, &File.write!(&1, List.duplicate(member, mib)))
   end
 
   # Always of the same numbers.

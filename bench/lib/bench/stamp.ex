@@ -42,10 +42,13 @@ defmodule Bench.Stamp do
   def file(bytes) do
     path = Path.join(Mix.Project.build_path(), "stamped-#{bytes}")
 
-    unless match?({:ok, %{size: ^bytes}}, File.stat(path)) do
-      bytes |> stream(@wrap) |> Enum.into(File.stream!(path))
-    end
+    made(path, bytes, &Enum.into(stream(bytes, @wrap), File.stream!(&1)))
+  end
 
+  @doc "The path of a file of so many bytes, which `write` is given to write unless it is there."
+  @spec made(Path.t(), pos_integer, (Path.t() -> term)) :: Path.t()
+  def made(path, bytes, write) do
+    unless match?({:ok, %{size: ^bytes}}, File.stat(path)), do: write.(path)
     path
   end
 

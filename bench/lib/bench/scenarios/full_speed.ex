@@ -99,15 +99,12 @@ end
 defmodule Bench.Scenarios.FullSpeed1000Long do
   # And when they have run for a while? A thousand streams begin faster than they go on.
 
-  use Bench.Scenario, like: Bench.Scenarios.FullSpeed
+  use Bench.Scenario, like: Bench.Scenarios.FullSpeed1000
 
   @impl true
   def question, do: "And what are the same 1,000 in 20 seconds?"
 
   @impl true
-  def sizes(:full), do: %{streams: 1000, block: 65_536, window_ms: 20_000}
-  def sizes(:quick), do: %{streams: 40, block: 65_536, window_ms: 200}
-
-  @impl true
-  defdelegate bars, to: Bench.Scenarios.FullSpeed1000
+  def sizes(:full), do: %{Bench.Scenarios.FullSpeed1000.sizes(:full) | window_ms: 20_000}
+  def sizes(:quick), do: Bench.Scenarios.FullSpeed1000.sizes(:quick)
 end
