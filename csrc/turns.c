@@ -3,6 +3,7 @@
 
 #include "atoms.h"
 #include "handle.h" /* the form of a reader's message */
+#include "spread.h"
 
 #include <errno.h>
 
@@ -47,6 +48,10 @@ static _Atomic unsigned now = 1;
 static _Atomic bool crowd;
 /* The watch has been told, wants to hear nothing for a while, or there was none yet. */
 static _Atomic bool is_told = true;
+
+/* Whether a scheduler that shares its processor with another may be moved; each one's part in it. */
+static _Atomic bool spreads;
+static _Thread_local struct nr_spread spread;
 
 int nr_turns_open(void)
 {
@@ -174,6 +179,8 @@ void nr_turns_after_read(ErlNifEnv *env, const struct nr_after_read *after)
         nr_handle_notify(env, &after->reader, after->ref);
     if (after->read_much)
         tell(env);
+    if (after->is_over && atomic_load_explicit(&spreads, memory_order_relaxed))
+        nr_spread_look(&spread, (uint64_t)enif_monotonic_time(ERL_NIF_USEC));
 }
 
 void nr_turns_ends(struct nr_turn *turn)
@@ -240,6 +247,7 @@ bool nr_turns_wait(ErlNifEnv *env, struct nr_turn *turn, const ErlNifPid *reader
         enqueue(turn);
     }
     enif_mutex_unlock(mutex);
+    after->is_over = waits;
     return waits;
 }
 
@@ -327,4 +335,14 @@ ERL_NIF_TERM nr_nif_turns_rest(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     enif_mutex_unlock(mutex);
     let_in(env, all);
     return nr_atoms.ok_;
+}
+
+/* turns_spread(boolean) -> moves. Whether schedulers that share a processor are moved apart; how many times one was. */
+ERL_NIF_TERM nr_nif_turns_spread(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    if (!enif_is_atom(env, argv[0]))
+        return enif_make_badarg(env);
+    atomic_store(&spreads, enif_is_identical(argv[0], nr_atoms.true_));
+    return enif_make_ulong(env, nr_spread_moves());
 }

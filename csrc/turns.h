@@ -46,6 +46,7 @@ struct nr_after_read {
     ErlNifPid reader;
     ERL_NIF_TERM ref;
     bool read_much; /* the watch may want to know */
+    bool is_over;   /* its turn: its scheduler goes on with another's */
 };
 
 /* At load. 0 or -ENOMEM. */
@@ -84,5 +85,6 @@ bool nr_turns_leave(struct nr_turn *turn);
 ERL_NIF_TERM nr_nif_turns_watch(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 ERL_NIF_TERM nr_nif_turns_let_in(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 ERL_NIF_TERM nr_nif_turns_rest(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+ERL_NIF_TERM nr_nif_turns_spread(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
 #endif

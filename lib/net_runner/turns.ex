@@ -34,6 +34,7 @@ defmodule NetRunner.Turns do
     Process.flag(:trap_exit, true)
     # It decides how long the others wait, and never computes.
     Process.flag(:priority, :high)
+    Nif.turns_spread(spread?())
     {:ok, listen(%{timer: nil, readers: {0, 0}, calm: 0})}
   end
 
@@ -53,6 +54,18 @@ defmodule NetRunner.Turns do
   end
 
   def handle_info(_of_before, state), do: {:noreply, state}
+
+  # `config :net_runner, spread_schedulers: false` leaves it to the kernel which scheduler runs on which processor (csrc/spread.h).
+  defp spread? do
+    case Application.get_env(:net_runner, :spread_schedulers, true) do
+      allowed when is_boolean(allowed) ->
+        allowed
+
+      other ->
+        raise ArgumentError,
+              "config :net_runner, spread_schedulers: expected a boolean, got: #{inspect(other)}"
+    end
+  end
 
   @impl true
   def terminate(_reason, _state), do: Nif.turns_rest()

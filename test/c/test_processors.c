@@ -1,0 +1,110 @@
+/* How a thread is moved to another processor: the kernel's part of spread.c (spread_os_linux.c). */
+#include "check_support.h"
+
+#include "spread_os.h"
+
+#include <sched.h>
+
+static cpu_set_t before;
+static int from;
+static uint64_t asked_at;
+
+static void setup(void)
+{
+    ck_assert_sys(sched_getaffinity(0, sizeof(before), &before));
+}
+
+static bool is_elsewhere(unsigned processor, uint64_t now)
+{
+    asked_at = now;
+    return processor != (unsigned)from;
+}
+
+static bool is_anywhere(unsigned processor, uint64_t now)
+{
+    (void)processor;
+    (void)now;
+    return true;
+}
+
+static bool is_nowhere(unsigned processor, uint64_t now)
+{
+    (void)processor;
+    (void)now;
+    return false;
+}
+
+/* It runs on one processor from now on, `from`. */
+static cpu_set_t stay_here(void)
+{
+    cpu_set_t here;
+    from = nr_os_processor();
+    ck_assert_int_ge(from, 0);
+    CPU_ZERO(&here);
+    CPU_SET((unsigned)from, &here);
+    ck_assert_sys(sched_setaffinity(0, sizeof(here), &here));
+    return here;
+}
+
+/* Affinity is a thread's own: the test's is one of many, as a scheduler is. */
+static void assert_affinity(const cpu_set_t *expected)
+{
+    cpu_set_t mask;
+    ck_assert_sys(sched_getaffinity(0, sizeof(mask), &mask));
+    ck_assert(CPU_EQUAL(&mask, expected));
+}
+
+START_TEST(a_thread_moves_to_another_processor)
+{
+    if (CPU_COUNT(&before) < 2)
+        skip("there is one processor only");
+    for (int i = 0; i < 100; i++) {
+        (void)stay_here();
+        ck_assert_sys(sched_setaffinity(0, sizeof(before), &before));
+        int to = nr_os_move(is_elsewhere, 42);
+        ck_assert_int_ge(to, 0);
+        ck_assert_int_ne(to, from);
+        ck_assert(CPU_ISSET((unsigned)to, &before));
+        ck_assert_uint_eq(asked_at, 42);
+        assert_affinity(&before);
+    }
+}
+END_TEST
+
+/* taskset(1), +sbt: they said so for a reason. */
+START_TEST(a_thread_that_is_bound_stays_where_it_is)
+{
+    cpu_set_t here = stay_here();
+    ck_assert_int_eq(nr_os_move(is_elsewhere, 0), -ESRCH);
+    assert_affinity(&here);
+}
+END_TEST
+
+/* And where it is asked for all processors afterwards, it does not get them. */
+START_TEST(what_a_thread_was_forbidden_stays_forbidden)
+{
+    cpu_set_t here = stay_here();
+    ck_assert_int_eq(nr_os_move(is_anywhere, 0), from);
+    assert_affinity(&here);
+}
+END_TEST
+
+START_TEST(where_none_is_free_a_thread_stays)
+{
+    ck_assert_int_eq(nr_os_move(is_nowhere, 0), -ESRCH);
+    assert_affinity(&before);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("processors");
+    TCase *tests = tcase_create("processors");
+    tcase_add_checked_fixture(tests, setup, NULL);
+    tcase_add_test(tests, a_thread_moves_to_another_processor);
+    tcase_add_test(tests, a_thread_that_is_bound_stays_where_it_is);
+    tcase_add_test(tests, what_a_thread_was_forbidden_stays_forbidden);
+    tcase_add_test(tests, where_none_is_free_a_thread_stays);
+    suite_add_tcase(suite, tests);
+    return run_suite(suite);
+}
