@@ -11,6 +11,9 @@
  * which a thread lets another go on. */
 #define LATELY_US 10000
 
+/* Who came by so long ago has slept since. Who shares its processor with other programs as well is back after several time slices. */
+#define AWAY_US 50000
+
 /* A thread moves once in so many at most: a hundredth of its time, and seldom (docs/decisions/0021). */
 #define REST_US 1000
 
@@ -48,7 +51,7 @@ static bool shares(struct nr_spread *spread, int processor, uint64_t now)
 {
     uint64_t last =
         atomic_exchange_explicit(&places[processor].seen, seen(spread, now), memory_order_relaxed);
-    bool stayed = processor == spread->processor && now - spread->looked < LATELY_US;
+    bool stayed = processor == spread->processor && now - spread->looked < AWAY_US;
     spread->processor = processor;
     spread->looked = now;
     return stayed && (last & THREADS_MAX) != 0 && (last & THREADS_MAX) != spread->thread;

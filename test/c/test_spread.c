@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define LATELY 10000U /* microseconds; spread.c */
+#define AWAY   50000U
 #define REST   1000U
 
 static struct nr_spread a, b, c;
@@ -113,10 +114,20 @@ END_TEST
 START_TEST(who_comes_back_after_long_stays)
 {
     look(&a, 0);
-    now += LATELY;
+    now += AWAY;
     look(&b, 0);
     look(&a, 0);
     ck_assert_uint_eq(tries, 0);
+}
+END_TEST
+
+/* Other programs want the processor, too. */
+START_TEST(who_waited_for_the_processor_does_not)
+{
+    look(&a, 0);
+    now += AWAY / 2;
+    look(&b, 0);
+    ck_assert_int_eq(look(&a, 0), 1);
 }
 END_TEST
 
@@ -252,6 +263,7 @@ int main(void)
     tcase_add_test(tests, who_have_one_each_stay);
     tcase_add_test(tests, who_follows_another_stays);
     tcase_add_test(tests, who_comes_back_after_long_stays);
+    tcase_add_test(tests, who_waited_for_the_processor_does_not);
     tcase_add_test(tests, nobody_goes_where_another_is);
     tcase_add_test(tests, a_processor_that_nobody_was_seen_on_lately_is_free);
     tcase_add_test(tests, one_that_somebody_was_just_seen_on_is_not);
