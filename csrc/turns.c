@@ -179,7 +179,7 @@ void nr_turns_after_read(ErlNifEnv *env, const struct nr_after_read *after)
         nr_handle_notify(env, &after->reader, after->ref);
     if (after->read_much)
         tell(env);
-    if (after->is_over && atomic_load_explicit(&spreads, memory_order_relaxed))
+    if (after->at_full_speed && atomic_load_explicit(&spreads, memory_order_relaxed))
         nr_spread_look(&spread, (uint64_t)enif_monotonic_time(ERL_NIF_USEC));
 }
 
@@ -227,6 +227,7 @@ bool nr_turns_wait(ErlNifEnv *env, struct nr_turn *turn, const ErlNifPid *reader
                    struct nr_after_read *after)
 {
     bool is_early = turn->bytes < PIECE;
+    bool is_full = turn->bytes >= FILLED_AGAIN;
     nr_turns_ends(turn);
     enif_mutex_lock(mutex);
     bool waits = false;
@@ -247,7 +248,7 @@ bool nr_turns_wait(ErlNifEnv *env, struct nr_turn *turn, const ErlNifPid *reader
         enqueue(turn);
     }
     enif_mutex_unlock(mutex);
-    after->is_over = waits;
+    after->at_full_speed = waits && is_full;
     return waits;
 }
 

@@ -45,8 +45,8 @@ struct nr_after_read {
     bool lets_in; /* the one that has waited longest: reader and ref */
     ErlNifPid reader;
     ERL_NIF_TERM ref;
-    bool read_much; /* the watch may want to know */
-    bool is_over;   /* its turn: its scheduler goes on with another's */
+    bool read_much;     /* the watch may want to know */
+    bool at_full_speed; /* its turn is over, and was filled again: processors are what is scarce */
 };
 
 /* At load. 0 or -ENOMEM. */
