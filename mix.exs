@@ -76,7 +76,7 @@ defmodule Mix.Tasks.Compile.NetRunnerNative do
   @shortdoc "Builds NetRunner's C parts with CMake"
 
   @moduledoc """
-  Builds the NIF, the shepherd, `tee`, `replay` and the ring probe into the application's `priv` in the build path.
+  Builds the NIF, the shepherd, `tee`, `replay` and two probes into the application's `priv` in the build path.
 
   It lives in `mix.exs` because a compiler must be there before anything is compiled, also when
   NetRunner is a dependency of another project. It needs no Hex package.

@@ -395,7 +395,7 @@ ERL_NIF_TERM nr_nif_probe(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
         return nr_term_error(env, r);
     NR_CLEANUP_FD int ours = fds[0];
     NR_CLEANUP_FD int theirs = fds[1];
-    char *const arguments[] = {"ring_probe", NULL};
+    char *const arguments[] = {path, NULL};
     pid_t pid;
     r = start_helper(path, arguments, theirs, STDOUT_FILENO, &pid);
     theirs = nr_fd_close(theirs);

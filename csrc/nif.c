@@ -96,6 +96,7 @@ static ErlNifFunc functions[] = {
     {"turns_let_in", 2, nr_nif_turns_let_in, 0},
     {"turns_rest", 0, nr_nif_turns_rest, 0},
     {"turns_spread", 1, nr_nif_turns_spread, 0},
+    {"turns_moves", 0, nr_nif_turns_moves, 0},
     {"rings_open", 2, nr_nif_rings_open, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"ring_harvest", 1, nr_nif_ring_harvest, 0},
     {"rings_info", 0, nr_nif_rings_info, 0},

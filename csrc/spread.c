@@ -7,12 +7,9 @@
 #include <stdalign.h>
 #include <stdatomic.h>
 
-/* Who was seen on a processor so long ago may have left it: two and a half ticks of the usual kernel's clock (CONFIG_HZ=250), after one of
- * which a thread lets another go on. */
-#define LATELY_US 10000
-
-/* Who came by so long ago has slept since. Who shares its processor with other programs as well is back after several time slices. */
-#define AWAY_US 50000
+/* Who came by so long ago may have slept since, or done something else. Who shares its processor with other programs, too, is back after several
+ * time slices of 4 ms (CONFIG_HZ=250). */
+#define LATELY_US 50000
 
 /* A thread moves once in so many at most: a hundredth of its time, and seldom (docs/decisions/0021). */
 #define REST_US 1000
@@ -33,45 +30,60 @@ unsigned long nr_spread_moves(void)
     return atomic_load(&moves);
 }
 
-static uint64_t seen(const struct nr_spread *spread, uint64_t now)
+/* Its mark, as of its last visit. */
+static uint64_t mark(const struct nr_spread *spread)
 {
-    return now << THREAD_BITS | spread->thread;
+    return spread->looked << THREAD_BITS | spread->thread;
 }
 
-static bool is_free(unsigned processor, uint64_t now)
+/* Where it was, it is no more. */
+static void leave(const struct nr_spread *spread)
 {
-    uint64_t last = atomic_load_explicit(&places[processor].seen, memory_order_relaxed);
-    uint64_t age = (now << THREAD_BITS) - (last & ~(uint64_t)THREADS_MAX);
+    uint64_t mine = mark(spread);
+    (void)atomic_compare_exchange_strong(&places[spread->processor].seen, &mine, 0);
+}
+
+/* A processor on which nobody was seen lately; nobody else takes it then. Who was seen there after this thread looked at its clock is not of long ago. */
+static bool take(unsigned processor, void *context)
+{
+    const struct nr_spread *spread = context;
+    uint64_t last = atomic_load(&places[processor].seen);
+    uint64_t mine = mark(spread);
+    int64_t age = (int64_t)((mine & ~(uint64_t)THREADS_MAX) - (last & ~(uint64_t)THREADS_MAX));
     bool was_used = (last & THREADS_MAX) != 0;
-    return !was_used || age >= (uint64_t)LATELY_US << THREAD_BITS;
+    if (was_used && age < (int64_t)((uint64_t)LATELY_US << THREAD_BITS))
+        return false;
+    return atomic_compare_exchange_strong(&places[processor].seen, &last, mine);
 }
 
 /* Whether another was here since this thread was. */
 static bool shares(struct nr_spread *spread, int processor, uint64_t now)
 {
-    uint64_t last =
-        atomic_exchange_explicit(&places[processor].seen, seen(spread, now), memory_order_relaxed);
-    bool stayed = processor == spread->processor && now - spread->looked < AWAY_US;
+    bool stayed = processor == spread->processor && now - spread->looked < LATELY_US;
+    if (processor != spread->processor)
+        leave(spread);
     spread->processor = processor;
     spread->looked = now;
+    uint64_t last = atomic_exchange(&places[processor].seen, mark(spread));
     return stayed && (last & THREADS_MAX) != 0 && (last & THREADS_MAX) != spread->thread;
 }
 
 static void move(struct nr_spread *spread, uint64_t now)
 {
-    int from = spread->processor;
     spread->moved = now;
-    int to = nr_os_move(is_free, now);
+    /* Before it goes: the other one runs at once, is to find itself alone, and not to go as well. */
+    leave(spread);
+    int from = spread->processor;
+    int to = nr_os_move(from, take, spread);
     /* EINVAL: what it may run on has just changed. */
     spread->refused = to < 0 && to != -ESRCH && to != -EINVAL;
-    if (to < 0 || to >= NR_PROCESSORS || to == from)
+    if (to >= 0) {
+        spread->processor = to;
+        (void)atomic_fetch_add(&moves, 1);
         return;
-    /* The other one is to find itself alone, and not to move as well. */
-    uint64_t mine = seen(spread, now);
-    (void)atomic_compare_exchange_strong(&places[from].seen, &mine, 0);
-    atomic_store(&places[to].seen, seen(spread, now));
-    spread->processor = to;
-    (void)atomic_fetch_add(&moves, 1);
+    }
+    uint64_t nobody = 0;
+    (void)atomic_compare_exchange_strong(&places[from].seen, &nobody, mark(spread));
 }
 
 void nr_spread_look(struct nr_spread *spread, uint64_t now)

@@ -4,16 +4,15 @@
 #define NR_SPREAD_OS_H
 
 #include <stdbool.h>
-#include <stdint.h>
 
-/* CPU_SETSIZE: with more processors, sched_getaffinity(2) has no room for its answer. */
+/* CPU_SETSIZE: with more processors, sched_getaffinity(2) has no room for its answer, and nobody is moved. */
 #define NR_PROCESSORS 1024
 
 /* Where the calling thread runs, or -errno. */
 int nr_os_processor(void);
 
-/* Moves the calling thread to one of those processors that it may run on and of which `is_free` says so at `now`. Which ones it may run on is
- * afterwards what it was before. Where it runs then; -ESRCH: there is none; -errno. */
-int nr_os_move(bool (*is_free)(unsigned processor, uint64_t now), uint64_t now);
+/* Moves the calling thread from one processor to the first behind it that it may run on and that `take` takes. Which ones it may run on is
+ * afterwards what it was before. Where it runs then; -ESRCH: there is none; -EINVAL: what it may run on has just changed; -errno. */
+int nr_os_move(int from, bool (*take)(unsigned processor, void *context), void *context);
 
 #endif

@@ -27,21 +27,22 @@ static void give_back(const cpu_set_t *allowed)
     (void)sched_setaffinity(0, sizeof(*allowed), allowed);
 }
 
-int nr_os_move(bool (*is_free)(unsigned processor, uint64_t now), uint64_t now)
+int nr_os_move(int from, bool (*take)(unsigned processor, void *context), void *context)
 {
     cpu_set_t allowed;
-    cpu_set_t free;
-    CPU_ZERO(&free);
     if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
-        return nr_errno();
-    for (unsigned i = 0; i < NR_PROCESSORS; i++)
-        if (CPU_ISSET(i, &allowed) && is_free(i, now))
-            CPU_SET(i, &free);
-    if (CPU_COUNT(&free) == 0)
-        return -ESRCH;
-    if (sched_setaffinity(0, sizeof(free), &free) < 0)
-        return nr_errno();
-    int processor = nr_os_processor();
-    give_back(&allowed);
-    return processor;
+        return errno == EINVAL ? -ENOSYS : nr_errno();
+    for (unsigned i = 1; i < NR_PROCESSORS; i++) {
+        unsigned to = ((unsigned)from + i) % NR_PROCESSORS;
+        if (!CPU_ISSET(to, &allowed) || !take(to, context))
+            continue;
+        cpu_set_t target;
+        CPU_ZERO(&target);
+        CPU_SET(to, &target);
+        if (sched_setaffinity(0, sizeof(target), &target) < 0)
+            return nr_errno();
+        give_back(&allowed);
+        return (int)to;
+    }
+    return -ESRCH;
 }

@@ -8,9 +8,10 @@ int nr_os_processor(void)
     return -ENOSYS;
 }
 
-int nr_os_move(bool (*is_free)(unsigned processor, uint64_t now), uint64_t now)
+int nr_os_move(int from, bool (*take)(unsigned processor, void *context), void *context)
 {
-    (void)is_free;
-    (void)now;
+    (void)from;
+    (void)take;
+    (void)context;
     return -ENOSYS;
 }

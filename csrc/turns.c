@@ -50,8 +50,8 @@ static _Atomic bool crowd;
 static _Atomic bool is_told = true;
 
 /* Whether a scheduler that shares its processor with another may be moved; each one's part in it. */
-static _Atomic bool spreads;
-static _Thread_local struct nr_spread spread;
+static _Atomic bool may_spread;
+static _Thread_local struct nr_spread place;
 
 int nr_turns_open(void)
 {
@@ -179,8 +179,8 @@ void nr_turns_after_read(ErlNifEnv *env, const struct nr_after_read *after)
         nr_handle_notify(env, &after->reader, after->ref);
     if (after->read_much)
         tell(env);
-    if (after->at_full_speed && atomic_load_explicit(&spreads, memory_order_relaxed))
-        nr_spread_look(&spread, (uint64_t)enif_monotonic_time(ERL_NIF_USEC));
+    if (after->at_full_speed && atomic_load_explicit(&may_spread, memory_order_relaxed))
+        nr_spread_look(&place, (uint64_t)enif_monotonic_time(ERL_NIF_USEC));
 }
 
 void nr_turns_ends(struct nr_turn *turn)
@@ -338,12 +338,20 @@ ERL_NIF_TERM nr_nif_turns_rest(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     return nr_atoms.ok_;
 }
 
-/* turns_spread(boolean) -> moves. Whether schedulers that share a processor are moved apart; how many times one was. */
+/* turns_spread(boolean) -> :ok. Whether schedulers that share a processor are moved apart. */
 ERL_NIF_TERM nr_nif_turns_spread(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
     if (!enif_is_atom(env, argv[0]))
         return enif_make_badarg(env);
-    atomic_store(&spreads, enif_is_identical(argv[0], nr_atoms.true_));
+    atomic_store(&may_spread, enif_is_identical(argv[0], nr_atoms.true_));
+    return nr_atoms.ok_;
+}
+
+/* turns_moves() -> how many times a scheduler was moved. */
+ERL_NIF_TERM nr_nif_turns_moves(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    (void)argv;
     return enif_make_ulong(env, nr_spread_moves());
 }

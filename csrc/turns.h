@@ -86,5 +86,6 @@ ERL_NIF_TERM nr_nif_turns_watch(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
 ERL_NIF_TERM nr_nif_turns_let_in(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 ERL_NIF_TERM nr_nif_turns_rest(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 ERL_NIF_TERM nr_nif_turns_spread(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+ERL_NIF_TERM nr_nif_turns_moves(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
 #endif

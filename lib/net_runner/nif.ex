@@ -66,6 +66,7 @@ defmodule NetRunner.Nif do
   def turns_let_in(_n, _too_many), do: :erlang.nif_error(:not_loaded)
   def turns_rest, do: :erlang.nif_error(:not_loaded)
   def turns_spread(_allowed), do: :erlang.nif_error(:not_loaded)
+  def turns_moves, do: :erlang.nif_error(:not_loaded)
 
   def rings_open(_count, _coop_taskrun), do: :erlang.nif_error(:not_loaded)
   def ring_harvest(_ring), do: :erlang.nif_error(:not_loaded)

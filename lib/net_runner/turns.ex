@@ -34,8 +34,9 @@ defmodule NetRunner.Turns do
     Process.flag(:trap_exit, true)
     # It decides how long the others wait, and never computes.
     Process.flag(:priority, :high)
-    Nif.turns_spread(spread?())
-    {:ok, listen(%{timer: nil, readers: {0, 0}, calm: 0})}
+    spread? = spread?()
+    :ok = Nif.turns_spread(spread?)
+    {:ok, listen(%{timer: nil, readers: {0, 0}, calm: 0, spread?: spread?})}
   end
 
   # One is on its way only while no timer runs; what comes nevertheless is of before (a watch that was killed).
@@ -55,11 +56,15 @@ defmodule NetRunner.Turns do
 
   def handle_info(_of_before, state), do: {:noreply, state}
 
-  # `config :net_runner, spread_schedulers: false` leaves it to the kernel which scheduler runs on which processor (csrc/spread.h).
+  # `config :net_runner, spread_schedulers: false` leaves it to the kernel which scheduler runs on which processor (csrc/spread.h). So does a
+  # system that does not let a thread be moved: a seccomp filter that kills for it kills priv/spread_probe.
   defp spread? do
     case Application.get_env(:net_runner, :spread_schedulers, true) do
-      allowed when is_boolean(allowed) ->
-        allowed
+      true ->
+        Nif.probe(Application.app_dir(:net_runner, ["priv", "spread_probe"])) == {:ok, "ok"}
+
+      false ->
+        false
 
       other ->
         raise ArgumentError,

@@ -7,8 +7,7 @@
 
 #include <string.h>
 
-#define LATELY 10000U /* microseconds; spread.c */
-#define AWAY   50000U
+#define LATELY 50000U /* microseconds; spread.c */
 #define REST   1000U
 
 static struct nr_spread a, b, c;
@@ -25,14 +24,24 @@ int nr_os_processor(void)
     return here;
 }
 
-int nr_os_move(bool (*is_free)(unsigned processor, uint64_t now), uint64_t at)
+/* What others do while it is on its way. */
+static void (*meanwhile)(void);
+
+int nr_os_move(int from, bool (*take)(unsigned processor, void *context), void *context)
 {
     tries++;
     if (refusal != 0)
         return refusal;
-    for (int i = 0; i < NR_PROCESSORS; i++)
-        if (allowed[i] && is_free((unsigned)i, at))
-            return here = i;
+    for (int i = 1; i < NR_PROCESSORS; i++) {
+        int to = (from + i) % NR_PROCESSORS;
+        if (!allowed[to] || !take((unsigned)to, context))
+            continue;
+        void (*others)(void) = meanwhile;
+        meanwhile = NULL;
+        if (others != NULL)
+            others();
+        return here = to;
+    }
     return -ESRCH;
 }
 
@@ -45,6 +54,7 @@ static void setup(void)
     allowed[0] = allowed[1] = true;
     refusal = 0;
     tries = 0;
+    meanwhile = NULL;
 }
 
 /* It comes by, on that processor. Where it is afterwards. */
@@ -77,6 +87,61 @@ START_TEST(the_other_one_stays)
         ck_assert_int_eq(look(&a, 1), 1);
     }
     ck_assert_uint_eq(tries, 1);
+}
+END_TEST
+
+static void b_looks(void)
+{
+    ck_assert_int_eq(look(&b, 0), 0);
+}
+
+/* The kernel lets it run as soon as the one that it shared with is on its way. */
+START_TEST(the_other_one_stays_also_while_the_first_goes)
+{
+    look(&a, 0);
+    look(&b, 0);
+    meanwhile = b_looks;
+    ck_assert_int_eq(look(&a, 0), 1);
+    ck_assert_uint_eq(tries, 1);
+}
+END_TEST
+
+static void b_and_c_look(void)
+{
+    ck_assert_int_eq(look(&b, 0), 0);
+    ck_assert_int_eq(look(&c, 0), 2);
+}
+
+START_TEST(nobody_goes_where_another_is_going)
+{
+    allowed[2] = true;
+    look(&a, 0);
+    look(&b, 0);
+    look(&c, 0);
+    meanwhile = b_and_c_look;
+    ck_assert_int_eq(look(&a, 0), 1);
+    ck_assert_uint_eq(tries, 2);
+}
+END_TEST
+
+/* Another may have looked at the clock later, and come by sooner. */
+START_TEST(nobody_goes_where_another_came_in_this_moment)
+{
+    look(&a, 0);
+    look(&b, 0);
+    here = 1;
+    nr_spread_look(&c, now + 200);
+    ck_assert_int_eq(look(&a, 0), 0);
+    ck_assert_uint_eq(tries, 1);
+}
+END_TEST
+
+START_TEST(what_another_has_left_is_free)
+{
+    look(&b, 1);
+    look(&a, 0);
+    look(&b, 0);
+    ck_assert_int_eq(look(&a, 0), 1);
 }
 END_TEST
 
@@ -114,7 +179,7 @@ END_TEST
 START_TEST(who_comes_back_after_long_stays)
 {
     look(&a, 0);
-    now += AWAY;
+    now += LATELY;
     look(&b, 0);
     look(&a, 0);
     ck_assert_uint_eq(tries, 0);
@@ -125,7 +190,7 @@ END_TEST
 START_TEST(who_waited_for_the_processor_does_not)
 {
     look(&a, 0);
-    now += AWAY / 2;
+    now += LATELY / 2;
     look(&b, 0);
     ck_assert_int_eq(look(&a, 0), 1);
 }
@@ -259,6 +324,10 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, NULL);
     tcase_add_test(tests, who_shares_a_processor_goes_to_the_free_one);
     tcase_add_test(tests, the_other_one_stays);
+    tcase_add_test(tests, the_other_one_stays_also_while_the_first_goes);
+    tcase_add_test(tests, nobody_goes_where_another_is_going);
+    tcase_add_test(tests, nobody_goes_where_another_came_in_this_moment);
+    tcase_add_test(tests, what_another_has_left_is_free);
     tcase_add_test(tests, who_is_alone_stays);
     tcase_add_test(tests, who_have_one_each_stay);
     tcase_add_test(tests, who_follows_another_stays);

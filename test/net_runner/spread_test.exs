@@ -3,33 +3,14 @@ defmodule NetRunner.SpreadTest do
   # when, test/c/test_processors.c how. Not async: it moves this BEAM's schedulers, and starts the application anew.
   use NetRunner.Test.Case
 
-  alias NetRunner.Nif
+  alias NetRunner.{Nif, Turns}
   alias NetRunner.Test.OtherBeam
 
-  # More than are read at once.
-  @streams 64
-
-  defp spread_schedulers(configured) do
-    before = Application.fetch_env(:net_runner, :spread_schedulers)
-
-    on_exit(fn ->
-      with {:ok, value} <- before,
-           do: Application.put_env(:net_runner, :spread_schedulers, value),
-           else: (:error -> Application.delete_env(:net_runner, :spread_schedulers))
-
-      Application.stop(:net_runner)
-      {:ok, _} = Application.ensure_all_started(:net_runner)
-    end)
-
-    Application.stop(:net_runner)
-    Application.put_env(:net_runner, :spread_schedulers, configured)
-    Application.ensure_all_started(:net_runner)
-  end
-
-  # Thread -> the processors it may run on, as the kernel lists them.
+  # Thread -> the processors it may run on, as the kernel lists them. Other threads may end meanwhile.
   defp affinity do
     for comm <- Path.wildcard("/proc/self/task/*/comm"),
-        File.read!(comm) =~ ~r/^(\d+_scheduler|erts_sched_\d+)$/m,
+        {:ok, name} <- [File.read(comm)],
+        name =~ ~r/^(\d+_scheduler|erts_sched_\d+)$/m,
         thread = comm |> Path.dirname() |> Path.basename(),
         into: %{} do
       status = File.read!("/proc/self/task/#{thread}/status")
@@ -43,24 +24,25 @@ defmodule NetRunner.SpreadTest do
         do: {_, 0} = System.cmd("taskset", ["-pc", list, thread], stderr_to_stdout: true)
   end
 
-  defp first_processor(affinity),
-    do:
-      Map.new(affinity, fn {thread, list} ->
-        {thread, list |> Integer.parse() |> elem(0) |> to_string()}
-      end)
+  defp first_processor(list), do: list |> Integer.parse() |> elem(0) |> to_string()
 
-  # They are all put on one processor, and may then run where they did before. There the kernel leaves them, or not.
+  # They are all put on one processor, and may then run where they did before. There the kernel leaves them for a while, or not.
   defp crowd_on_one_processor(before) do
-    bind(first_processor(before))
+    bind(Map.new(before, fn {thread, list} -> {thread, first_processor(list)} end))
     bind(before)
+
+    receive do
+    after
+      20 -> :ok
+    end
   end
 
-  # While so many streams at full speed are read.
+  # While more streams at full speed are read than there are places at once (NetRunner.Turns).
   defp beside_streams(backend, fun) do
     me = self()
 
     readers =
-      for _ <- 1..@streams do
+      for _ <- 1..(64 * System.schedulers_online()) do
         spawn_link(fn ->
           ["cat", "/dev/zero"]
           |> NetRunner.stream!(backend: backend)
@@ -70,83 +52,117 @@ defmodule NetRunner.SpreadTest do
       end
 
     for _ <- readers, do: assert_receive(:reads, 60_000)
-    eventually("there is a crowd", fn -> :sys.get_state(NetRunner.Turns).timer != nil end)
-    result = fun.()
+    eventually("there is a crowd", fn -> match?(%{readers: {n, _}} when n > 0, watch()) end)
+    fun.()
 
     for pid <- readers do
       Process.unlink(pid)
       Process.exit(pid, :kill)
     end
 
-    result
+    eventually("it is over", 10_000, fn -> watch().timer == nil end)
+  end
+
+  defp watch, do: :sys.get_state(Turns)
+
+  # Where there are two schedulers and more, and two processors and more that they may run on.
+  defp may_part?(affinity) do
+    Nif.build() != :portable and map_size(affinity) > 1 and
+      Enum.all?(affinity, fn {_, list} -> list =~ ~r/[-,]/ end)
   end
 
   on_backends "schedulers that share a processor are moved apart, and may run where they might before" do
     before = affinity()
+    on_exit(fn -> bind(before) end)
     assert map_size(before) == System.schedulers()
-    moves = Nif.turns_spread(true)
+    moves = Nif.turns_moves()
 
     beside_streams(backend, fn ->
-      if free_processor?(before) do
+      if may_part?(before) do
         eventually("one of them was moved", 20_000, fn ->
           crowd_on_one_processor(before)
-
-          receive do
-          after
-            20 -> :ok
-          end
-
-          Nif.turns_spread(true) > moves
+          Nif.turns_moves() > moves
         end)
       else
-        # More schedulers than processors, and none to go to.
-        crowd_on_one_processor(before)
+        for _ <- 1..10, do: crowd_on_one_processor(before)
+        assert Nif.turns_moves() == moves
       end
     end)
 
     assert affinity() == before
   end
 
-  # Some processor may be left to them when they share one: there are two and more.
-  defp free_processor?(affinity), do: Enum.any?(affinity, fn {_, list} -> list =~ ~r/[-,]/ end)
+  defp restart(configured) do
+    Application.stop(:net_runner)
 
-  test "spread_schedulers: false leaves it to the kernel" do
-    {:ok, _} = spread_schedulers(false)
-    before = affinity()
-    moves = Nif.turns_spread(false)
+    case configured do
+      {:ok, value} -> Application.put_env(:net_runner, :spread_schedulers, value)
+      :error -> Application.delete_env(:net_runner, :spread_schedulers)
+    end
 
-    beside_streams(:poll, fn ->
-      for _ <- 1..10 do
-        crowd_on_one_processor(before)
-
-        receive do
-        after
-          20 -> :ok
-        end
-      end
-    end)
-
-    assert Nif.turns_spread(false) == moves
+    Application.ensure_all_started(:net_runner)
   end
 
-  @tag :capture_log
-  test "anything else keeps the application from starting, and the reason names the key" do
-    assert {:error, {:net_runner, reason}} = spread_schedulers(:yes)
-    assert inspect(reason) =~ "config :net_runner, spread_schedulers:"
+  defp with_config(_context) do
+    configured = Application.fetch_env(:net_runner, :spread_schedulers)
+    on_exit(fn -> {:ok, _} = restart(configured) end)
   end
 
-  on_backends "schedulers that are bound to a processor stay there" do
-    expression = """
-    (
-      #{@streams} |> Range.new(1, -1) |> Enum.map(fn _ -> Task.async(fn ->
-        ["head", "-c", "20000000", "/dev/zero"]
-        |> NetRunner.stream!(backend: :#{backend})
-        |> Enum.reduce(0, &(&2 + byte_size(&1)))
-      end) end) |> Task.await_many(60_000) |> Enum.uniq() |> then(&{&1, NetRunner.Nif.turns_spread(true)})
-    )\
-    """
+  describe "with configuration," do
+    setup :with_config
 
-    launcher = ["taskset", "-c", first_processor(affinity()) |> Map.values() |> hd()]
-    assert OtherBeam.inspected(expression, 120_000, launcher) == "{[20000000], 0}"
+    test "spread_schedulers: false leaves it to the kernel" do
+      {:ok, _} = restart({:ok, false})
+      before = affinity()
+      on_exit(fn -> bind(before) end)
+      moves = Nif.turns_moves()
+      beside_streams(:poll, fn -> for _ <- 1..10, do: crowd_on_one_processor(before) end)
+      assert Nif.turns_moves() == moves
+    end
+
+    @tag :capture_log
+    test "anything else keeps the application from starting, and the reason names the key" do
+      assert {:error, {:net_runner, reason}} = restart({:ok, :yes})
+      assert inspect(reason) =~ "config :net_runner, spread_schedulers:"
+    end
+  end
+
+  # Sums of what 128 streams gave, how many schedulers there were, how often one was moved, where they may run, and whether they may
+  # be moved at all.
+  @beam """
+  (
+    1..128 |> Enum.map(fn _ -> Task.async(fn ->
+      ["head", "-c", "20000000", "/dev/zero"] |> NetRunner.stream!() |> Enum.reduce(0, &(&2 + byte_size(&1)))
+    end) end) |> Task.await_many(60_000) |> Enum.uniq() |> then(&{&1, System.schedulers_online(), NetRunner.Nif.turns_moves(),
+      (for status <- Path.wildcard("/proc/self/task/*/status"), {:ok, text} <- [File.read(status)],
+        text =~ ~r/^Name:\\s(\\d+_scheduler|erts_sched_\\d+)$/m,
+        do: Regex.run(~r/^Cpus_allowed_list:\\s*(\\S+)$/m, text) |> List.last()) |> Enum.uniq(),
+      :sys.get_state(NetRunner.Turns).spread?})
+  )\
+  """
+
+  defp other_beam(launcher),
+    do: OtherBeam.inspected(@beam, 120_000, ["env", "ERL_FLAGS=+S 2:2"] ++ launcher)
+
+  test "schedulers that are bound to a processor stay there" do
+    processor = affinity() |> Map.values() |> hd() |> first_processor()
+    seen = other_beam(["taskset", "-c", processor])
+    assert seen == inspect({[20_000_000], 2, 0, [processor], Nif.build() != :portable})
+  end
+
+  for answer <- ["1", "kill"] do
+    test "where a thread must not be moved, nobody is (#{answer})" do
+      [list] = affinity() |> Map.values() |> Enum.uniq()
+
+      seen =
+        other_beam([
+          "env",
+          "NR_REFUSE_ERRNO=#{unquote(answer)}",
+          fixture("refuse_calls"),
+          "sched_setaffinity"
+        ])
+
+      assert seen == inspect({[20_000_000], 2, 0, [list], false})
+    end
   end
 end
