@@ -43,6 +43,31 @@ defmodule NetRunner.Faults.OwnerTest do
       await_baseline(before, d() + k())
     end
 
+    # A crowd, whose readers take turns: some are killed or closed while they read, some while they wait for their pipe, some in the queue.
+    on_backends "the owners of 100 streams at full speed, killed, while 100 others close theirs" do
+      me = self()
+
+      back_at_baseline(fn ->
+        owners =
+          for index <- 1..200 do
+            spawn_monitor(fn ->
+              {:ok, p} = NetRunner.Process.start("cat", ["/dev/zero"], backend: backend)
+              {:ok, _bytes} = NetRunner.Process.read(p)
+              send(me, {:reads, index})
+              read_until_told(p)
+            end)
+          end
+
+        for index <- 1..200, do: assert_receive({:reads, ^index}, 60_000)
+
+        for {{owner, monitor}, index} <- Enum.with_index(owners) do
+          if rem(index, 2) == 0, do: Process.exit(owner, :kill), else: send(owner, :close)
+          reason = if rem(index, 2) == 0, do: :killed, else: :normal
+          assert_receive {:DOWN, ^monitor, :process, _, ^reason}, 60_000
+        end
+      end)
+    end
+
     @tag :subreaper
     on_backends "the command's own server, killed brutally" do
       lock = tmp_path("lock")
@@ -82,6 +107,16 @@ defmodule NetRunner.Faults.OwnerTest do
         # A supervisor's stop means that it is gone, not that it will be.
         refute locked?(lock)
       end)
+    end
+  end
+
+  defp read_until_told(p) do
+    receive do
+      :close -> :ok = NetRunner.Process.stop(p)
+    after
+      0 ->
+        {:ok, _bytes} = NetRunner.Process.read(p)
+        read_until_told(p)
     end
   end
 end
