@@ -19,7 +19,7 @@
 #define THREADS_MAX ((1U << THREAD_BITS) - 1U)
 
 static struct {
-    alignas(64) _Atomic uint64_t seen; /* a cache line each: only who runs there writes it */
+    alignas(64) _Atomic uint64_t seen; /* a cache line each: who runs there writes it */
 } places[NR_PROCESSORS];
 
 static _Atomic unsigned threads;

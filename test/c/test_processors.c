@@ -1,6 +1,7 @@
 /* How a thread is moved to another processor: the kernel's part of spread.c (spread_os_linux.c). */
 #include "check_support.h"
 
+#include "refuse.h"
 #include "spread_os.h"
 
 #include <sched.h>
@@ -91,6 +92,38 @@ START_TEST(where_none_is_free_a_thread_stays)
 }
 END_TEST
 
+/* The process is the test's own, and so is its filter. */
+static void refuse_call(unsigned number, const char *error)
+{
+    ck_assert_sys(setenv("NR_REFUSE_ERRNO", error, 1));
+    refuse(&number, 1);
+}
+
+START_TEST(a_thread_that_must_not_be_moved_is_told_so)
+{
+    refuse_call(SYS_sched_setaffinity, "1");
+    ck_assert_int_eq(nr_os_move((nr_os_processor() + 1) % NR_PROCESSORS, takes_any, &asked),
+                     -EPERM);
+}
+END_TEST
+
+/* sched_getaffinity(2) says so where there are more than a cpu_set_t holds. */
+START_TEST(with_too_many_processors_nobody_is_moved)
+{
+    refuse_call(SYS_sched_getaffinity, "22");
+    ck_assert_int_eq(nr_os_move(nr_os_processor(), takes_any, &asked), -ENOSYS);
+    ck_assert_int_eq(asked, 0);
+}
+END_TEST
+
+START_TEST(where_affinity_is_not_told_nobody_is_moved)
+{
+    refuse_call(SYS_sched_getaffinity, "1");
+    ck_assert_int_eq(nr_os_move(nr_os_processor(), takes_any, &asked), -EPERM);
+    ck_assert_int_eq(asked, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("processors");
@@ -100,6 +133,9 @@ int main(void)
     tcase_add_test(tests, a_thread_that_is_bound_stays_where_it_is);
     tcase_add_test(tests, what_a_thread_was_forbidden_stays_forbidden);
     tcase_add_test(tests, where_none_is_free_a_thread_stays);
+    tcase_add_test(tests, a_thread_that_must_not_be_moved_is_told_so);
+    tcase_add_test(tests, with_too_many_processors_nobody_is_moved);
+    tcase_add_test(tests, where_affinity_is_not_told_nobody_is_moved);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

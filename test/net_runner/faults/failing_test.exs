@@ -152,6 +152,9 @@ defmodule NetRunner.Faults.FailingTest do
     {~w(eventfd_write), "it fails only where the eventfd is full, and so readable already"},
     {~w(__io_uring_get_cqe), "it looks at memory; what it may call is io_uring_get_events"},
     {~w(reallocarray), "the table of a ring grows once for many lives: test_ring.c lets it fail"},
+    {~w(sched_getaffinity sched_getcpu sched_setaffinity),
+     "a crowd's, whose schedulers happen to share a processor: test_processors.c and test_spread.c let them fail, " <>
+       "spread_test.exs refuses them to a whole BEAM"},
     {~w(waitpid), "with WNOHANG, and for a child of ours, it cannot"},
     {~w(waitid), "the same, and ECHILD is an answer: the child has ended"},
     {~w(syscall),
