@@ -6,7 +6,8 @@
 #include <sched.h>
 #include <string.h>
 
-_Static_assert(NR_PROCESSORS == CPU_SETSIZE, "as many as fit in a cpu_set_t");
+/* CPU_SETSIZE says so, too, but for 128 in some versions of musl. */
+_Static_assert(NR_PROCESSORS == 8 * sizeof(cpu_set_t), "as many as fit in a cpu_set_t");
 
 int nr_os_processor(void)
 {
