@@ -14,9 +14,10 @@
 /* A thread moves once in so many at most: a hundredth of its time, and seldom (docs/decisions/0021). */
 #define REST_US 1000
 
-/* Who was seen last: THREAD_BITS for the thread, 0 is nobody, the rest for the time. ERTS has 1,024 schedulers at most. */
+/* Who was seen last: THREAD_BITS for the thread, the rest for the time. ERTS has 1,024 schedulers at most; threads are numbered from 1 on. */
 #define THREAD_BITS 16U
 #define THREADS_MAX ((1U << THREAD_BITS) - 1U)
+#define NOBODY      ((uint64_t)0)
 
 static struct {
     alignas(64) _Atomic uint64_t seen; /* a cache line each: who runs there writes it */
@@ -40,7 +41,7 @@ static uint64_t mark(const struct nr_spread *spread)
 static void leave(const struct nr_spread *spread)
 {
     uint64_t mine = mark(spread);
-    (void)atomic_compare_exchange_strong(&places[spread->processor].seen, &mine, 0);
+    (void)atomic_compare_exchange_strong(&places[spread->processor].seen, &mine, NOBODY);
 }
 
 /* A processor on which nobody was seen lately; nobody else takes it then. Who was seen there after this thread looked at its clock is not of long ago. */
@@ -50,8 +51,7 @@ static bool take(unsigned processor, void *context)
     uint64_t last = atomic_load(&places[processor].seen);
     uint64_t mine = mark(spread);
     int64_t age = (int64_t)((mine & ~(uint64_t)THREADS_MAX) - (last & ~(uint64_t)THREADS_MAX));
-    bool was_used = (last & THREADS_MAX) != 0;
-    if (was_used && age < (int64_t)((uint64_t)LATELY_US << THREAD_BITS))
+    if (last != NOBODY && age < (int64_t)((uint64_t)LATELY_US << THREAD_BITS))
         return false;
     return atomic_compare_exchange_strong(&places[processor].seen, &last, mine);
 }
@@ -65,7 +65,7 @@ static bool shares(struct nr_spread *spread, int processor, uint64_t now)
     spread->processor = processor;
     spread->looked = now;
     uint64_t last = atomic_exchange(&places[processor].seen, mark(spread));
-    return stayed && (last & THREADS_MAX) != 0 && (last & THREADS_MAX) != spread->thread;
+    return stayed && last != NOBODY && (last & THREADS_MAX) != spread->thread;
 }
 
 static void move(struct nr_spread *spread, uint64_t now)
@@ -82,7 +82,7 @@ static void move(struct nr_spread *spread, uint64_t now)
         (void)atomic_fetch_add(&moves, 1);
         return;
     }
-    uint64_t nobody = 0;
+    uint64_t nobody = NOBODY;
     (void)atomic_compare_exchange_strong(&places[from].seen, &nobody, mark(spread));
 }
 

@@ -25,7 +25,7 @@ struct nr_spread {
     bool refused;    /* the system does not let it */
 };
 
-/* The calling thread, a scheduler that has much to do, comes by; it may be moved to another processor (some 10 us). `now`: microseconds of
+/* The calling thread, a scheduler that has much to do, comes by; it may be moved to another processor. `now`: microseconds of
  * any monotonic clock, the same for all threads. */
 void nr_spread_look(struct nr_spread *spread, uint64_t now);
 

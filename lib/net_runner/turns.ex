@@ -56,22 +56,6 @@ defmodule NetRunner.Turns do
 
   def handle_info(_of_before, state), do: {:noreply, state}
 
-  # `config :net_runner, spread_schedulers: false` leaves it to the kernel which scheduler runs on which processor (csrc/spread.h). So does a
-  # system that does not let a thread be moved: a seccomp filter that kills for it kills priv/spread_probe.
-  defp spread? do
-    case Application.get_env(:net_runner, :spread_schedulers, true) do
-      true ->
-        Nif.probe(Application.app_dir(:net_runner, ["priv", "spread_probe"])) == {:ok, "ok"}
-
-      false ->
-        false
-
-      other ->
-        raise ArgumentError,
-              "config :net_runner, spread_schedulers: expected a boolean, got: #{inspect(other)}"
-    end
-  end
-
   @impl true
   def terminate(_reason, _state), do: Nif.turns_rest()
 
@@ -114,6 +98,22 @@ defmodule NetRunner.Turns do
     free = max(level - run_queue, level - in_turn)
     too_many = if waiting + in_turn > level, do: max(run_queue - level, 0), else: 0
     {max(least, free), too_many}
+  end
+
+  # `config :net_runner, spread_schedulers: false` leaves it to the kernel which scheduler runs on which processor (csrc/spread.h). So does a
+  # system that does not let a thread be moved: a seccomp filter that kills for it kills priv/spread_probe.
+  defp spread? do
+    case Application.get_env(:net_runner, :spread_schedulers, true) do
+      true ->
+        Nif.probe(Application.app_dir(:net_runner, ["priv", "spread_probe"])) == {:ok, "ok"}
+
+      false ->
+        false
+
+      other ->
+        raise ArgumentError,
+              "config :net_runner, spread_schedulers: expected a boolean, got: #{inspect(other)}"
+    end
   end
 
   defp level, do: @level * System.schedulers_online()

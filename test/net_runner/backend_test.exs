@@ -5,29 +5,9 @@ defmodule NetRunner.BackendTest do
 
   @moduletag :capture_log
 
-  setup do
-    configured = Application.fetch_env(:net_runner, :backend)
+  setup do: keep_config(:backend)
 
-    on_exit(fn ->
-      case configured do
-        {:ok, backend} -> Application.put_env(:net_runner, :backend, backend)
-        :error -> Application.delete_env(:net_runner, :backend)
-      end
-
-      restart!()
-    end)
-  end
-
-  defp restart(backend) do
-    Application.stop(:net_runner)
-    Application.put_env(:net_runner, :backend, backend)
-    Application.ensure_all_started(:net_runner)
-  end
-
-  defp restart! do
-    Application.stop(:net_runner)
-    {:ok, _} = Application.ensure_all_started(:net_runner)
-  end
+  defp restart(backend), do: restart_net_runner(:backend, backend)
 
   test "backend: :poll uses no ring, says so, and refuses the demand for one" do
     {:ok, _} = restart(:poll)
@@ -89,7 +69,7 @@ defmodule NetRunner.BackendTest do
 
   test "a new start has a new zygote; the old one leaves" do
     before = NetRunner.Shepherd.info().os_pid
-    restart!()
+    restart_net_runner!()
     refute NetRunner.Shepherd.info().os_pid == before
     eventually("the old zygote is gone", fn -> not running?(before) end)
 

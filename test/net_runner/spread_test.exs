@@ -6,19 +6,6 @@ defmodule NetRunner.SpreadTest do
   alias NetRunner.{Nif, Turns}
   alias NetRunner.Test.OtherBeam
 
-  # Thread -> the processors it may run on, as the kernel lists them. Other threads may end meanwhile.
-  defp affinity do
-    for comm <- Path.wildcard("/proc/self/task/*/comm"),
-        {:ok, name} <- [File.read(comm)],
-        name =~ ~r/^(\d+_scheduler|erts_sched_\d+)$/m,
-        thread = comm |> Path.dirname() |> Path.basename(),
-        into: %{} do
-      status = File.read!("/proc/self/task/#{thread}/status")
-      [_, list] = Regex.run(~r/^Cpus_allowed_list:\s*(\S+)$/m, status)
-      {thread, list}
-    end
-  end
-
   defp bind(affinity) do
     for {thread, list} <- affinity,
         do: {_, 0} = System.cmd("taskset", ["-pc", list, thread], stderr_to_stdout: true)
@@ -72,7 +59,7 @@ defmodule NetRunner.SpreadTest do
   end
 
   on_backends "schedulers that share a processor are moved apart, and may run where they might before" do
-    before = affinity()
+    before = scheduler_affinity()
     on_exit(fn -> bind(before) end)
     assert map_size(before) == System.schedulers()
     moves = Nif.turns_moves()
@@ -89,31 +76,15 @@ defmodule NetRunner.SpreadTest do
       end
     end)
 
-    assert affinity() == before
-  end
-
-  defp restart(configured) do
-    Application.stop(:net_runner)
-
-    case configured do
-      {:ok, value} -> Application.put_env(:net_runner, :spread_schedulers, value)
-      :error -> Application.delete_env(:net_runner, :spread_schedulers)
-    end
-
-    Application.ensure_all_started(:net_runner)
-  end
-
-  defp with_config(_context) do
-    configured = Application.fetch_env(:net_runner, :spread_schedulers)
-    on_exit(fn -> {:ok, _} = restart(configured) end)
+    assert scheduler_affinity() == before
   end
 
   describe "with configuration," do
-    setup :with_config
+    setup do: keep_config(:spread_schedulers)
 
     test "spread_schedulers: false leaves it to the kernel" do
-      {:ok, _} = restart({:ok, false})
-      before = affinity()
+      {:ok, _} = restart_net_runner(:spread_schedulers, false)
+      before = scheduler_affinity()
       on_exit(fn -> bind(before) end)
       moves = Nif.turns_moves()
       beside_streams(:poll, fn -> for _ <- 1..10, do: crowd_on_one_processor(before) end)
@@ -122,7 +93,7 @@ defmodule NetRunner.SpreadTest do
 
     @tag :capture_log
     test "anything else keeps the application from starting, and the reason names the key" do
-      assert {:error, {:net_runner, reason}} = restart({:ok, :yes})
+      assert {:error, {:net_runner, reason}} = restart_net_runner(:spread_schedulers, :yes)
       assert inspect(reason) =~ "config :net_runner, spread_schedulers:"
     end
   end
@@ -134,9 +105,7 @@ defmodule NetRunner.SpreadTest do
     1..128 |> Enum.map(fn _ -> Task.async(fn ->
       ["head", "-c", "20000000", "/dev/zero"] |> NetRunner.stream!() |> Enum.reduce(0, &(&2 + byte_size(&1)))
     end) end) |> Task.await_many(60_000) |> Enum.uniq() |> then(&{&1, System.schedulers_online(), NetRunner.Nif.turns_moves(),
-      (for status <- Path.wildcard("/proc/self/task/*/status"), {:ok, text} <- [File.read(status)],
-        text =~ ~r/^Name:\\s(\\d+_scheduler|erts_sched_\\d+)$/m,
-        do: Regex.run(~r/^Cpus_allowed_list:\\s*(\\S+)$/m, text) |> List.last()) |> Enum.uniq(),
+      NetRunner.Test.World.scheduler_affinity() |> Map.values() |> Enum.uniq(),
       :sys.get_state(NetRunner.Turns).spread?})
   )\
   """
@@ -145,14 +114,14 @@ defmodule NetRunner.SpreadTest do
     do: OtherBeam.inspected(@beam, 120_000, ["env", "ERL_FLAGS=+S 2:2"] ++ launcher)
 
   test "schedulers that are bound to a processor stay there" do
-    processor = affinity() |> Map.values() |> hd() |> first_processor()
+    processor = scheduler_affinity() |> Map.values() |> hd() |> first_processor()
     seen = other_beam(["taskset", "-c", processor])
     assert seen == inspect({[20_000_000], 2, 0, [processor], Nif.build() != :portable})
   end
 
   for answer <- ["1", "kill"] do
     test "where a thread must not be moved, nobody is (#{answer})" do
-      [list] = affinity() |> Map.values() |> Enum.uniq()
+      [list] = scheduler_affinity() |> Map.values() |> Enum.uniq()
 
       seen =
         other_beam([

@@ -570,6 +570,45 @@ defmodule NetRunner.Test.World do
     end
   end
 
+  @doc "Starts NetRunner anew."
+  def restart_net_runner! do
+    Application.stop(:net_runner)
+    {:ok, _} = Application.ensure_all_started(:net_runner)
+  end
+
+  @doc "The same with this in its configuration, or why it does not start. See `keep_config/1`."
+  def restart_net_runner(key, value) do
+    Application.stop(:net_runner)
+    Application.put_env(:net_runner, key, value)
+    Application.ensure_all_started(:net_runner)
+  end
+
+  @doc "After the test, what it is configured with is what it was, and it runs with that."
+  def keep_config(key) do
+    configured = Application.fetch_env(:net_runner, key)
+
+    ExUnit.Callbacks.on_exit(fn ->
+      case configured do
+        {:ok, value} -> Application.put_env(:net_runner, key, value)
+        :error -> Application.delete_env(:net_runner, key)
+      end
+
+      restart_net_runner!()
+    end)
+  end
+
+  @doc "Of this BEAM's schedulers: thread => the processors that it may run on, as the kernel lists them."
+  def scheduler_affinity do
+    for status <- Path.wildcard("/proc/self/task/*/status"),
+        # Other threads may end meanwhile.
+        {:ok, text} <- [File.read(status)],
+        text =~ ~r/^Name:\s(\d+_scheduler|erts_sched_\d+)$/m,
+        into: %{} do
+      [_, list] = Regex.run(~r/^Cpus_allowed_list:\s*(\S+)$/m, text)
+      {status |> Path.dirname() |> Path.basename(), list}
+    end
+  end
+
   @doc "What is logged meanwhile, supervisors' reports included, as with `handle_sasl_reports: true`."
   def sasl_log(fun) do
     undo = let_sasl_reports_through()

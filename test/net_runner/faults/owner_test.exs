@@ -61,8 +61,8 @@ defmodule NetRunner.Faults.OwnerTest do
         for index <- 1..200, do: assert_receive({:reads, ^index}, 60_000)
 
         for {{owner, monitor}, index} <- Enum.with_index(owners) do
-          if rem(index, 2) == 0, do: Process.exit(owner, :kill), else: send(owner, :close)
           reason = if rem(index, 2) == 0, do: :killed, else: :normal
+          if reason == :killed, do: Process.exit(owner, :kill), else: send(owner, :close)
           assert_receive {:DOWN, ^monitor, :process, _, ^reason}, 60_000
         end
       end)
